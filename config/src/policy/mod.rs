@@ -1,0 +1,52 @@
+//! One validated policy a file. Each says whether it is enforced or only rehearsed ([`Mode`]) and where it came from
+//! ([`Origin`]), so that a decision can name the document behind it.
+
+use std::fmt;
+use std::sync::Arc;
+
+pub mod limits;
+pub mod outlier;
+pub mod rate_limit;
+pub mod retry;
+pub mod timeout;
+
+pub use limits::Limits;
+pub use outlier::Outlier;
+pub use rate_limit::{RateLimit, RateLimitRule};
+pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
+pub use timeout::Timeouts;
+
+/// Whether a policy acts or only says what it would have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Decide and act.
+    #[default]
+    Enforce,
+    /// Decide, count and show; leave the traffic as it is.
+    Observe,
+}
+
+impl Mode {
+    /// Whether the policy acts.
+    pub fn enforces(self) -> bool {
+        self == Mode::Enforce
+    }
+}
+
+/// The document a policy came from, as people name it: `RoutePolicy shop/catalog-retry`. `default` for what holds
+/// without any document; empty for a resource of another control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Origin(pub Arc<str>);
+
+impl Origin {
+    /// The origin of what holds without any document.
+    pub fn default_policy() -> Self {
+        Origin("default".into())
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,48 @@
+//! Timeouts of a route (xDS `RouteAction.timeout`, `idle_timeout`; Gateway API `HTTPRouteTimeouts`).
+
+use std::time::Duration;
+
+use crate::error::{Code, Problem};
+use crate::policy::Retry;
+use crate::value::format_duration;
+
+/// How long a request may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the first byte of the request to the response's last, all attempts and waits included.
+    pub request: Option<Duration>,
+    /// One attempt, from its start to its response head, where there is no retry policy that says it
+    /// (Gateway API `backendRequest`).
+    pub per_try: Option<Duration>,
+    /// Neither side sends anything for so long.
+    pub idle: Option<Duration>,
+}
+
+impl Timeouts {
+    /// A timeout inside another must be the shorter one, and none may be zero.
+    pub fn check(&self, retry: Option<&Retry>) -> Result<(), Problem> {
+        for (field, value) in [("request", self.request), ("backendRequest", self.per_try), ("idle", self.idle)] {
+            if value.is_some_and(|value| value.is_zero()) {
+                return Err(Problem::invalid("0s", "must be longer than zero; leave it out to have no timeout")
+                    .at_field(field)
+                    .at_field("timeouts"));
+            }
+        }
+        let Some(request) = self.request else { return Ok(()) };
+        if let Some(inner) = self.per_try.filter(|inner| *inner > request) {
+            let reason = format!("must not be longer than the request timeout of {}", format_duration(request));
+            return Err(Problem::new(Code::TimeoutOrder, reason)
+                .with_value(format_duration(inner))
+                .at_field("backendRequest")
+                .at_field("timeouts"));
+        }
+        if let Some(inner) = retry.and_then(|retry| retry.per_try_timeout).filter(|inner| *inner > request) {
+            let reason = format!("must not be longer than the request timeout of {}", format_duration(request));
+            return Err(Problem::new(Code::TimeoutOrder, reason)
+                .with_value(format_duration(inner))
+                .at_field("perTryTimeout")
+                .at_field("retry"));
+        }
+        Ok(())
+    }
+}

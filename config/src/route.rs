@@ -1,0 +1,205 @@
+//! Which request goes where (xDS `RouteConfiguration`). Routes stand in the order in which they are tried: whoever
+//! makes a table has already sorted it by Gateway API's precedence, so that the first match decides.
+
+use std::sync::Arc;
+
+use crate::error::{Code, Problem};
+use crate::name::{ClusterName, Domain, TableName};
+use crate::policy::{Origin, RateLimit, Retry, Timeouts};
+use crate::value::Pattern;
+
+/// What a path must be. The path is the normalised one, without the query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// Exactly this.
+    Exact(Arc<str>),
+    /// This, or this followed by `/` and more (`path_separated_prefix`; Gateway API `PathPrefix`). Without a
+    /// trailing slash, except for `/`, which matches everything.
+    Prefix(Arc<str>),
+    /// Anything that begins with these bytes, wherever they end (xDS `prefix`, from other control planes).
+    RawPrefix(Arc<str>),
+    /// The whole path matches.
+    Regex(Pattern),
+}
+
+/// What a text must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    /// Exactly this.
+    Exact(Arc<str>),
+    /// The whole value matches.
+    Regex(Pattern),
+    /// It is there, whatever it says.
+    Present,
+}
+
+/// A header field that must be there. Of a field that is there several times, the values joined by `,` count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderMatch {
+    /// The field's name, lower case.
+    pub name: Arc<str>,
+    /// What its value must be.
+    pub value: ValueMatch,
+}
+
+/// A query parameter that must be there; the first of its name counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryMatch {
+    /// The parameter's name.
+    pub name: Arc<str>,
+    /// What its value must be.
+    pub value: ValueMatch,
+}
+
+/// What a request must be; every part must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteMatch {
+    /// The path.
+    pub path: PathMatch,
+    /// The method, upper case; none allows every one.
+    pub method: Option<Arc<str>>,
+    /// The header fields.
+    pub headers: Vec<HeaderMatch>,
+    /// The query parameters.
+    pub query: Vec<QueryMatch>,
+    /// Only gRPC requests (`RouteMatch.grpc`).
+    pub grpc: bool,
+}
+
+impl RouteMatch {
+    /// Matches every request.
+    pub fn any() -> Self {
+        RouteMatch {
+            path: PathMatch::Prefix("/".into()),
+            method: None,
+            headers: Vec::new(),
+            query: Vec::new(),
+            grpc: false,
+        }
+    }
+}
+
+/// Where a part of a route's requests goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Its share among the route's backends; 0 is drained.
+    pub weight: u32,
+}
+
+/// What a hash balancer keys a request by; the first that the request has counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// A header field, by lower-case name.
+    Header(Arc<str>),
+    /// A cookie, by name.
+    Cookie(Arc<str>),
+    /// The caller's address, without its port.
+    SourceIp,
+}
+
+/// One rule: what matches, and what happens to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The rule's name, the same for all the matches of one rule: `HTTPRoute shop/catalog/rule-0`. Never a path.
+    pub name: Arc<str>,
+    /// The document behind it.
+    pub origin: Origin,
+    /// What it takes.
+    pub matches: RouteMatch,
+    /// Where it sends it; at least one, weights above zero in sum.
+    pub backends: Vec<Backend>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+    /// What is tried again; none tries once.
+    pub retry: Option<Retry>,
+    /// How much is let in.
+    pub rate_limit: Option<RateLimit>,
+    /// What a hash balancer keys by.
+    pub hash: Vec<HashKey>,
+}
+
+impl Route {
+    /// A route of everything to one cluster, without any policy.
+    pub fn forward(name: &str, cluster: ClusterName) -> Self {
+        Route {
+            name: name.into(),
+            origin: Origin::default(),
+            matches: RouteMatch::any(),
+            backends: vec![Backend { cluster, weight: 1 }],
+            timeouts: Timeouts::default(),
+            retry: None,
+            rate_limit: None,
+            hash: Vec::new(),
+        }
+    }
+
+    /// The parts hold together.
+    pub fn check(&self) -> Result<(), Problem> {
+        let total: u64 = self.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+        if total == 0 {
+            return Err(
+                Problem::new(Code::ZeroWeights, "the weights must add up to at least 1").at_field("backendRefs")
+            );
+        }
+        // The bound of xDS WeightedCluster.total_weight.
+        if total > u64::from(u32::MAX) {
+            return Err(
+                Problem::invalid(total, "the weights must add up to at most 4294967295").at_field("backendRefs")
+            );
+        }
+        if let Some(retry) = &self.retry {
+            retry.check().map_err(|problem| problem.at_field("retry"))?;
+        }
+        if let Some(limit) = &self.rate_limit {
+            limit.check().map_err(|problem| problem.at_field("rateLimit"))?;
+        }
+        self.timeouts.check(self.retry.as_ref())
+    }
+}
+
+/// The routes of some hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualHost {
+    /// A name for people, unique in its table.
+    pub name: Arc<str>,
+    /// The hosts, at least one, none in two virtual hosts of a table. The most specific wins: exact, then the longest
+    /// suffix, then `*`.
+    pub domains: Vec<Domain>,
+    /// The routes, in the order they are tried.
+    pub routes: Vec<Route>,
+}
+
+/// A table of routes (an RDS resource).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteTable {
+    /// The resource's name.
+    pub name: TableName,
+    /// The hosts it serves.
+    pub hosts: Vec<VirtualHost>,
+}
+
+impl RouteTable {
+    /// Every route holds together, and no host is served twice.
+    pub fn check(&self) -> Result<(), Problem> {
+        let mut seen = std::collections::BTreeSet::new();
+        for (index, host) in self.hosts.iter().enumerate() {
+            let at = |problem: Problem| problem.at_index(index).at_field("virtualHosts");
+            if host.domains.is_empty() {
+                return Err(at(Problem::new(Code::MissingField, "needs at least one domain").at_field("domains")));
+            }
+            for domain in &host.domains {
+                if !seen.insert(domain) {
+                    return Err(at(Problem::new(Code::Conflict, "is served by two virtual hosts")
+                        .with_value(domain)
+                        .at_field("domains")));
+                }
+            }
+            for (route_index, route) in host.routes.iter().enumerate() {
+                route.check().map_err(|problem| at(problem.at_index(route_index).at_field("routes")))?;
+            }
+        }
+        Ok(())
+    }
+}
