@@ -5,11 +5,13 @@
 //!
 //! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`).
 
-pub mod cluster;
-pub mod endpoint;
 pub mod error;
-pub mod listener;
 pub mod name;
-pub mod policy;
-pub mod route;
 pub mod value;
+pub mod matching;
+pub mod policy;
+pub mod endpoint;
+pub mod cluster;
+pub mod route;
+pub mod listener;
+pub mod resource;

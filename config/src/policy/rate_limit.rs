@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Mode, Origin};
 use crate::error::Problem;
-use crate::route::RouteMatch;
+use crate::matching::RouteMatch;
 
 /// The rules of one rate limit policy, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
