@@ -1,1 +1,8 @@
-//! Outrigger.
+//! The data plane: one small proxy beside each service.
+//!
+//! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`), so
+//! reading this list from the top is the tour of the crate. `stack` shows the order of the policy layers.
+
+pub mod body;
+pub mod error;
+pub mod pool;
