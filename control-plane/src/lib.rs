@@ -1,1 +1,12 @@
-//! Outrigger.
+//! The control plane: documents in, xDS out, and what the proxies and their traffic are doing, to look at.
+//!
+//! Documents come from a watched directory ([`source`]) and from the API, whose documents live in one file
+//! ([`store`]). [`state`] holds them together: each change makes a whole new validated mesh or is refused whole.
+//! [`view`] encodes a mesh once for each kind of client and namespace, and [`ads`] sends each proxy what it has not
+//! got yet, in an order that breaks nothing.
+//!
+//! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`).
+
+pub mod error;
+pub mod ads;
+pub mod state;
