@@ -4,3 +4,4 @@
 //! the newest protos in `tests/`.
 
 pub mod transport;
+pub mod wire;

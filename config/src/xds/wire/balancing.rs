@@ -1,0 +1,84 @@
+//! Entries of `Cluster.load_balancing_policy` (`envoy.extensions.load_balancing_policies.*.v3`).
+//!
+//! Only the fields that Outrigger reads or writes; slow start and locality settings are skipped.
+
+use prost_xds::Name;
+use xds_api::pb::envoy::config::cluster::v3 as cluster;
+use xds_api::pb::google::protobuf::UInt64Value;
+
+/// Each in turn, by weight.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct RoundRobin {}
+
+impl Name for RoundRobin {
+    const NAME: &'static str = "RoundRobin";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.round_robin.v3";
+}
+
+/// The one with the fewest requests under way among a few chosen at random.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct LeastRequest {}
+
+impl Name for LeastRequest {
+    const NAME: &'static str = "LeastRequest";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.least_request.v3";
+}
+
+/// By chance.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Random {}
+
+impl Name for Random {
+    const NAME: &'static str = "Random";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.random.v3";
+}
+
+/// The same key to the same endpoint.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct RingHash {
+    /// How keys are hashed.
+    #[prost(enumeration = "HashFunction", tag = "1")]
+    pub hash_function: i32,
+    /// The fewest points on the ring; 1,024 unless said otherwise.
+    #[prost(message, optional, tag = "2")]
+    pub minimum_ring_size: Option<UInt64Value>,
+    /// The most points on the ring; 8,388,608 unless said otherwise.
+    #[prost(message, optional, tag = "3")]
+    pub maximum_ring_size: Option<UInt64Value>,
+}
+
+impl Name for RingHash {
+    const NAME: &'static str = "RingHash";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.ring_hash.v3";
+}
+
+/// The hash functions of [`RingHash`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[prost(prost_path = "prost_xds")]
+#[repr(i32)]
+pub enum HashFunction {
+    /// Whatever the client prefers.
+    DefaultHash = 0,
+    /// xxHash, the only one that gRPC takes.
+    XxHash = 1,
+    /// Murmur 2.
+    MurmurHash2 = 2,
+}
+
+/// Localities in turn by weight, and another policy inside each.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct WrrLocality {
+    /// The policy inside a locality.
+    #[prost(message, optional, tag = "1")]
+    pub endpoint_picking_policy: Option<cluster::LoadBalancingPolicy>,
+}
+
+impl Name for WrrLocality {
+    const NAME: &'static str = "WrrLocality";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.wrr_locality.v3";
+}
