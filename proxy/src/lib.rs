@@ -3,6 +3,9 @@
 //! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`), so
 //! reading this list from the top is the tour of the crate. `stack` shows the order of the policy layers.
 
+pub mod reason;
 pub mod body;
 pub mod error;
+pub mod io;
+pub mod drain;
 pub mod pool;

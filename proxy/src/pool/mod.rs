@@ -1,14 +1,121 @@
-//! The connections of one endpoint, a slot for each worker.
+//! The connections of one endpoint, a slot for each worker: a request never leaves its worker, so a slot's lock is
+//! never waited for.
+//!
+//! HTTP/1 connections are taken out while a request is on them and given back when its response is over; HTTP/2
+//! connections are shared by many. A pool opens nothing by itself: `policy::upstream` decides when a connection is
+//! made and holds the limits.
+
+pub mod connect;
+mod h1;
+mod h2;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use h1::{H1, Sent};
+pub use h2::{H2, H2Stream};
 
 /// The connections of one endpoint.
 #[derive(Debug)]
 pub struct Pool {
-    _workers: usize,
+    slots: Box<[Mutex<Slot>]>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Idle HTTP/1 connections, the most recently used last.
+    idle: Vec<H1>,
+    /// Requests waiting for one of them.
+    waiting: VecDeque<oneshot::Sender<H1>>,
+    shared: Vec<H2>,
 }
 
 impl Pool {
     /// An empty pool with a slot for each worker.
     pub fn new(workers: usize) -> Self {
-        Pool { _workers: workers }
+        Pool { slots: (0..workers.max(1)).map(|_| Mutex::default()).collect() }
+    }
+
+    fn slot(&self, worker: usize) -> &Mutex<Slot> {
+        &self.slots[worker % self.slots.len()]
+    }
+
+    /// An idle HTTP/1 connection that can take a request at once; the most recently used, since it is the least
+    /// likely to be closed by its peer.
+    pub fn take_h1(&self, worker: usize) -> Option<H1> {
+        let mut slot = self.slot(worker).lock();
+        while let Some(connection) = slot.idle.pop() {
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Gives an idle HTTP/1 connection to whoever waits, or keeps it.
+    pub fn give_h1(&self, worker: usize, mut connection: H1) {
+        let mut slot = self.slot(worker).lock();
+        while let Some(waiting) = slot.waiting.pop_front() {
+            match waiting.send(connection) {
+                Ok(()) => return,
+                Err(back) => connection = back,
+            }
+        }
+        slot.idle.push(connection);
+    }
+
+    /// Waits for an HTTP/1 connection that comes free. Cancel safe: one that came too late is given on.
+    pub fn wait_h1(&self, worker: usize) -> oneshot::Receiver<H1> {
+        let (sender, receiver) = oneshot::channel();
+        self.slot(worker).lock().waiting.push_back(sender);
+        receiver
+    }
+
+    /// Whether somebody waits for a connection in this worker's slot.
+    pub fn has_waiters(&self, worker: usize) -> bool {
+        self.slot(worker).lock().waiting.iter().any(|waiting| !waiting.is_closed())
+    }
+
+    /// A place on an HTTP/2 connection that has one free: the one with the fewest streams.
+    pub fn take_h2(&self, worker: usize) -> Option<H2Stream> {
+        let mut slot = self.slot(worker).lock();
+        slot.shared.retain(|connection| !connection.is_closed());
+        let best = slot.shared.iter().filter(|connection| connection.has_room()).min_by_key(|one| one.streams())?;
+        Some(best.open())
+    }
+
+    /// Shares a new HTTP/2 connection, and takes the first place on it.
+    pub fn share_h2(&self, worker: usize, connection: H2) -> H2Stream {
+        let stream = connection.open();
+        self.slot(worker).lock().shared.push(connection);
+        stream
+    }
+
+    /// Closes connections that nobody used for `idle`; called now and then. Returns how many are left.
+    pub fn expire(&self, now: Instant, idle: Option<Duration>) -> usize {
+        let old = |since: Instant| idle.is_some_and(|idle| now.saturating_duration_since(since) >= idle);
+        let mut left = 0;
+        for slot in &self.slots {
+            let mut slot = slot.lock();
+            slot.idle.retain(|connection| !connection.is_closed() && !old(connection.idle_since()));
+            slot.shared.retain(|connection| {
+                !connection.is_closed() && (connection.streams() > 0 || !old(connection.idle_since()))
+            });
+            slot.waiting.retain(|waiting| !waiting.is_closed());
+            left += slot.idle.len() + slot.shared.len();
+        }
+        left
+    }
+
+    /// Closes every connection that is not under a request: the endpoint is gone, or was ejected.
+    pub fn clear(&self) {
+        for slot in &self.slots {
+            let mut slot = slot.lock();
+            slot.idle.clear();
+            slot.shared.clear();
+        }
     }
 }

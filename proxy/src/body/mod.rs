@@ -1,0 +1,396 @@
+//! The one body type of the request path, in both directions.
+//!
+//! It passes frames through as they come, never collects, and knows when it is over: whoever must act at the end (the
+//! attempt that returns its connection, the trail that records the request) attaches an [`Ending`]. A response body
+//! also carries the request's remaining time, so that a deadline cuts a body as it cuts a head; the timer is made
+//! only once the body has to wait.
+
+mod replay;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+
+use crate::reason::Reason;
+pub use replay::{Replay, ReplaySource};
+
+/// How a body came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its last byte passed.
+    Complete,
+    /// It broke; the receiver saw it break.
+    Failed(Reason),
+    /// The receiver stopped before the end.
+    Dropped,
+}
+
+/// Someone who must act when a body is over. Called once, whatever way it ends.
+pub trait Ending: Send + Sync {
+    /// The body's trailers pass; called at most once, before [`Ending::end`].
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
+    /// The body is over.
+    fn end(self: Box<Self>, how: End);
+}
+
+/// Why a body broke, as its receiver sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken(pub Reason);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the body ended early: {}", self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// When something last passed, milliseconds since some fixed start; shared between a request's body and whoever
+/// judges whether it is idle.
+pub type Pulse = Arc<AtomicU64>;
+
+/// A body that streams.
+pub struct Body {
+    inner: Inner,
+    attempt: Option<Box<dyn Ending>>,
+    request: Option<Box<dyn Ending>>,
+    timers: Timers,
+}
+
+enum Inner {
+    Empty,
+    Full(Bytes),
+    Incoming {
+        incoming: Incoming,
+        breaks_as: Reason,
+    },
+    /// Held back until the upstream says 100 (Continue) or answers, RFC 9110 10.1.1.
+    Gated {
+        gate: oneshot::Receiver<()>,
+        body: Box<Body>,
+    },
+    Replay(Box<Replay>),
+}
+
+#[derive(Default)]
+struct Timers {
+    deadline: Option<(Instant, Reason)>,
+    idle: Option<Duration>,
+    pulse: Option<(Pulse, Instant)>,
+    sleep: Option<Pin<Box<Sleep>>>,
+    progressed: bool,
+}
+
+impl Body {
+    /// Nothing.
+    pub fn empty() -> Self {
+        Body::from_inner(Inner::Empty)
+    }
+
+    /// All of it at once.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Body::from_inner(if bytes.is_empty() { Inner::Empty } else { Inner::Full(bytes) })
+    }
+
+    /// What a caller sends; it breaks with [`Reason::DownstreamReset`].
+    pub fn from_caller(incoming: Incoming) -> Self {
+        Body::incoming(incoming, Reason::DownstreamReset)
+    }
+
+    /// What an endpoint sends; it breaks with [`Reason::HttpResponseIncomplete`].
+    pub fn from_endpoint(incoming: Incoming) -> Self {
+        Body::incoming(incoming, Reason::HttpResponseIncomplete)
+    }
+
+    fn incoming(incoming: Incoming, breaks_as: Reason) -> Self {
+        if incoming.is_end_stream() {
+            return Body::empty();
+        }
+        Body::from_inner(Inner::Incoming { incoming, breaks_as })
+    }
+
+    fn from_inner(inner: Inner) -> Self {
+        Body { inner, attempt: None, request: None, timers: Timers::default() }
+    }
+
+    /// Replays what was kept and goes on live.
+    pub fn replay(replay: Replay) -> Self {
+        Body::from_inner(Inner::Replay(Box::new(replay)))
+    }
+
+    /// Holds the body back until `gate` opens; a sender that is dropped opens it too.
+    #[must_use]
+    pub fn gated(self, gate: oneshot::Receiver<()>) -> Self {
+        Body::from_inner(Inner::Gated { gate, body: Box::new(self) })
+    }
+
+    /// Whether there is nothing in it and never was.
+    pub fn is_empty(&self) -> bool {
+        self.inner_is_over()
+    }
+
+    /// Who acts when the attempt's part is over.
+    pub fn on_attempt_end(&mut self, ending: Box<dyn Ending>) {
+        self.attempt = Some(ending);
+    }
+
+    /// Who acts when the request is over, after the attempt.
+    pub fn on_request_end(&mut self, ending: Box<dyn Ending>) {
+        self.request = Some(ending);
+    }
+
+    /// Cuts the body at `deadline`, for `reason`.
+    pub fn set_deadline(&mut self, deadline: Instant, reason: Reason) {
+        self.timers.deadline = Some((deadline, reason));
+    }
+
+    /// Cuts the body when nothing comes for `idle`.
+    pub fn set_idle(&mut self, idle: Duration) {
+        self.timers.idle = Some(idle);
+    }
+
+    /// Marks `pulse` with the milliseconds since `start` whenever a frame passes.
+    pub fn set_pulse(&mut self, pulse: Pulse, start: Instant) {
+        self.timers.pulse = Some((pulse, start));
+    }
+
+    fn inner_is_over(&self) -> bool {
+        match &self.inner {
+            Inner::Empty => true,
+            Inner::Full(bytes) => bytes.is_empty(),
+            Inner::Incoming { incoming, .. } => incoming.is_end_stream(),
+            Inner::Gated { body, .. } => body.inner_is_over(),
+            Inner::Replay(replay) => replay.is_end_stream(),
+        }
+    }
+
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.inner {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.inner = Inner::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Inner::Incoming { incoming, breaks_as } => {
+                let reason = *breaks_as;
+                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken(reason))))
+            }
+            Inner::Gated { gate, body } => {
+                let _ = ready!(Pin::new(gate).poll(cx));
+                self.inner = std::mem::replace(&mut body.inner, Inner::Empty);
+                self.poll_inner(cx)
+            }
+            Inner::Replay(replay) => replay.poll_frame(cx),
+        }
+    }
+
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let timers = &mut self.timers;
+        if timers.deadline.is_none() && timers.idle.is_none() {
+            return Poll::Pending;
+        }
+        if timers.progressed || timers.sleep.is_none() {
+            timers.progressed = false;
+            let idle = timers.idle.map(|idle| Instant::now() + idle);
+            let Some(next) = [idle, timers.deadline.map(|(at, _)| at)].into_iter().flatten().min() else {
+                return Poll::Pending;
+            };
+            match &mut timers.sleep {
+                Some(sleep) => sleep.as_mut().reset(next),
+                None => timers.sleep = Some(Box::pin(tokio::time::sleep_until(next))),
+            }
+        }
+        let Some(sleep) = &mut timers.sleep else { return Poll::Pending };
+        ready!(sleep.as_mut().poll(cx));
+        let reason = match timers.deadline {
+            Some((at, reason)) if at <= Instant::now() => reason,
+            _ => Reason::IdleTimeout,
+        };
+        Poll::Ready(Broken(reason))
+    }
+
+    fn finish(&mut self, how: End) {
+        if let Some(ending) = self.attempt.take() {
+            ending.end(how);
+        }
+        if let Some(ending) = self.request.take() {
+            ending.end(how);
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        match this.poll_inner(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.timers.progressed = true;
+                if let Some((pulse, start)) = &this.timers.pulse {
+                    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    pulse.store(millis, Ordering::Relaxed);
+                }
+                if let Some(trailers) = frame.trailers_ref() {
+                    for ending in [&mut this.attempt, &mut this.request].into_iter().flatten() {
+                        ending.trailers(trailers);
+                    }
+                }
+                // The receiver may not poll again once it can know that this was the last frame.
+                if this.inner_is_over() {
+                    this.finish(End::Complete);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(broken))) => {
+                this.finish(End::Failed(broken.0));
+                Poll::Ready(Some(Err(broken)))
+            }
+            Poll::Ready(None) => {
+                this.finish(End::Complete);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let broken = ready!(this.poll_timers(cx));
+                this.finish(End::Failed(broken.0));
+                this.inner = Inner::Empty;
+                Poll::Ready(Some(Err(broken)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner_is_over()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Incoming { incoming, .. } => incoming.size_hint(),
+            Inner::Gated { body, .. } => body.size_hint(),
+            Inner::Replay(replay) => replay.size_hint(),
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if self.attempt.is_some() || self.request.is_some() {
+            let how = if self.inner_is_over() { End::Complete } else { End::Dropped };
+            self.finish(how);
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Body::empty()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.inner {
+            Inner::Empty => "empty",
+            Inner::Full(_) => "full",
+            Inner::Incoming { .. } => "incoming",
+            Inner::Gated { .. } => "gated",
+            Inner::Replay(_) => "replay",
+        };
+        f.debug_tuple("Body").field(&kind).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+    use parking_lot::Mutex;
+    use tokio::sync::oneshot;
+    use tokio::time::Instant;
+
+    use super::{Body, End, Ending};
+    use crate::reason::Reason;
+
+    #[derive(Default, Clone)]
+    struct Log(Arc<Mutex<Vec<End>>>);
+
+    impl Ending for Log {
+        fn end(self: Box<Self>, how: End) {
+            self.0.lock().push(how);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_read_ends_complete_once() {
+        let log = Log::default();
+        let mut body = Body::full("abc");
+        body.on_request_end(Box::new(log.clone()));
+        assert_eq!(body.collect().await.expect("whole").to_bytes(), "abc");
+        assert_eq!(*log.0.lock(), [End::Complete]);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_dropped_says_so() {
+        let log = Log::default();
+        let mut body = Body::full("abc");
+        body.on_attempt_end(Box::new(log.clone()));
+        drop(body);
+        assert_eq!(*log.0.lock(), [End::Dropped]);
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_is_complete_even_if_nobody_reads_it() {
+        let log = Log::default();
+        let mut body = Body::empty();
+        body.on_attempt_end(Box::new(log.clone()));
+        drop(body);
+        assert_eq!(*log.0.lock(), [End::Complete]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_cuts_a_body_that_waits() {
+        let (_keep, gate) = oneshot::channel();
+        let log = Log::default();
+        let mut body = Body::full("abc").gated(gate);
+        body.set_deadline(Instant::now() + Duration::from_secs(1), Reason::HttpResponseTimeout);
+        body.on_request_end(Box::new(log.clone()));
+        let error = body.collect().await.expect_err("the gate never opens");
+        assert_eq!(error.0, Reason::HttpResponseTimeout);
+        assert_eq!(*log.0.lock(), [End::Failed(Reason::HttpResponseTimeout)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_body_is_cut() {
+        let (_keep, gate) = oneshot::channel();
+        let mut body = Body::full("abc").gated(gate);
+        body.set_idle(Duration::from_secs(5));
+        let error = body.collect().await.expect_err("nothing ever comes");
+        assert_eq!(error.0, Reason::IdleTimeout);
+    }
+
+    #[tokio::test]
+    async fn a_gate_lets_the_body_through_once_it_opens() {
+        let (open, gate) = oneshot::channel();
+        let body = Body::full("abc").gated(gate);
+        drop(open);
+        assert_eq!(body.collect().await.expect("whole").to_bytes(), "abc");
+    }
+}

@@ -1,0 +1,175 @@
+//! A request body that can be sent again: it streams to the first attempt at once while a copy is kept, up to a cap.
+//!
+//! One [`ReplaySource`] belongs to the request, each attempt gets a [`Replay`] of it. A new attempt first sends what
+//! was kept, then goes on live where the last one stopped. Past the cap the copy is dropped and the body can no longer
+//! be repeated; it still streams on (semantics.md 4.2).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
+
+use super::{Body, Broken};
+
+/// The body of a request and what of it was kept.
+#[derive(Clone, Debug)]
+pub struct ReplaySource(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    live: Body,
+    kept: Vec<Bytes>,
+    size: usize,
+    limit: usize,
+    trailers: Option<HeaderMap>,
+    /// The live body came to its end.
+    finished: bool,
+    /// More than the cap passed: what was kept is gone.
+    overflowed: bool,
+}
+
+/// One attempt's view of a [`ReplaySource`].
+#[derive(Debug)]
+pub struct Replay {
+    source: ReplaySource,
+    /// Of the kept pieces, the next to send.
+    next: usize,
+    trailers_sent: bool,
+}
+
+impl ReplaySource {
+    /// Keeps at most `limit` bytes of `live`.
+    pub fn new(live: Body, limit: usize) -> Self {
+        // A body that says it is longer than the cap is never kept at all.
+        let overflowed = live.size_hint().lower() > limit as u64;
+        let state = State { live, kept: Vec::new(), size: 0, limit, trailers: None, finished: false, overflowed };
+        ReplaySource(Arc::new(Mutex::new(state)))
+    }
+
+    /// Whether another attempt can still send the whole body.
+    pub fn is_replayable(&self) -> bool {
+        !self.0.lock().overflowed
+    }
+
+    /// The body for the next attempt. The attempt before must be gone.
+    pub fn attempt(&self) -> Body {
+        Body::replay(Replay { source: self.clone(), next: 0, trailers_sent: false })
+    }
+}
+
+impl State {
+    fn keep(&mut self, data: &Bytes) {
+        if self.overflowed {
+            return;
+        }
+        self.size += data.len();
+        if self.size > self.limit {
+            self.overflowed = true;
+            self.kept = Vec::new();
+            return;
+        }
+        // Many small frames would cost more for their handles than for their bytes.
+        match self.kept.last() {
+            Some(last) if last.len() + data.len() <= 4096 => {
+                let mut joined = BytesMut::with_capacity(last.len() + data.len());
+                joined.extend_from_slice(last);
+                joined.extend_from_slice(data);
+                self.kept.pop();
+                self.kept.push(joined.freeze());
+            }
+            _ => self.kept.push(data.clone()),
+        }
+    }
+}
+
+impl Replay {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let mut state = self.source.0.lock();
+        if let Some(piece) = state.kept.get(self.next) {
+            self.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
+        }
+        if state.finished {
+            if let Some(trailers) = state.trailers.as_ref().filter(|_| !self.trailers_sent) {
+                self.trailers_sent = true;
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+            }
+            return Poll::Ready(None);
+        }
+        match ready!(Pin::new(&mut state.live).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    state.keep(data);
+                    self.next = state.kept.len();
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    state.trailers = Some(trailers.clone());
+                    self.trailers_sent = true;
+                }
+                state.finished = state.live.is_end_stream();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(broken)) => {
+                state.overflowed = true;
+                Poll::Ready(Some(Err(broken)))
+            }
+            None => {
+                state.finished = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        let state = self.source.0.lock();
+        let over = state.finished || state.live.is_end_stream();
+        over && self.next >= state.kept.len() && (self.trailers_sent || state.trailers.is_none())
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let state = self.source.0.lock();
+        let kept: u64 = state.kept.iter().skip(self.next).map(|piece| piece.len() as u64).sum();
+        let live = if state.finished { SizeHint::with_exact(0) } else { state.live.size_hint() };
+        let mut hint = SizeHint::new();
+        hint.set_lower(kept + live.lower());
+        if let Some(upper) = live.upper() {
+            hint.set_upper(kept + upper);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::{Body, ReplaySource};
+
+    #[tokio::test]
+    async fn a_body_within_the_cap_is_sent_again() {
+        let source = ReplaySource::new(Body::full("abc"), 3);
+        for _ in 0..3 {
+            assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abc");
+        }
+        assert!(source.is_replayable());
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_cap_is_sent_once() {
+        let source = ReplaySource::new(Body::full("abcd"), 3);
+        assert!(!source.is_replayable());
+        assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abcd");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_stopped_half_way_is_taken_up() {
+        let source = ReplaySource::new(Body::full("abc"), 3);
+        let mut first = source.attempt();
+        first.frame().await.expect("a frame").expect("data");
+        drop(first);
+        assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abc");
+    }
+}

@@ -1,0 +1,149 @@
+//! One address of a destination, with everything the proxy knows about it.
+//!
+//! An [`Endpoint`] outlives the configuration that named it: as long as the same workload answers at the same address,
+//! new assignments reuse it, so that its load, its ejection and its connections go on. What its source may change in
+//! the meantime, weight and health, is therefore atomic; who it is never changes. Balancers read endpoints on every
+//! request and write nothing.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::Instant;
+
+use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+
+use crate::pool::Pool;
+
+pub mod load;
+pub mod outlier;
+
+pub use load::{Latency, Load};
+pub use outlier::OutlierState;
+
+/// One address of a destination.
+pub struct Endpoint {
+    /// Where to connect.
+    pub address: SocketAddr,
+    /// The workload's name, for people; empty where unknown.
+    pub workload: Arc<str>,
+    /// The workload's version label; empty where it has none.
+    pub version: Arc<str>,
+    /// Where it stands.
+    pub locality: Locality,
+    /// How busy it is.
+    pub load: Load,
+    /// How it has been behaving.
+    pub outlier: OutlierState,
+    /// The connections to it.
+    pub pool: Pool,
+    weight: AtomicU32,
+    health: AtomicU8,
+}
+
+impl Endpoint {
+    /// An endpoint without history. `epoch` is the time its clocks count from.
+    pub fn new(model: &Model, workers: usize, latency: Latency, epoch: Instant) -> Self {
+        Endpoint {
+            address: model.address,
+            workload: Arc::clone(&model.workload),
+            version: Arc::clone(&model.version),
+            locality: model.locality.clone(),
+            load: Load::new(latency, epoch),
+            outlier: OutlierState::new(epoch),
+            pool: Pool::new(workers),
+            weight: AtomicU32::new(model.weight),
+            health: AtomicU8::new(model.health as u8),
+        }
+    }
+
+    /// Whether `model` speaks of this endpoint: another workload at the same address is another endpoint.
+    pub fn is(&self, model: &Model) -> bool {
+        self.address == model.address
+            && self.workload == model.workload
+            && self.version == model.version
+            && self.locality == model.locality
+    }
+
+    /// Its share among its neighbours, at least 1. A balancer keeps the weights it was built with.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Whether its source says that it takes requests.
+    pub fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            value if value == Health::Healthy as u8 => Health::Healthy,
+            value if value == Health::Draining as u8 => Health::Draining,
+            _ => Health::Unhealthy,
+        }
+    }
+
+    /// Whether it may be chosen: healthy by its source, and not ejected.
+    pub fn is_available(&self, now: Instant) -> bool {
+        self.health() == Health::Healthy && !self.outlier.is_ejected(now)
+    }
+
+    /// Takes over what its source may change. Relaxed: no other memory hangs on it, a request more or less on the old
+    /// value is as good as one that came a moment earlier.
+    pub fn update(&self, model: &Model) {
+        self.weight.store(model.weight, Ordering::Relaxed);
+        self.health.store(model.health as u8, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("address", &self.address)
+            .field("weight", &self.weight())
+            .field("health", &self.health())
+            .field("load", &self.load)
+            .field("outlier", &self.outlier)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+
+    use super::{Endpoint, Latency};
+
+    fn model(health: Health) -> Model {
+        Model {
+            address: ([127, 0, 0, 1], 80).into(),
+            weight: 2,
+            health,
+            locality: Locality::default(),
+            workload: "shop/catalog-1".into(),
+            version: "v1".into(),
+        }
+    }
+
+    #[test]
+    fn only_a_healthy_endpoint_that_is_not_ejected_is_available() {
+        let now = Instant::now();
+        let endpoint = Endpoint::new(&model(Health::Healthy), 1, Latency::default(), now);
+        assert!(endpoint.is_available(now));
+        for health in [Health::Draining, Health::Unhealthy] {
+            endpoint.update(&model(health));
+            assert_eq!(endpoint.health(), health);
+            assert!(!endpoint.is_available(now));
+        }
+        endpoint.update(&model(Health::Healthy));
+        endpoint.outlier.eject(now, Duration::from_secs(30));
+        assert!(!endpoint.is_available(now + Duration::from_secs(29)));
+        assert!(endpoint.is_available(now + Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn another_workload_at_the_same_address_is_another_endpoint() {
+        let endpoint = Endpoint::new(&model(Health::Healthy), 1, Latency::default(), Instant::now());
+        assert!(endpoint.is(&Model { weight: 9, ..model(Health::Draining) }));
+        assert!(!endpoint.is(&Model { workload: "shop/catalog-2".into(), ..model(Health::Healthy) }));
+        assert!(!endpoint.is(&Model { version: "v2".into(), ..model(Health::Healthy) }));
+    }
+}

@@ -1,0 +1,253 @@
+//! The one byte stream under every connection: a socket, the bytes that detection read ahead, and, on the caller's
+//! side, a small window onto what passes ([`Side`]).
+//!
+//! hyper owns the stream while it speaks HTTP on it, and says less than a proxy must know: whether a half-read head is
+//! waiting, whether a request named both framings (RFC 9112 6.3), and when a 1xx response may be put between two
+//! responses. `Side` is how the connection's owner sees and does these.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A byte stream.
+#[derive(Debug)]
+pub struct Stream {
+    tcp: TcpStream,
+    ahead: Bytes,
+    side: Option<Arc<Side>>,
+}
+
+/// What the owner of a caller's HTTP/1 connection sees of it, beside hyper.
+#[derive(Debug, Default)]
+pub struct Side {
+    /// Requests the service has taken and not answered in full.
+    in_flight: AtomicU32,
+    /// Bytes of a head came, and no request of them yet.
+    head_started: AtomicBool,
+    /// Everything that hyper wrote has left it.
+    flushed: AtomicBool,
+    scan: Mutex<HeadScan>,
+    /// An interim response that waits to be written.
+    interim: Mutex<Bytes>,
+}
+
+impl Stream {
+    /// A connection made by this proxy.
+    pub fn upstream(tcp: TcpStream) -> Self {
+        Stream { tcp, ahead: Bytes::new(), side: None }
+    }
+
+    /// A caller's connection; `ahead` was read from it already.
+    pub fn downstream(tcp: TcpStream, ahead: Bytes, side: Option<Arc<Side>>) -> Self {
+        if let Some(side) = &side {
+            side.saw(&ahead);
+        }
+        Stream { tcp, ahead, side }
+    }
+
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(side) = &self.side else { return Poll::Ready(Ok(())) };
+        let mut interim = side.interim.lock();
+        while !interim.is_empty() {
+            let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, &interim))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            interim.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn wrote(&self) {
+        if let Some(side) = &self.side {
+            side.flushed.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Side {
+    /// The service takes a request; returns whether its head had a `Content-Length` field, which hyper hides when
+    /// `Transfer-Encoding` came before it.
+    pub fn begin(&self) -> bool {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.head_started.store(false, Ordering::Relaxed);
+        self.scan.lock().take()
+    }
+
+    /// The service has answered in full.
+    pub fn finish(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a head has begun to come and is not whole.
+    pub fn waits_for_head(&self) -> bool {
+        self.head_started.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request is under way.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
+    /// Puts an interim (1xx) response on the wire before the final one. Says no while hyper still holds bytes of an
+    /// earlier response, since the two would mix; interim responses are optional.
+    pub fn offer_interim(&self, bytes: &[u8]) -> bool {
+        if !self.flushed.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut interim = self.interim.lock();
+        let mut joined = interim.to_vec();
+        joined.extend_from_slice(bytes);
+        *interim = joined.into();
+        true
+    }
+
+    fn saw(&self, bytes: &[u8]) {
+        if !bytes.is_empty() && self.is_idle() {
+            self.head_started.store(true, Ordering::Relaxed);
+            self.scan.lock().push(bytes);
+        }
+    }
+}
+
+/// Looks for a line that begins with `content-length` in the head that is being read, however it is cut into pieces.
+#[derive(Debug, Default)]
+struct HeadScan {
+    /// How much of the name the current line has matched; `None` once it cannot.
+    matched: Option<usize>,
+    /// The current line is empty so far.
+    line_empty: bool,
+    /// The head is over.
+    over: bool,
+    found: bool,
+}
+
+impl HeadScan {
+    const NAME: &'static [u8] = b"content-length";
+
+    fn push(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((&byte, after)) = rest.split_first() {
+            if self.over {
+                return;
+            }
+            match (byte, self.matched) {
+                (b'\n', _) => {
+                    self.over = self.line_empty;
+                    (self.matched, self.line_empty) = (Some(0), true);
+                    rest = after;
+                }
+                (b'\r', _) => rest = after,
+                (_, Some(matched)) if byte.eq_ignore_ascii_case(&Self::NAME[matched]) => {
+                    self.line_empty = false;
+                    self.matched = (matched + 1 < Self::NAME.len()).then_some(matched + 1);
+                    self.found |= self.matched.is_none();
+                    rest = after;
+                }
+                _ => {
+                    (self.matched, self.line_empty) = (None, false);
+                    // The rest of the line says nothing.
+                    let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                    rest = &rest[end..];
+                }
+            }
+        }
+    }
+
+    fn take(&mut self) -> bool {
+        std::mem::take(self).found
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.ahead.is_empty() {
+            let count = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead[..count]);
+            this.ahead.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
+        if let Some(side) = &this.side {
+            side.saw(&buf.filled()[before..]);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        self.wrote();
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_interim(cx))?;
+        self.wrote();
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(side) = &self.side {
+            side.flushed.store(true, Ordering::Relaxed);
+        }
+        ready!(self.poll_interim(cx))?;
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HeadScan, Side};
+
+    fn scan(pieces: &[&str]) -> bool {
+        let mut scan = HeadScan::default();
+        for piece in pieces {
+            scan.push(piece.as_bytes());
+        }
+        scan.take()
+    }
+
+    #[test]
+    fn a_content_length_is_found_however_it_is_cut() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nCoNtEnT-lEnGtH: 3\r\n\r\n";
+        for cut in 0..head.len() {
+            assert!(scan(&[&head[..cut], &head[cut..]]), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn only_a_field_of_the_head_counts() {
+        assert!(!scan(&["GET /content-length HTTP/1.1\r\nX: content-length: 3\r\n\r\n"]));
+        assert!(!scan(&["POST / HTTP/1.1\r\nHost: a\r\n\r\n", "content-length: 3\r\n"]));
+        assert!(!scan(&["POST / HTTP/1.1\r\ncontent-lengt\r\n\r\n"]));
+    }
+
+    #[test]
+    fn an_interim_response_waits_for_a_flushed_stream() {
+        let side = Side::default();
+        assert!(!side.offer_interim(b"HTTP/1.1 103 Early Hints\r\n\r\n"));
+    }
+}
