@@ -8,5 +8,7 @@
 //! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`).
 
 pub mod error;
+pub mod graph;
+pub mod traces;
 pub mod ads;
 pub mod state;
