@@ -1,1 +1,1 @@
-//! Tests of whole meshes.
+//! Tests of whole meshes: one binary, a module for each behaviour.

@@ -1,0 +1,234 @@
+//! The service behind a proxy: HTTP/1.1 and HTTP/2 on one port, with a path for each behaviour and switches that make it
+//! slow or failing while it runs. It counts what came, what was under way at once, and what was given up by its caller.
+//! What each path does stands in [`crate::behaviour`].
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::behaviour::{self, Body, BodyError};
+use crate::ports;
+
+/// A running service.
+#[derive(Debug)]
+pub struct Origin {
+    address: SocketAddr,
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+/// What is counted, and what is switched.
+#[derive(Debug, Default)]
+struct State {
+    name: String,
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+    under_way: AtomicUsize,
+    most_under_way: AtomicUsize,
+    given_up: AtomicUsize,
+    fails_with: AtomicU16,
+    delay_ms: AtomicU64,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its method.
+    pub method: String,
+    /// Its path and query.
+    pub path: String,
+    /// Its fields.
+    pub headers: HeaderMap,
+}
+
+impl Origin {
+    /// A service called `origin`.
+    pub async fn start() -> Origin {
+        Origin::named("origin").await
+    }
+
+    /// A service that answers with `name` and in the field `x-origin`.
+    pub async fn named(name: &str) -> Origin {
+        Origin::at(ports::free(), name).await
+    }
+
+    /// A service at an address of its own choice: to come back where another was.
+    pub async fn at(address: SocketAddr, name: &str) -> Origin {
+        let listener = TcpListener::bind(address).await.expect("the port is free");
+        let state = Arc::new(State { name: name.to_owned(), ..State::default() });
+        let task = tokio::spawn(serve(listener, state.clone()));
+        Origin { address, state, task }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on every request gets this status; 0 ends it.
+    pub fn fail_with(&self, status: u16) {
+        self.state.fails_with.store(status, Ordering::Relaxed);
+    }
+
+    /// From now on every answer takes so long.
+    pub fn delay(&self, delay: Duration) {
+        self.state.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many requests came.
+    pub fn requests(&self) -> usize {
+        self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were under way at once, at most.
+    pub fn most_under_way(&self) -> usize {
+        self.state.most_under_way.load(Ordering::Relaxed)
+    }
+
+    /// How many requests were given up before their response had ended.
+    pub fn given_up(&self) -> usize {
+        self.state.given_up.load(Ordering::Relaxed)
+    }
+
+    /// The requests that came, oldest first.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().clone()
+    }
+
+    /// Stops listening and breaks off every connection, as a killed process does.
+    pub async fn stop(self) {
+        self.task.abort();
+        while !self.task.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Counts a request as under way until it is dropped, and as given up if that happens before its end.
+struct UnderWay {
+    state: Arc<State>,
+    ended: AtomicBool,
+}
+
+impl UnderWay {
+    fn begin(state: &Arc<State>) -> UnderWay {
+        let now = state.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        state.most_under_way.fetch_max(now, Ordering::Relaxed);
+        UnderWay { state: state.clone(), ended: AtomicBool::new(false) }
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.state.under_way.fetch_sub(1, Ordering::Relaxed);
+        if !self.ended.load(Ordering::Relaxed) {
+            self.state.given_up.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<State>) {
+    // Dropped with this task, and every connection with it.
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        state.connections.fetch_add(1, Ordering::Relaxed);
+        connections.spawn(serve_one(stream, state.clone()));
+    }
+}
+
+async fn serve_one(stream: TcpStream, state: Arc<State>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let state = state.clone();
+        async move { Ok::<_, Infallible>(answer(state, request).await) }
+    });
+    let server = auto::Builder::new(TokioExecutor::new());
+    let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Response<Body> {
+    state.requests.fetch_add(1, Ordering::Relaxed);
+    state.seen.lock().push(Seen {
+        method: request.method().to_string(),
+        path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+        headers: request.headers().clone(),
+    });
+    let under_way = UnderWay::begin(&state);
+    let delay = state.delay_ms.load(Ordering::Relaxed);
+    if delay > 0 {
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+    }
+    let mut response = match state.fails_with.load(Ordering::Relaxed) {
+        0 => behaviour::answer(&state.name, request).await,
+        status => behaviour::status(status),
+    };
+    if let Ok(name) = HeaderValue::from_str(&state.name) {
+        response.headers_mut().insert("x-origin", name);
+    }
+    if hyper::body::Body::is_end_stream(response.body()) {
+        under_way.end();
+    }
+    response.map(|body| BodyExt::boxed(Tracked { body, under_way }))
+}
+
+/// A response's body that marks its request as ended with its last frame.
+struct Tracked {
+    body: Body,
+    under_way: UnderWay,
+}
+
+impl hyper::body::Body for Tracked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // hyper does not ask for what comes after the last byte of a body of known length.
+        if frame.is_none() || self.body.is_end_stream() {
+            self.under_way.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
