@@ -9,3 +9,6 @@ pub mod error;
 pub mod io;
 pub mod drain;
 pub mod pool;
+pub mod endpoint;
+pub mod balance;
+pub mod cluster;

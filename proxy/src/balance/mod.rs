@@ -1,0 +1,156 @@
+//! Choosing one of a destination's endpoints.
+//!
+//! A [`Picker`] is built when the endpoints or their weights change and is immutable from then on, apart from the turn
+//! of a round robin. It knows nothing of health, ejection or earlier attempts: the caller says which endpoints it
+//! accepts, the picker chooses fairly among those and finds one whenever there is one. No pick allocates or locks, and
+//! one that meets only accepted endpoints costs the same however many there are.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use outrigger_config::cluster::Balancing;
+
+use crate::endpoint::Endpoint;
+
+pub mod members;
+pub mod p2c;
+pub mod ring_hash;
+pub mod round_robin;
+
+pub use members::Members;
+pub use ring_hash::Ring;
+pub use round_robin::Turns;
+
+/// The endpoints of a destination and the way to choose among them.
+#[derive(Debug)]
+pub struct Picker {
+    members: Members,
+    method: Method,
+}
+
+#[derive(Debug)]
+enum Method {
+    RoundRobin(Turns),
+    LeastRequest,
+    PeakEwma,
+    Random,
+    RingHash(Ring),
+}
+
+impl Picker {
+    /// Builds what the method needs. `seed` says where a round robin begins, so that many proxies do not all begin
+    /// with the same endpoint.
+    pub fn new(balancing: Balancing, endpoints: Vec<Arc<Endpoint>>, seed: u64) -> Self {
+        let members = Members::new(endpoints);
+        let method = match balancing {
+            Balancing::RoundRobin => Method::RoundRobin(Turns::new(&members, seed)),
+            Balancing::LeastRequest => Method::LeastRequest,
+            Balancing::PeakEwma { .. } => Method::PeakEwma,
+            Balancing::Random => Method::Random,
+            Balancing::RingHash { min_size, max_size } => Method::RingHash(Ring::new(&members, min_size, max_size)),
+        };
+        Picker { members, method }
+    }
+
+    /// One of the accepted endpoints; none only if none is accepted. `hash` is the request's key for a ring hash: a
+    /// request without one goes anywhere.
+    pub fn pick(
+        &self,
+        hash: Option<u64>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        accept: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&Arc<Endpoint>> {
+        let members = &self.members;
+        let index = match (&self.method, hash) {
+            (Method::RoundRobin(turns), _) => turns.pick(members, accept),
+            (Method::LeastRequest, _) => p2c::least_request(members, rng, accept),
+            (Method::PeakEwma, _) => p2c::peak_ewma(members, now, rng, accept),
+            (Method::RingHash(ring), Some(hash)) => ring.pick(members, hash, accept),
+            (Method::Random | Method::RingHash(_), _) => members.draw(rng, accept),
+        };
+        index.and_then(|index| self.endpoints().get(index))
+    }
+
+    /// Every endpoint, accepted or not, in the order of its assignment.
+    pub fn endpoints(&self) -> &[Arc<Endpoint>] {
+        self.members.endpoints()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use outrigger_config::cluster::Balancing;
+    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+    use proptest::prelude::{Just, ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+    use super::{Members, Picker};
+    use crate::endpoint::{Endpoint, Latency};
+
+    /// Endpoints 10.0.0.0, 10.0.0.1, ... of these weights.
+    pub(crate) fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
+        let epoch = Instant::now();
+        let endpoint = |(index, weight): (usize, &u32)| {
+            let model = Model {
+                address: ([10, 0, (index >> 8) as u8, index as u8], 80).into(),
+                weight: *weight,
+                health: Health::Healthy,
+                locality: Locality::default(),
+                workload: "".into(),
+                version: "".into(),
+            };
+            Arc::new(Endpoint::new(&model, 1, Latency::default(), epoch))
+        };
+        weights.iter().enumerate().map(endpoint).collect()
+    }
+
+    pub(crate) fn members(weights: &[u32]) -> Members {
+        Members::new(endpoints(weights))
+    }
+
+    /// How often each index comes in `count` picks.
+    pub(crate) fn shares(members: usize, count: u32, mut pick: impl FnMut() -> Option<usize>) -> Vec<f64> {
+        let mut seen = vec![0_u32; members];
+        for _ in 0..count {
+            seen[pick().expect("an accepted endpoint")] += 1;
+        }
+        seen.into_iter().map(|times| f64::from(times) / f64::from(count)).collect()
+    }
+
+    fn balancing() -> impl Strategy<Value = Balancing> {
+        prop_oneof![
+            Just(Balancing::RoundRobin),
+            Just(Balancing::LeastRequest),
+            Just(Balancing::default()),
+            Just(Balancing::Random),
+            Just(Balancing::RingHash { min_size: 64, max_size: 4096 }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn every_method_finds_an_accepted_endpoint_whenever_there_is_one(
+            balancing in balancing(),
+            members in prop::collection::vec((1_u32..100, prop::bool::weighted(0.3)), 0..20),
+            hash in prop::option::of(0_u64..u64::MAX),
+            seed in 0_u64..u64::MAX,
+        ) {
+            let (weights, accepted): (Vec<u32>, Vec<bool>) = members.into_iter().unzip();
+            let picker = Picker::new(balancing, endpoints(&weights), seed);
+            let accept = |endpoint: &Endpoint| {
+                picker.endpoints().iter().position(|other| std::ptr::eq(&**other, endpoint)).is_some_and(|at| accepted[at])
+            };
+            let mut rng = fastrand::Rng::with_seed(seed);
+            for _ in 0..32 {
+                let picked = picker.pick(hash, Instant::now(), &mut rng, accept);
+                prop_assert_eq!(picked.is_some(), accepted.contains(&true));
+                prop_assert!(picked.is_none_or(|endpoint| accept(endpoint)));
+            }
+        }
+    }
+}

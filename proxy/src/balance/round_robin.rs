@@ -1,0 +1,142 @@
+//! Each in turn, by weight, smoothly.
+//!
+//! The turns of one cycle are laid out when the picker is built: the k-th turn of an endpoint of weight w stands at
+//! (k + 1/2) / w of the cycle. An endpoint that is not accepted passes its turn on, and the turn moves with it, so that
+//! the others share its part evenly. The only thing that changes is the number of the next turn.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Members;
+use crate::endpoint::Endpoint;
+
+/// The longest cycle that is laid out; weights whose cycle is longer are rounded to fit it.
+const LONGEST: u64 = 8192;
+
+/// The turns of one cycle.
+#[derive(Debug)]
+pub struct Turns {
+    /// Indexes of endpoints; empty where each has one turn, in order.
+    order: Box<[u32]>,
+    next: AtomicUsize,
+}
+
+impl Turns {
+    /// Lays the cycle out and begins anywhere in it.
+    pub fn new(members: &Members, seed: u64) -> Self {
+        let order = if members.is_uniform() { Box::default() } else { lay_out(&reduce(members.weights())) };
+        let length = if order.is_empty() { members.endpoints().len() } else { order.len() };
+        // In range: a remainder of a length.
+        let next = AtomicUsize::new((seed % length.max(1) as u64) as usize);
+        Turns { order, next }
+    }
+
+    /// Whose turn it is. If everyone was passed over, because other workers took the turns between, whoever is
+    /// accepted gets it.
+    pub fn pick(&self, members: &Members, accept: impl Fn(&Endpoint) -> bool) -> Option<usize> {
+        let endpoints = members.endpoints();
+        let length = if self.order.is_empty() { endpoints.len() } else { self.order.len() };
+        for _ in 0..length {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) % length;
+            let index = self.order.get(turn).map_or(turn, |index| *index as usize);
+            if accept(&endpoints[index]) {
+                return Some(index);
+            }
+        }
+        endpoints.iter().position(|endpoint| accept(endpoint))
+    }
+}
+
+/// Smaller weights of the same proportions: exactly, if a cycle fits, else rounded.
+fn reduce(weights: &[u32]) -> Vec<u32> {
+    let divisor = weights.iter().fold(0, |divisor, weight| gcd(divisor, *weight)).max(1);
+    let total: u64 = weights.iter().map(|weight| u64::from(weight / divisor)).sum();
+    if total <= LONGEST {
+        return weights.iter().map(|weight| weight / divisor).collect();
+    }
+    let scale = LONGEST as f64 / total as f64;
+    // In range: each is at most LONGEST.
+    weights.iter().map(|weight| ((f64::from(weight / divisor) * scale).round() as u32).max(1)).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn lay_out(weights: &[u32]) -> Box<[u32]> {
+    let mut turns: Vec<(u64, u64, u32)> = Vec::new();
+    for (index, weight) in (0_u32..).zip(weights) {
+        turns.extend((0..u64::from(*weight)).map(|turn| (2 * turn + 1, u64::from(*weight), index)));
+    }
+    // a/b < c/d as a*d < c*b: exact, and far from overflow for cycles this short.
+    turns.sort_by_key(|(_, _, index)| *index);
+    turns.sort_by(|(a, b, _), (c, d, _)| (a * d).cmp(&(c * b)));
+    turns.into_iter().map(|(_, _, index)| index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
+
+    use super::super::Members;
+    use super::super::tests::{endpoints, members, shares};
+    use super::{LONGEST, Turns, reduce};
+
+    fn cycle(weights: &[u32], count: usize) -> Vec<usize> {
+        let members = members(weights);
+        let turns = Turns::new(&members, 0);
+        (0..count).map(|_| turns.pick(&members, |_| true).expect("an endpoint")).collect()
+    }
+
+    #[test]
+    fn equal_weights_take_strict_turns_from_anywhere() {
+        assert_eq!(cycle(&[7, 7, 7], 7), [0, 1, 2, 0, 1, 2, 0]);
+        let members = members(&[1, 1, 1]);
+        let turns = Turns::new(&members, 5);
+        assert_eq!(turns.pick(&members, |_| true), Some(2));
+    }
+
+    #[test]
+    fn the_heavy_one_never_takes_its_turns_in_a_row() {
+        assert_eq!(cycle(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0].map(|index| index));
+        assert_eq!(cycle(&[20, 10], 6), [0, 1, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn the_turns_of_an_absent_one_are_shared_evenly() {
+        let endpoints = endpoints(&[1, 1, 1, 1]);
+        let absent = endpoints[1].address;
+        let members = Members::new(endpoints);
+        let turns = Turns::new(&members, 0);
+        let seen = shares(4, 3000, || turns.pick(&members, |endpoint| endpoint.address != absent));
+        assert!(
+            seen.iter().zip([1.0, 0.0, 1.0, 1.0]).all(|(seen, part)| (seen - part / 3.0).abs() < 0.001),
+            "{seen:?}"
+        );
+    }
+
+    #[test]
+    fn huge_weights_keep_their_proportions() {
+        let weights = reduce(&[4_000_000_000, 2_000_000_001, 1]);
+        assert!(weights.iter().map(|weight| u64::from(*weight)).sum::<u64>() <= LONGEST + 3);
+        assert!((f64::from(weights[0]) / f64::from(weights[1]) - 2.0).abs() < 0.01 && weights[2] == 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn each_cycle_is_exact_and_every_part_of_it_smooth(weights in prop::collection::vec(1_u32..50, 1..12)) {
+            let total: u32 = weights.iter().sum();
+            let picks = cycle(&weights, total as usize);
+            let mut seen = vec![0_u32; weights.len()];
+            for (turn, index) in picks.into_iter().enumerate() {
+                seen[index] += 1;
+                for (seen, weight) in seen.iter().zip(&weights) {
+                    let due = f64::from(*weight) * (turn + 1) as f64 / f64::from(total);
+                    prop_assert!((f64::from(*seen) - due).abs() < 1.5 + weights.len() as f64 / 4.0, "{weights:?}");
+                }
+            }
+            prop_assert_eq!(seen, weights);
+        }
+    }
+}
