@@ -10,5 +10,8 @@
 pub mod error;
 pub mod graph;
 pub mod traces;
+pub mod signals;
+pub mod otlp;
+pub mod view;
 pub mod ads;
 pub mod state;

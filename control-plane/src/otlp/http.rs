@@ -1,0 +1,111 @@
+//! OTLP over HTTP: `POST /v1/traces` and `POST /v1/metrics` with protobuf bodies, plain or gzip.
+//!
+//! Errors are answered as OTLP wants them, a `google.rpc.Status` in protobuf. 503 tells the sender to try again; every
+//! other error tells it not to.
+
+use std::io::Read;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use prost::Message;
+
+use super::MAX_MESSAGE;
+use super::receiver::Receiver;
+use super::signal::{DELIVERY, Signal};
+
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// The two paths. `now` and the state of the mesh are the receiver's affair.
+pub fn router(receiver: Receiver) -> Router {
+    Router::new()
+        .route("/v1/traces", post(|receiver, request| export(Signal::Traces, receiver, request)))
+        .route("/v1/metrics", post(|receiver, request| export(Signal::Metrics, receiver, request)))
+        .with_state(receiver)
+}
+
+/// `google.rpc.Status`, of which a sender shows the message.
+#[derive(Clone, PartialEq, Message)]
+struct RpcStatus {
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+/// Why a message was not taken in.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+enum Refusal {
+    #[error("send protobuf with Content-Type {PROTOBUF} (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)")]
+    ContentType,
+    #[error("send the body plain or with Content-Encoding gzip")]
+    ContentEncoding,
+    #[error("a message may have at most {MAX_MESSAGE} bytes, before and after decompression")]
+    TooLarge,
+    #[error("the body is not what its Content-Encoding says, or broke off")]
+    Broken,
+    #[error("the message did not arrive within {} seconds", DELIVERY.as_secs())]
+    TooSlow,
+    #[error("too many messages at once; send this one again")]
+    Busy,
+    #[error(transparent)]
+    Malformed(#[from] super::wire::Malformed),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Refusal::ContentType | Refusal::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Broken | Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+            Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let body = RpcStatus { message: self.to_string() }.encode_to_vec();
+        (status, [(header::CONTENT_TYPE, PROTOBUF)], body).into_response()
+    }
+}
+
+async fn export(
+    signal: Signal,
+    State(receiver): State<Receiver>,
+    request: Request<Body>,
+) -> Result<impl IntoResponse, Refusal> {
+    let headers = request.headers();
+    if media_type(headers) != PROTOBUF {
+        return Err(Refusal::ContentType);
+    }
+    let compressed = match headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes()) {
+        None | Some(b"identity") => false,
+        Some(b"gzip") => true,
+        Some(_) => return Err(Refusal::ContentEncoding),
+    };
+    let _place = receiver.place().await.ok_or(Refusal::Busy)?;
+    let body = Limited::new(request.into_body(), MAX_MESSAGE);
+    let body = tokio::time::timeout(DELIVERY, body.collect()).await.map_err(|_| Refusal::TooSlow)?;
+    let body =
+        body.map_err(|error| if error.is::<LengthLimitError>() { Refusal::TooLarge } else { Refusal::Broken })?;
+    let message = body.to_bytes();
+    let message = if compressed { decompress(&message)? } else { message };
+    Ok(([(header::CONTENT_TYPE, PROTOBUF)], signal.take(&message, &receiver)?))
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn decompress(body: &[u8]) -> Result<Bytes, Refusal> {
+    let mut message = Vec::new();
+    // One byte more than allowed tells a message of exactly the limit from a longer one.
+    let limit = MAX_MESSAGE as u64 + 1;
+    MultiGzDecoder::new(body).take(limit).read_to_end(&mut message).map_err(|_| Refusal::Broken)?;
+    if message.len() > MAX_MESSAGE {
+        return Err(Refusal::TooLarge);
+    }
+    Ok(message.into())
+}

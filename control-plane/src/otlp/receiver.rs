@@ -1,0 +1,216 @@
+//! Takes a whole message, walks it and files what it holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use super::convert::{self, Sender};
+use super::forward::Forwarder;
+use super::wire::{self, Malformed};
+use crate::graph::Answers;
+use crate::signals::Signals;
+
+/// `AGGREGATION_TEMPORALITY_DELTA`: each point says what happened since the one before. What only ever grows is refused:
+/// without its past it says nothing of the last seconds.
+const DELTA: u64 = 1;
+
+/// How many messages are read at the same time. Each may take twice [`super::MAX_MESSAGE`], compressed and not.
+const PLACES: usize = 32;
+
+/// How long a message waits for a place.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How much of a message was left out; the rest was taken in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rejected {
+    /// Spans or data points.
+    pub count: u64,
+}
+
+/// What arrived since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Spans that made sense, kept or not.
+    pub spans: u64,
+    /// Spans that were too large or had no identity.
+    pub rejected_spans: u64,
+    /// Data points that went into the graph.
+    pub points: u64,
+    /// Data points of ours that made no sense.
+    pub rejected_points: u64,
+    /// Messages that were no OTLP.
+    pub malformed: u64,
+}
+
+/// Where every message ends, whatever it came over. Cloning it shares it.
+#[derive(Clone, Debug)]
+pub struct Receiver {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    signals: Signals,
+    forwarder: Option<Forwarder>,
+    places: Semaphore,
+    spans: AtomicU64,
+    rejected_spans: AtomicU64,
+    points: AtomicU64,
+    rejected_points: AtomicU64,
+    malformed: AtomicU64,
+}
+
+impl Receiver {
+    /// Files what arrives in `signals`, and hands traces to `forwarder` as they came.
+    pub fn new(signals: Signals, forwarder: Option<Forwarder>) -> Self {
+        let inner = Inner {
+            signals,
+            forwarder,
+            places: Semaphore::new(PLACES),
+            spans: AtomicU64::new(0),
+            rejected_spans: AtomicU64::new(0),
+            points: AtomicU64::new(0),
+            rejected_points: AtomicU64::new(0),
+            malformed: AtomicU64::new(0),
+        };
+        Receiver { inner: Arc::new(inner) }
+    }
+
+    /// Takes an `ExportTraceServiceRequest`. When it is malformed, what stood before the fault has been taken in.
+    pub fn traces(&self, message: &Bytes) -> Result<Rejected, Malformed> {
+        let mut rejected = 0;
+        let walked = self.walk_traces(message, &mut rejected);
+        self.count(walked, rejected, &self.inner.rejected_spans)?;
+        if let Some(forwarder) = &self.inner.forwarder {
+            forwarder.send(message.clone());
+        }
+        Ok(Rejected { count: rejected })
+    }
+
+    /// Takes an `ExportMetricsServiceRequest` that arrived at `now`. Metrics the graph has no use for are passed over.
+    pub fn metrics(&self, message: &Bytes, now: Instant) -> Result<Rejected, Malformed> {
+        let mut rejected = 0;
+        let walked = self.walk_metrics(message, now, &mut rejected);
+        self.count(walked, rejected, &self.inner.rejected_points)?;
+        Ok(Rejected { count: rejected })
+    }
+
+    /// What arrived since the start. The numbers are read one after the other and may be a message apart.
+    pub fn counters(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            spans: read(&self.inner.spans),
+            rejected_spans: read(&self.inner.rejected_spans),
+            points: read(&self.inner.points),
+            rejected_points: read(&self.inner.rejected_points),
+            malformed: read(&self.inner.malformed),
+        }
+    }
+
+    /// Traces sent on and traces lost on the way there; none when nothing is forwarded.
+    pub fn forwarded(&self) -> Option<super::forward::Counters> {
+        self.inner.forwarder.as_ref().map(Forwarder::counters)
+    }
+
+    /// A place to read a message in; none when too many are being read.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        timeout(PATIENCE, self.inner.places.acquire()).await.ok()?.ok()
+    }
+
+    fn count(&self, walked: Result<(), Malformed>, rejected: u64, counter: &AtomicU64) -> Result<(), Malformed> {
+        // Statistics: nothing is ordered by them.
+        counter.fetch_add(rejected, Ordering::Relaxed);
+        walked.inspect_err(|_| {
+            self.inner.malformed.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+
+    fn walk_traces(&self, message: &Bytes, rejected: &mut u64) -> Result<(), Malformed> {
+        for resource_spans in wire::all(message, 1) {
+            let resource_spans = resource_spans?;
+            let sender = Sender::from_otlp(wire::one(&resource_spans, 1)?).ok_or(Malformed)?;
+            for scope_spans in wire::all(&resource_spans, 2) {
+                for span in wire::all(&scope_spans?, 2) {
+                    match convert::span(span?, &sender) {
+                        Some((trace_id, span)) => {
+                            self.inner.spans.fetch_add(1, Ordering::Relaxed);
+                            self.inner.signals.traces(|traces| traces.record(trace_id, span));
+                        }
+                        None => *rejected += 1,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_metrics(&self, message: &Bytes, now: Instant, rejected: &mut u64) -> Result<(), Malformed> {
+        for resource_metrics in wire::all(message, 1) {
+            let resource_metrics = resource_metrics?;
+            let sender = Sender::from_otlp(wire::one(&resource_metrics, 1)?).ok_or(Malformed)?;
+            if !sender.is_proxy {
+                continue;
+            }
+            for scope_metrics in wire::all(&resource_metrics, 2) {
+                for metric in wire::all(&scope_metrics?, 2) {
+                    self.metric(&metric?, &sender, now, rejected)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn metric(&self, metric: &Bytes, sender: &Sender, now: Instant, rejected: &mut u64) -> Result<(), Malformed> {
+        const SUM: u32 = 7;
+        const HISTOGRAM: u32 = 9;
+        let name = wire::one(metric, 1)?.unwrap_or_default();
+        let (field, record): (_, fn(&Self, Bytes, &Sender, Instant) -> bool) = match &*name {
+            b"http.client.request.duration" => (HISTOGRAM, Self::edge),
+            b"http.server.request.duration" => (HISTOGRAM, Self::service),
+            b"outrigger.retries" => (SUM, Self::retries),
+            _ => return Ok(()),
+        };
+        let Some(data) = wire::one(metric, field)? else { return Ok(()) };
+        let is_delta = wire::number(&data, 2)? == DELTA;
+        for point in wire::all(&data, 1) {
+            if is_delta && record(self, point?, sender, now) {
+                self.inner.points.fetch_add(1, Ordering::Relaxed);
+            } else {
+                *rejected += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn edge(&self, point: Bytes, sender: &Sender, now: Instant) -> bool {
+        let Some(seen) = convert::requests(point, sender, false) else { return false };
+        let answers = answers(&seen);
+        self.inner.signals.graph(|graph| graph.record_edge(sender.edge(seen.to.clone()), &answers, now));
+        true
+    }
+
+    fn service(&self, point: Bytes, sender: &Sender, now: Instant) -> bool {
+        let Some(seen) = convert::requests(point, sender, true) else { return false };
+        let answers = answers(&seen);
+        self.inner.signals.graph(|graph| graph.record_service(seen.to.clone(), &answers, now));
+        true
+    }
+
+    fn retries(&self, point: Bytes, sender: &Sender, now: Instant) -> bool {
+        let Some(seen) = convert::retries(point) else { return false };
+        let edge = sender.edge(seen.to);
+        self.inner.signals.graph(|graph| graph.record_retries(edge, &seen.reason, seen.count, now));
+        true
+    }
+}
+
+fn answers(seen: &convert::Requests) -> Answers<'_> {
+    Answers { bounds: &seen.bounds, counts: &seen.counts, code: seen.code, reason: seen.reason.as_deref() }
+}
+
+#[cfg(test)]
+mod tests;
