@@ -1,0 +1,137 @@
+//! HTTP filters: the two we send, and which of other control planes' we take.
+//!
+//! A filter that is unknown is refused, because a request would pass that its author wanted changed, checked or
+//! stopped. Taken are those marked optional or disabled, and those that only watch.
+
+use xds_api::pb::envoy::config::route::v3 as route;
+use xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
+use xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use xds_api::pb::google::protobuf as pb;
+
+use super::rate_limit;
+use super::value::{missing, refused, unsupported};
+use super::wire::{self, rate_limit::LocalRateLimit};
+use crate::error::{Code, Problem};
+use crate::resource::ClientKind;
+
+/// The name of the filter that sends requests on; always the last.
+const ROUTER: &str = "envoy.filters.http.router";
+
+/// What a filter or a route's settings for one may be without changing any request: statistics, and exchanges of
+/// Istio's proxies among themselves.
+const HARMLESS: [&str; 6] = [
+    "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+    "envoy.extensions.filters.http.header_to_metadata.v3.Config",
+    "envoy.extensions.filters.http.set_filter_state.v3.Config",
+    "io.istio.http.peer_metadata.Config",
+    "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+    "stats.PluginConfig",
+];
+/// Filters that do nothing as long as their message is empty and no route has settings for them.
+const HARMLESS_IF_EMPTY: [&str; 2] =
+    ["envoy.extensions.filters.http.cors.v3.Cors", "envoy.extensions.filters.http.fault.v3.HTTPFault"];
+/// Messages that name the type of another.
+const TYPED_STRUCTS: [&str; 2] = ["udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"];
+
+/// `xds.type.v3.TypedStruct` and `udpa.type.v1.TypedStruct`, as far as they say what is inside.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+struct TypedStruct {
+    #[prost(string, tag = "1")]
+    type_url: String,
+}
+
+/// The chain a client gets.
+pub(super) fn chain(client: ClientKind) -> Vec<hcm::HttpFilter> {
+    let filter = |name: &str, config: pb::Any| hcm::HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
+        ..Default::default()
+    };
+    let limit = (client == ClientKind::Envoy).then(|| filter(LocalRateLimit::FILTER, wire::pack(&rate_limit::idle())));
+    limit.into_iter().chain([filter(ROUTER, wire::pack(&Router::default()))]).collect()
+}
+
+/// Requires a chain that ends in a router and has nothing else that acts.
+pub(super) fn check_chain(filters: &[hcm::HttpFilter]) -> Result<(), Problem> {
+    for (index, filter) in filters.iter().enumerate() {
+        let last = index + 1 == filters.len();
+        check_filter(filter, last).map_err(|problem| problem.at_index(index).at_field("http_filters"))?;
+    }
+    if filters.is_empty() { Err(missing("http_filters")) } else { Ok(()) }
+}
+
+fn check_filter(filter: &hcm::HttpFilter, last: bool) -> Result<(), Problem> {
+    let config = match &filter.config_type {
+        Some(hcm::http_filter::ConfigType::TypedConfig(any)) => any,
+        Some(hcm::http_filter::ConfigType::ConfigDiscovery(_)) => return Err(refused("config_discovery")),
+        None => return Err(missing("typed_config")),
+    };
+    match (wire::is::<Router>(config), last) {
+        (true, true) => return Ok(()),
+        (true, false) => return Err(Problem::new(Code::Conflict, "a router must be the last filter")),
+        (false, true) => return Err(Problem::new(Code::Conflict, "the last filter must be a router")),
+        (false, false) => {}
+    }
+    if filter.is_optional || filter.disabled || is_harmless(config)? {
+        return Ok(());
+    }
+    if wire::is::<LocalRateLimit>(config) {
+        let limit = wire::unpack(config).map_err(|problem| problem.at_field("typed_config"))?;
+        return match rate_limit::is_idle(&limit)? {
+            true => Ok(()),
+            false => Err(unsupported("typed_config", "a rate limit is supported on routes only")),
+        };
+    }
+    Err(unknown(config))
+}
+
+/// The rate limit among a route's `typed_per_filter_config`; refuses what else would act.
+pub(super) fn read_route_limit<'a>(
+    configs: impl IntoIterator<Item = (&'a String, &'a pb::Any)>,
+) -> Result<Option<LocalRateLimit>, Problem> {
+    let mut found = None;
+    // Sorted, so that the same bytes always give the same problem.
+    let sorted: std::collections::BTreeMap<_, _> = configs.into_iter().collect();
+    for (name, any) in sorted {
+        let at = |problem: Problem| problem.at_field(&format!("typed_per_filter_config[\"{name}\"]"));
+        if let Some(limit) = read_one(any).map_err(at)? {
+            found = Some(limit);
+        }
+    }
+    Ok(found)
+}
+
+fn read_one(any: &pb::Any) -> Result<Option<LocalRateLimit>, Problem> {
+    let wrapper: route::FilterConfig;
+    let config = if wire::is::<route::FilterConfig>(any) {
+        wrapper = wire::unpack(any)?;
+        match &wrapper.config {
+            _ if wrapper.disabled => return Ok(None),
+            Some(config) if wrapper.is_optional && !wire::is::<LocalRateLimit>(config) => return Ok(None),
+            Some(config) => config,
+            None => return Ok(None),
+        }
+    } else {
+        any
+    };
+    if wire::is::<LocalRateLimit>(config) {
+        return wire::unpack(config).map(Some);
+    }
+    if is_harmless(config)? { Ok(None) } else { Err(unknown(config)) }
+}
+
+fn is_harmless(config: &pb::Any) -> Result<bool, Problem> {
+    let name = config.type_url.strip_prefix(wire::TYPE_URL_PREFIX).unwrap_or(&config.type_url);
+    if TYPED_STRUCTS.contains(&name) {
+        let inner: TypedStruct = wire::read(&config.value).map_err(|problem| problem.at_field("typed_config"))?;
+        let inner = inner.type_url.strip_prefix(wire::TYPE_URL_PREFIX).unwrap_or(&inner.type_url);
+        return Ok(HARMLESS.contains(&inner));
+    }
+    Ok(HARMLESS.contains(&name) || (config.value.is_empty() && HARMLESS_IF_EMPTY.contains(&name)))
+}
+
+fn unknown(config: &pb::Any) -> Problem {
+    unsupported("typed_config", "is no filter of this version; mark it optional to have it left out")
+        .with_value(&config.type_url)
+}

@@ -1,0 +1,198 @@
+//! Policies as our own messages: whole, with origin and mode, and back exactly as they were.
+
+use super::matching;
+use super::value::{duration, each, missing, optional_duration, required_duration};
+use super::wire::outrigger as own;
+use crate::error::{Code, Problem};
+use crate::policy::{
+    Backoff, Budget, Condition, Conditions, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
+    RateLimitRule, Retry,
+};
+use crate::resource::ClientKind;
+use crate::value::Percent;
+
+/// Encodes a retry policy.
+pub(super) fn retry(retry: &Retry) -> own::Retry {
+    let (methods, only_methods) = match &retry.methods {
+        Methods::Idempotent => (own::Methods::Idempotent, Vec::new()),
+        Methods::Any => (own::Methods::Any, Vec::new()),
+        Methods::Only(list) => (own::Methods::Only, list.clone()),
+    };
+    own::Retry {
+        origin: retry.origin.to_string(),
+        observe: !retry.mode.enforces(),
+        attempts: retry.attempts,
+        on: retry.on.iter().map(|condition| condition.token().to_owned()).collect(),
+        codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
+        grpc_codes: retry.grpc_codes.iter().map(u32::from).collect(),
+        methods: methods.into(),
+        only_methods,
+        per_try_timeout: retry.per_try_timeout.and_then(duration),
+        backoff_base: duration(retry.backoff.base),
+        backoff_max: duration(retry.backoff.max),
+        body_limit: retry.body_limit,
+    }
+}
+
+/// Decodes a retry policy.
+pub(super) fn read_retry(message: &own::Retry) -> Result<Retry, Problem> {
+    let methods = match own::Methods::try_from(message.methods) {
+        Ok(own::Methods::Idempotent) => Methods::Idempotent,
+        Ok(own::Methods::Any) => Methods::Any,
+        Ok(own::Methods::Only) => Methods::Only(message.only_methods.clone()),
+        Err(error) => return Err(Problem::invalid(message.methods, error.to_string()).at_field("methods")),
+    };
+    let condition = |token: &String| {
+        Condition::from_token(token).ok_or_else(|| Problem::invalid(token, "is no retry condition of this version"))
+    };
+    let grpc_code = |number: &u32| match u8::try_from(*number) {
+        Ok(code @ 0..=16) => Ok(code),
+        _ => Err(Problem::invalid(number, "must be a gRPC status code, 0 to 16")),
+    };
+    Ok(Retry {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        attempts: message.attempts,
+        on: Conditions::from_iter(each("on", &message.on, condition)?),
+        codes: each("codes", &message.codes, status)?,
+        grpc_codes: each("grpc_codes", &message.grpc_codes, grpc_code)?
+            .into_iter()
+            .fold(GrpcCodes::default(), GrpcCodes::with),
+        methods,
+        per_try_timeout: optional_duration("per_try_timeout", message.per_try_timeout.as_ref())?,
+        backoff: Backoff {
+            base: required_duration("backoff_base", message.backoff_base.as_ref())?,
+            max: required_duration("backoff_max", message.backoff_max.as_ref())?,
+        },
+        body_limit: message.body_limit,
+    })
+}
+
+/// Encodes a rate limit policy.
+pub(super) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
+    let rule = |rule: &RateLimitRule| own::RateLimitRule {
+        name: rule.name.to_string(),
+        matches: rule.matches.iter().map(|matches| matching::encode(matches, ClientKind::Outrigger)).collect(),
+        requests: rule.requests,
+        interval: duration(rule.interval),
+        burst: rule.burst,
+    };
+    let header = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| own::Header {
+        name: name.to_string(),
+        value: value.to_string(),
+    };
+    own::RateLimit {
+        origin: limit.origin.to_string(),
+        observe: !limit.mode.enforces(),
+        rules: limit.rules.iter().map(rule).collect(),
+        status: u32::from(limit.status),
+        headers: limit.headers.iter().map(header).collect(),
+    }
+}
+
+/// Decodes a rate limit policy.
+pub(super) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLimit, Problem> {
+    let rule = |rule: &own::RateLimitRule| {
+        Ok(RateLimitRule {
+            name: rule.name.as_str().into(),
+            matches: each("matches", &rule.matches, matching::decode)?,
+            requests: rule.requests,
+            interval: required_duration("interval", rule.interval.as_ref())?,
+            burst: rule.burst,
+        })
+    };
+    let header = |header: &own::Header| (header.name.as_str().into(), header.value.as_str().into());
+    Ok(RateLimit {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        rules: each("rules", &message.rules, rule)?,
+        status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
+        headers: message.headers.iter().map(header).collect(),
+    })
+}
+
+/// Encodes limits.
+pub(super) fn limits(limits: &Limits) -> own::Limits {
+    own::Limits {
+        origin: limits.origin.to_string(),
+        observe: !limits.mode.enforces(),
+        max_connections: limits.max_connections,
+        max_pending_requests: limits.max_pending_requests,
+        max_requests: limits.max_requests,
+    }
+}
+
+/// Decodes limits.
+pub(super) fn read_limits(message: &own::Limits) -> Limits {
+    Limits {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        max_connections: message.max_connections,
+        max_pending_requests: message.max_pending_requests,
+        max_requests: message.max_requests,
+    }
+}
+
+/// Encodes outlier detection.
+pub(super) fn outlier(outlier: &Outlier) -> own::Outlier {
+    own::Outlier {
+        origin: outlier.origin.to_string(),
+        observe: !outlier.mode.enforces(),
+        consecutive_errors: outlier.consecutive_errors,
+        interval: duration(outlier.interval),
+        base_ejection: duration(outlier.base_ejection),
+        max_ejection: duration(outlier.max_ejection),
+        max_percent_millionths: outlier.max_percent.millionths(),
+    }
+}
+
+/// Decodes outlier detection.
+pub(super) fn read_outlier(message: &own::Outlier) -> Result<Outlier, Problem> {
+    Ok(Outlier {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        consecutive_errors: message.consecutive_errors,
+        interval: required_duration("interval", message.interval.as_ref())?,
+        base_ejection: required_duration("base_ejection", message.base_ejection.as_ref())?,
+        max_ejection: required_duration("max_ejection", message.max_ejection.as_ref())?,
+        max_percent: percent("max_percent_millionths", message.max_percent_millionths)?,
+    })
+}
+
+/// Encodes a retry budget.
+pub(super) fn budget(budget: &Budget) -> own::Budget {
+    own::Budget {
+        percent_millionths: budget.percent.millionths(),
+        interval: duration(budget.interval),
+        min_concurrent: budget.min_concurrent,
+        min_per_second: budget.min_per_second,
+    }
+}
+
+/// Decodes a retry budget.
+pub(super) fn read_budget(message: Option<&own::Budget>) -> Result<Budget, Problem> {
+    let message = message.ok_or_else(|| missing("budget"))?;
+    let read = |message: &own::Budget| {
+        Ok(Budget {
+            percent: percent("percent_millionths", message.percent_millionths)?,
+            interval: required_duration("interval", message.interval.as_ref())?,
+            min_concurrent: message.min_concurrent,
+            min_per_second: message.min_per_second,
+        })
+    };
+    read(message).map_err(|problem: Problem| problem.at_field("budget"))
+}
+
+/// Decodes a share in millionths.
+pub(super) fn percent(field: &str, millionths: u32) -> Result<Percent, Problem> {
+    Percent::from_millionths(millionths).map_err(|problem| problem.at_field(field))
+}
+
+/// Decodes an HTTP status; the policy itself knows which ones it takes.
+fn status(number: &u32) -> Result<u16, Problem> {
+    u16::try_from(*number).map_err(|_| Problem::new(Code::InvalidValue, "must be a status").with_value(number))
+}
+
+fn mode(observe: bool) -> Mode {
+    if observe { Mode::Observe } else { Mode::Enforce }
+}

@@ -1,0 +1,168 @@
+//! Retries in standard fields (`envoy.config.route.v3.RetryPolicy`; gRFC A44 for gRPC).
+//!
+//! Envoy repeats every method; that the model repeats the idempotent ones alone is said to it by
+//! `retriable_request_headers`. Of the gRPC codes only five have a token.
+
+use std::time::Duration;
+
+use xds_api::pb::envoy::config::route::v3 as xds;
+use xds_api::pb::envoy::r#type::matcher::v3 as matcher;
+
+use super::value::{duration, each, number, optional_duration, read_number, refuse_all, unsupported};
+use crate::error::{Code, Problem};
+use crate::policy::{Backoff, Condition, Conditions, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
+use crate::resource::ClientKind;
+
+/// The token under which `retriable_status_codes` counts.
+const STATUS_CODES: &str = "retriable-status-codes";
+/// The tokens of gRPC codes, by number.
+const GRPC_TOKENS: [(u8, &str); 5] =
+    [(1, "cancelled"), (4, "deadline-exceeded"), (8, "resource-exhausted"), (13, "internal"), (14, "unavailable")];
+
+/// The idempotent methods, as a regular expression.
+const IDEMPOTENT: &str = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE";
+
+/// Encodes what is enforced; also a per-try timeout that stands alone.
+pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientKind) -> Option<xds::RetryPolicy> {
+    let Some(retry) = retry.filter(|retry| retry.mode.enforces()) else {
+        // gRPC has no per-try timeout, and refuses a policy without retries.
+        let per_try = timeouts.per_try.filter(|_| client != ClientKind::Grpc)?;
+        return Some(xds::RetryPolicy {
+            num_retries: number(0),
+            per_try_timeout: duration(per_try),
+            ..Default::default()
+        });
+    };
+    let mut tokens: Vec<&str> = retry.on.iter().map(Condition::token).collect();
+    if !retry.codes.is_empty() {
+        tokens.push(STATUS_CODES);
+    }
+    tokens.extend(GRPC_TOKENS.iter().filter(|(code, _)| retry.grpc_codes.has(*code)).map(|(_, token)| token));
+    Some(xds::RetryPolicy {
+        retry_on: tokens.join(","),
+        num_retries: number(retry.attempts),
+        per_try_timeout: retry.per_try_timeout.or(timeouts.per_try).and_then(duration),
+        retriable_status_codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
+        retry_back_off: Some(xds::retry_policy::RetryBackOff {
+            base_interval: duration(retry.backoff.base),
+            max_interval: duration(retry.backoff.max),
+        }),
+        retriable_request_headers: repeated_methods(retry).into_iter().collect(),
+        ..Default::default()
+    })
+}
+
+/// The methods that may be repeated, where not every one may. What was never sent needs no such care.
+fn repeated_methods(retry: &Retry) -> Option<xds::HeaderMatcher> {
+    let methods = match &retry.methods {
+        _ if retry.only_unsent() => return None,
+        Methods::Any => return None,
+        Methods::Idempotent => IDEMPOTENT.to_owned(),
+        Methods::Only(list) => list.iter().map(|method| regex::escape(method)).collect::<Vec<_>>().join("|"),
+    };
+    let pattern = matcher::RegexMatcher { regex: methods, engine_type: None };
+    Some(xds::HeaderMatcher {
+        name: ":method".into(),
+        header_match_specifier: Some(xds::header_matcher::HeaderMatchSpecifier::StringMatch(matcher::StringMatcher {
+            match_pattern: Some(matcher::string_matcher::MatchPattern::SafeRegex(pattern)),
+            ignore_case: false,
+        })),
+        ..Default::default()
+    })
+}
+
+/// What another control plane's retry policy comes to: a policy if anything is retried, and the per-try timeout.
+pub(super) fn decode(
+    message: &xds::RetryPolicy,
+    body_limit: Option<u32>,
+) -> Result<(Option<Retry>, Option<Duration>), Problem> {
+    refuse_all([
+        ("per_try_idle_timeout", message.per_try_idle_timeout.is_some_and(|timeout| timeout != Default::default())),
+        ("retriable_headers", !message.retriable_headers.is_empty()),
+        ("rate_limited_retry_back_off", message.rate_limited_retry_back_off.is_some()),
+    ])?;
+    let per_try = optional_duration("per_try_timeout", message.per_try_timeout.as_ref())?;
+    let per_try = per_try.filter(|timeout| !timeout.is_zero());
+    let (on, grpc_codes, by_status) = decode_tokens(&message.retry_on)?;
+    let mut codes = if by_status {
+        each("retriable_status_codes", &message.retriable_status_codes, |code| {
+            u16::try_from(*code).map_err(|_| Problem::invalid(code, "must be a status between 400 and 599"))
+        })?
+    } else {
+        Vec::new()
+    };
+    codes.sort_unstable();
+    codes.dedup();
+    let attempts = read_number(message.num_retries.as_ref(), 1);
+    if attempts == 0 || (on == Conditions::default() && codes.is_empty() && grpc_codes.is_empty()) {
+        return Ok((None, per_try));
+    }
+    let retry = Retry {
+        origin: Origin::default(),
+        mode: Mode::Enforce,
+        attempts,
+        on,
+        codes,
+        grpc_codes,
+        methods: decode_methods(&message.retriable_request_headers)
+            .map_err(|problem| problem.at_field("retriable_request_headers"))?,
+        per_try_timeout: per_try,
+        backoff: decode_backoff(message.retry_back_off.as_ref())
+            .map_err(|problem| problem.at_field("retry_back_off"))?,
+        body_limit: body_limit.unwrap_or(Retry::DEFAULT_BODY_LIMIT),
+    };
+    Ok((Some(retry), None))
+}
+
+/// xDS repeats every method, unless it is told as [`repeated_methods`] tells it.
+fn decode_methods(headers: &[xds::HeaderMatcher]) -> Result<Methods, Problem> {
+    let [header] = headers else {
+        return if headers.is_empty() { Ok(Methods::Any) } else { Err(one_method_header()) };
+    };
+    let Some(xds::header_matcher::HeaderMatchSpecifier::StringMatch(text)) = &header.header_match_specifier else {
+        return Err(one_method_header());
+    };
+    let list = match &text.match_pattern {
+        Some(matcher::string_matcher::MatchPattern::Exact(method)) => method.as_str(),
+        Some(matcher::string_matcher::MatchPattern::SafeRegex(pattern)) => pattern.regex.as_str(),
+        _ => return Err(one_method_header()),
+    };
+    let methods: Vec<String> = list.split('|').map(str::to_owned).collect();
+    let plain = methods.iter().all(|method| method.bytes().all(|byte| byte.is_ascii_uppercase()));
+    if header.name != ":method" || header.invert_match || text.ignore_case || !plain {
+        return Err(one_method_header());
+    }
+    Ok(if list == IDEMPOTENT { Methods::Idempotent } else { Methods::Only(methods) })
+}
+
+fn one_method_header() -> Problem {
+    Problem::new(Code::Unsupported, "only one match of ':method' with methods joined by '|' is supported")
+}
+
+fn decode_tokens(retry_on: &str) -> Result<(Conditions, GrpcCodes, bool), Problem> {
+    let (mut on, mut codes, mut by_status) = (Conditions::default(), GrpcCodes::default(), false);
+    for token in retry_on.split(',').map(str::trim).filter(|token| !token.is_empty()) {
+        if let Some(condition) = Condition::from_token(token) {
+            on = on.with(condition);
+        } else if let Some((code, _)) = GRPC_TOKENS.iter().find(|(_, known)| *known == token) {
+            codes = codes.with(*code);
+        } else if token == STATUS_CODES {
+            by_status = true;
+        } else if matches!(token, "envoy-ratelimited" | "retriable-headers") {
+            return Err(unsupported("retry_on", "is not supported; leave the token out").with_value(token));
+        } else if let Ok(code @ 400..=599) = token.parse::<u32>() {
+            return Err(unsupported("retry_on", "list the status in retriable_status_codes").with_value(code));
+        }
+        // Envoy passes over tokens it does not know, and so does every control plane that counts on it.
+    }
+    Ok((on, codes, by_status))
+}
+
+fn decode_backoff(message: Option<&xds::retry_policy::RetryBackOff>) -> Result<Backoff, Problem> {
+    let Some(message) = message else { return Ok(Backoff::default()) };
+    let base = optional_duration("base_interval", message.base_interval.as_ref())?;
+    let base = base.unwrap_or(Backoff::default().base);
+    // xDS: ten times the base unless said otherwise.
+    let max = optional_duration("max_interval", message.max_interval.as_ref())?.unwrap_or(base.saturating_mul(10));
+    Ok(Backoff { base, max })
+}
