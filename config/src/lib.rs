@@ -15,3 +15,6 @@ pub mod cluster;
 pub mod route;
 pub mod listener;
 pub mod resource;
+pub mod xds;
+pub mod document;
+pub mod mesh;

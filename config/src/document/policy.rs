@@ -1,0 +1,34 @@
+//! What all policies have in common: mode, targets, origin.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::kind::Kind;
+use super::reader::Fields;
+use crate::name::ObjectName;
+use crate::policy::{Mode, Origin};
+use crate::value::MAX_DURATION;
+
+/// What a policy of routes can be for.
+pub(super) const TARGETS: &[Kind] = &[Kind::Service, Kind::HttpRoute, Kind::GrpcRoute];
+
+/// The durations of a field where zero would mean nothing.
+pub(super) const LONGER_THAN_ZERO: RangeInclusive<Duration> = Duration::from_millis(1)..=MAX_DURATION;
+
+const MODES: &[(&str, Mode)] = &[("Enforce", Mode::Enforce), ("Observe", Mode::Observe)];
+
+/// `mode`, which every policy has; absent: Enforce.
+pub(super) fn read_mode(fields: &mut Fields<'_>) -> Mode {
+    read_mode_or(fields, Mode::default())
+}
+
+/// `mode` of a part of a policy; absent: the policy's.
+pub(super) fn read_mode_or(fields: &mut Fields<'_>, outer: Mode) -> Mode {
+    fields.optional("mode").and_then(|field| field.choice(MODES)).unwrap_or(outer)
+}
+
+/// The origin of what a document says: `RoutePolicy shop/catalog`.
+pub(super) fn origin(kind: Kind, name: &ObjectName) -> Origin {
+    Origin(Arc::from(format!("{kind} {name}")))
+}

@@ -1,0 +1,93 @@
+//! What `HTTPRoute` and `GRPCRoute` have in common: parents, rules, backends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::reader::{Field, Fields};
+use super::reference::{BackendRef, ParentRef};
+use crate::error::{Code, Problem};
+use crate::matching::RouteMatch;
+use crate::name::{ObjectName, check_subdomain};
+use crate::policy::Timeouts;
+
+/// The spec of an HTTPRoute or a GRPCRoute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The services it routes for, at least one.
+    pub parents: Vec<ParentRef>,
+    /// Its rules, at least one.
+    pub rules: Vec<Rule>,
+}
+
+/// A rule: what it takes and where it sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name, unique in the route; policies can be for it alone.
+    pub name: Option<Arc<str>>,
+    /// What it takes, at least one; absent in the document: everything.
+    pub matches: Vec<RouteMatch>,
+    /// Where it sends it, at least one.
+    pub backends: Vec<BackendRef>,
+    /// How long it may take (HTTPRoute only); absent: no limit.
+    pub timeouts: Timeouts,
+}
+
+impl Rule {
+    /// The rule's name, or `rule-INDEX` for one without.
+    pub fn display_name(&self, index: usize) -> Arc<str> {
+        self.name.clone().unwrap_or_else(|| format!("rule-{index}").into())
+    }
+}
+
+impl Route {
+    /// `read_match` and `read_rest` read what differs: a match, and the fields of a rule beyond the common ones.
+    pub(super) fn read(
+        field: &Field<'_>,
+        owner: &ObjectName,
+        any: &RouteMatch,
+        read_match: fn(&Field<'_>) -> RouteMatch,
+        read_rest: fn(&mut Fields<'_>) -> Timeouts,
+    ) -> Self {
+        let mut fields = field.fields();
+        let parents = fields.required("parentRefs").some(|field| ParentRef::read(field, owner));
+        let rules = fields.required("rules").some(|field| {
+            let mut fields = field.fields();
+            let name = fields.optional("name").map(|field| field.checked(check_subdomain));
+            let mut matches = fields.optional("matches").map(|field| field.list(read_match)).unwrap_or_default();
+            if matches.is_empty() {
+                matches.push(any.clone());
+            }
+            let backends = fields.required("backendRefs").some(|field| BackendRef::read(field, owner));
+            let timeouts = read_rest(&mut fields);
+            fields.unsupported(&["filters", "retry", "sessionPersistence"]);
+            let rule = Rule { name, matches, backends, timeouts };
+            rule.check(&fields.finish());
+            rule
+        });
+        if let Some(field) = fields.optional("hostnames") {
+            field.unsupported("a route of a Service takes the service's own hosts; take hostnames out");
+        }
+        let field = fields.finish();
+        let mut names = BTreeSet::new();
+        for (index, name) in rules.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.name.as_ref()?))) {
+            if !names.insert(name) {
+                let problem = Problem::new(Code::Conflict, "another rule has the same name");
+                field.note(problem.at_field("name").at_index(index).at_field("rules"));
+            }
+        }
+        Route { parents, rules }
+    }
+}
+
+impl Rule {
+    fn check(&self, field: &Field<'_>) {
+        let total: u64 = self.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+        if total == 0 && !self.backends.is_empty() {
+            let reason = "the weights of a rule must add up to at least 1";
+            field.note(Problem::new(Code::ZeroWeights, reason).at_field("backendRefs"));
+        }
+        if let Err(problem) = self.timeouts.check(None) {
+            field.note(problem);
+        }
+    }
+}

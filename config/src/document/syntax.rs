@@ -1,0 +1,217 @@
+//! From text to trees: YAML 1.2 with the core schema, and JSON, which is a part of it.
+//!
+//! The text comes from anyone, so every cost is bounded before it is paid: bytes, nesting, nodes. Anchors, aliases and
+//! tags are refused, which leaves no way to write a small text that means a large tree. A key that stands twice is an
+//! error rather than a silent choice.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
+use serde_json::Number;
+
+use super::node::{Entry, Mark, Node, Value};
+use crate::error::{Code, Problem};
+
+/// The longest text that is read, bytes.
+pub const MAX_BYTES: usize = 4 << 20;
+/// The deepest nesting that is read.
+pub const MAX_DEPTH: usize = 64;
+/// The most values that one text may hold.
+pub const MAX_NODES: usize = 500_000;
+
+/// A problem and where it was met.
+pub(crate) type Finding = (Mark, Problem);
+
+/// One document's tree, or why there is none.
+pub(crate) type Tree = Result<Node, Vec<Finding>>;
+
+/// Reads all trees of a text, in order. Documents without content are left out; after one that cannot be read to its
+/// end there is nothing to go on with.
+pub(crate) fn read(text: &str) -> Vec<Tree> {
+    if text.len() > MAX_BYTES {
+        let reason = format!("is {} bytes long; at most {MAX_BYTES} are read", text.len());
+        return vec![Err(vec![(Mark { line: 1, column: 1 }, Problem::new(Code::Syntax, reason))])];
+    }
+    let mut parser = Parser::new_from_str(text);
+    let (mut trees, mut count) = (Vec::new(), 0);
+    loop {
+        let mut builder = Builder { nodes: count, ..Builder::default() };
+        match builder.document(&mut parser) {
+            Ok(false) => return trees,
+            Ok(true) => trees.extend(builder.finish()),
+            Err(finding) => {
+                builder.findings.push(finding);
+                trees.push(Err(builder.findings));
+                return trees;
+            }
+        }
+        count = builder.nodes;
+    }
+}
+
+/// Builds one document's tree from the parser's events. The parser and this are loops, not recursions, so that no
+/// nesting can exhaust the stack.
+#[derive(Default)]
+struct Builder {
+    open: Vec<Frame>,
+    root: Option<Node>,
+    findings: Vec<Finding>,
+    nodes: usize,
+}
+
+/// A list or mapping that has begun and not ended.
+enum Frame {
+    List(Mark, Vec<Node>),
+    Map { mark: Mark, entries: BTreeMap<String, Entry>, key: Option<(Mark, String)> },
+}
+
+impl Builder {
+    /// Takes events up to the end of a document; `false` when the text has ended instead.
+    fn document(&mut self, parser: &mut Parser<'_, StrInput<'_>>) -> Result<bool, Finding> {
+        loop {
+            let Some(next) = parser.next_event() else { return Ok(false) };
+            let (event, span) = next.map_err(|error| {
+                (mark(error.marker()), Problem::new(Code::Syntax, format!("is not YAML or JSON: {}", error.info())))
+            })?;
+            let at = mark(&span.start);
+            match event {
+                Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
+                Event::StreamEnd => return Ok(false),
+                Event::DocumentEnd => return Ok(true),
+                Event::Alias(_) => self.value(at, Value::Null, true, false)?,
+                Event::Scalar(text, style, anchor, tag) => {
+                    self.scalar(at, &text, style, anchor > 0, tag.is_some())?;
+                }
+                Event::SequenceStart(anchor, tag) => {
+                    self.refuse(at, anchor > 0, tag.is_some());
+                    self.open(at, Frame::List(at, Vec::new()))?;
+                }
+                Event::MappingStart(anchor, tag) => {
+                    self.refuse(at, anchor > 0, tag.is_some());
+                    self.open(at, Frame::Map { mark: at, entries: BTreeMap::new(), key: None })?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.close(),
+            }
+        }
+    }
+
+    fn scalar(&mut self, at: Mark, text: &str, style: ScalarStyle, anchor: bool, tag: bool) -> Result<(), Finding> {
+        if let Some(Frame::Map { key: key @ None, .. }) = self.open.last_mut() {
+            *key = Some((at, text.to_owned()));
+            self.refuse(at, anchor, tag);
+            return Ok(());
+        }
+        let value = if style == ScalarStyle::Plain { plain(text) } else { Value::Text(text.to_owned()) };
+        self.value(at, value, anchor, tag)
+    }
+
+    fn value(&mut self, at: Mark, value: Value, anchor: bool, tag: bool) -> Result<(), Finding> {
+        self.refuse(at, anchor, tag);
+        self.count(at)?;
+        self.put(Node { mark: at, value });
+        Ok(())
+    }
+
+    fn open(&mut self, at: Mark, frame: Frame) -> Result<(), Finding> {
+        self.count(at)?;
+        if self.open.len() == MAX_DEPTH {
+            let reason = format!("is nested more than {MAX_DEPTH} levels deep");
+            return Err((at, Problem::new(Code::Syntax, reason)));
+        }
+        if let Some(Frame::Map { key: None, .. }) = self.open.last() {
+            return Err((at, Problem::new(Code::Syntax, "a key must be a string, not a list or mapping")));
+        }
+        self.open.push(frame);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let node = match self.open.pop() {
+            Some(Frame::List(mark, nodes)) => Node { mark, value: Value::List(nodes) },
+            Some(Frame::Map { mark, entries, .. }) => Node { mark, value: Value::Map(entries) },
+            None => return,
+        };
+        self.put(node);
+    }
+
+    fn put(&mut self, node: Node) {
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Frame::List(_, nodes)) => nodes.push(node),
+            Some(Frame::Map { entries, key, .. }) => {
+                let Some((at, name)) = key.take() else { return };
+                if let Some(first) = entries.get(&name) {
+                    let reason = format!("the key stands twice in one mapping, first on line {}", first.key.line);
+                    self.findings.push((at, Problem::new(Code::Syntax, reason).with_value(name)));
+                } else {
+                    entries.insert(name, Entry { key: at, node });
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, at: Mark, anchor: bool, tag: bool) {
+        if anchor {
+            self.findings.push((at, Problem::new(Code::Syntax, "anchors and aliases are not read; write it out")));
+        }
+        if tag {
+            self.findings.push((at, Problem::new(Code::Syntax, "tags are not read; write the value without one")));
+        }
+    }
+
+    fn count(&mut self, at: Mark) -> Result<(), Finding> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err((at, Problem::new(Code::Syntax, format!("holds more than {MAX_NODES} values"))));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Option<Tree> {
+        if !self.findings.is_empty() {
+            return Some(Err(mem::take(&mut self.findings)));
+        }
+        self.root.take().filter(|root| !matches!(root.value, Value::Null)).map(Ok)
+    }
+}
+
+fn mark(marker: &Marker) -> Mark {
+    let bounded = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Mark { line: bounded(marker.line().max(1)), column: bounded(marker.col() + 1) }
+}
+
+/// A plain scalar by the core schema of YAML 1.2.2, section 10.3.2. What JSON has no number for stays text.
+fn plain(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        _ => {}
+    }
+    number(text).map_or_else(|| Value::Text(text.to_owned()), Value::Number)
+}
+
+fn number(text: &str) -> Option<Number> {
+    if let Some(octal) = text.strip_prefix("0o") {
+        return u64::from_str_radix(octal, 8).ok().filter(|_| !octal.starts_with('+')).map(Number::from);
+    }
+    if let Some(hex) = text.strip_prefix("0x") {
+        return u64::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+')).map(Number::from);
+    }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    // `inf`, `nan` and the like are numbers to Rust and text to YAML.
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        || !unsigned.bytes().any(|b| b.is_ascii_digit())
+        || unsigned.bytes().any(|b| !b.is_ascii_digit() && !b".eE+-".contains(&b))
+    {
+        return None;
+    }
+    if let Ok(integer) = text.parse::<i64>() {
+        return Some(integer.into());
+    }
+    if let Ok(integer) = text.parse::<u64>() {
+        return Some(integer.into());
+    }
+    text.parse::<f64>().ok().and_then(Number::from_f64)
+}

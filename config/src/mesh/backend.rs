@@ -1,0 +1,69 @@
+//! A service's port as a destination: its cluster and its endpoints.
+
+use std::net::SocketAddr;
+
+use super::host::display;
+use super::index::Index;
+use super::name;
+use crate::cluster::{Cluster, Discovery};
+use crate::document::{Service, ServicePort};
+use crate::endpoint::{Assignment, Endpoint};
+use crate::name::ObjectName;
+use crate::policy::{Limits, Mode, Origin, Outlier};
+
+/// What every destination may be used for at once, watched and not enforced, until a policy says otherwise.
+const WATCHED_LIMIT: Option<u32> = Some(1024);
+
+/// The cluster of a service's port.
+pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> Cluster {
+    let resource = name::cluster(name, port);
+    let mut cluster = Cluster::new(resource.clone(), Discovery::Eds(resource));
+    cluster.service = Some(name.clone());
+    cluster.host = display(name).into();
+    cluster.protocol = port.protocol;
+    cluster.limits = Some(default_limits());
+    cluster.outlier = Some(Outlier::with_defaults(Origin::default_policy()));
+    let Some(policy) = index.backend_policy(name, port).map(|known| &known.spec) else { return cluster };
+    cluster.balancing = policy.balancing.unwrap_or(cluster.balancing);
+    cluster.limits = policy.limits.clone().or(cluster.limits);
+    cluster.outlier = policy.outlier.clone().or(cluster.outlier);
+    cluster.budget = policy.budget.unwrap_or(cluster.budget);
+    cluster.connect_timeout = policy.connect_timeout.unwrap_or(cluster.connect_timeout);
+    cluster.idle_timeout = policy.idle_timeout.or(cluster.idle_timeout);
+    cluster
+}
+
+/// The endpoints of a service's port: the workloads behind it that have a port of its name.
+pub(super) fn assignment(index: &Index, name: &ObjectName, port: &ServicePort) -> Assignment {
+    let endpoint = |workload: &ObjectName| {
+        let known = &index.workloads.get(workload)?.spec;
+        Some(Endpoint {
+            address: SocketAddr::new(known.address, known.port_named(&port.name)?.port),
+            weight: known.weight,
+            health: known.health,
+            locality: known.locality.clone(),
+            workload: workload.name().into(),
+            version: index.members.version(workload),
+        })
+    };
+    let endpoints = index.members.workloads(name).iter().filter_map(endpoint).collect();
+    Assignment::try_new(name::cluster(name, port), endpoints).expect("no two workloads have one address, by `socket`")
+}
+
+/// The ports of a service that a workload behind it has.
+pub(super) fn served<'a>(index: &Index, service: &'a Service, workload: &ObjectName) -> Vec<&'a ServicePort> {
+    let has = |port: &&ServicePort| {
+        index.workloads.get(workload).is_some_and(|known| known.spec.port_named(&port.name).is_some())
+    };
+    service.ports.iter().filter(has).collect()
+}
+
+fn default_limits() -> Limits {
+    Limits {
+        origin: Origin::default_policy(),
+        mode: Mode::Observe,
+        max_connections: WATCHED_LIMIT,
+        max_pending_requests: WATCHED_LIMIT,
+        max_requests: WATCHED_LIMIT,
+    }
+}

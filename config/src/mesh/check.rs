@@ -1,0 +1,136 @@
+//! What documents mean together: conflicts, timeouts of different documents, and what is probably not meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::backend::served;
+use super::effective::{RuleRef, retry_and_timeouts};
+use super::finding::Findings;
+use super::index::{Index, Known};
+use crate::document::{Kind, Service, ServicePort, Workload};
+use crate::error::{Code, Problem};
+use crate::name::ObjectName;
+
+/// Holds documents against each other that refer to one another rightly.
+pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
+    for (name, known) in &index.services {
+        for port in &known.spec.ports {
+            check_route_kinds(index, name, port, findings);
+            check_timeouts(index, name, port, findings);
+        }
+        warn_service(index, name, known, findings);
+    }
+    for (name, known) in &index.workloads {
+        check_limits(index, name, &known.spec, findings);
+        if index.members.services(name).is_empty() && known.spec.outbound.is_empty() {
+            let reason = "no Service selects it and it calls nothing; does it have the labels it should?";
+            findings.note_at_root(known.document, Problem::new(Code::Suspicious, reason).at_field("metadata"));
+        }
+    }
+    check_mesh_policies(index, findings);
+}
+
+/// HTTPRoutes and GRPCRoutes of one namespace do not mix on one port: neither says how it ranks beside the other.
+fn check_route_kinds(index: &Index, name: &ObjectName, port: &ServicePort, findings: &mut Findings<'_>) {
+    let attachments = index.attachments.get(name).into_iter().flatten().filter(|one| one.takes(port));
+    let mut first: BTreeMap<&str, (Kind, &ObjectName)> = BTreeMap::new();
+    for one in attachments {
+        let (kind, route) = &one.route;
+        let (first_kind, first_route) = *first.entry(route.namespace()).or_insert((*kind, route));
+        if first_kind != *kind
+            && let Some(known) = index.routes.get(&one.route)
+        {
+            let port = format!("port {} of {name}", port.port);
+            let reason = format!("{port} has the {first_kind} {first_route} already; it can have routes of one kind");
+            let problem = Problem::new(Code::Conflict, reason).at_index(one.parent).at_field("parentRefs");
+            findings.note(known.document, problem);
+        }
+    }
+}
+
+/// The route's request timeout and the policy's per-try timeout may stand in different documents.
+fn check_timeouts(index: &Index, name: &ObjectName, port: &ServicePort, findings: &mut Findings<'_>) {
+    let attachments = index.attachments.get(name).into_iter().flatten().filter(|one| one.takes(port));
+    let routes = attachments.filter_map(|one| Some((&one.route, index.routes.get(&one.route)?)));
+    let rules = routes
+        .flat_map(|(route, known)| known.spec.rules.iter().map(move |rule| (known.document, RuleRef { route, rule })));
+    let with_rules = rules.map(|(document, rule)| (Some(document), Some(rule)));
+    for (route_document, rule) in with_rules.chain([(None, None)]) {
+        let Some(policy) = index.route_policy(rule, name, port) else { continue };
+        let (retry, timeouts) = retry_and_timeouts(rule.map(|rule| rule.rule), Some(&policy.spec));
+        let Err(problem) = timeouts.check(retry.as_ref()) else { continue };
+        // Which of the two documents holds the shorter timeout says where to look.
+        let own = problem.path.starts_with("timeouts.backendRequest");
+        match (own, route_document, rule) {
+            (true, Some(document), Some(rule)) => {
+                let rules = index.routes.get(rule.route).map_or(&[][..], |known| &known.spec.rules);
+                let number = rules.iter().position(|one| std::ptr::eq(one, rule.rule)).unwrap_or_default();
+                findings.note(document, problem.at_index(number).at_field("rules"));
+            }
+            (_, _, Some(rule)) => {
+                let (kind, route) = rule.route;
+                let reason = format!("{}, for {kind} {route}", problem.reason);
+                findings.note(policy.document, Problem { reason, ..problem });
+            }
+            _ => findings.note(policy.document, problem),
+        }
+    }
+}
+
+/// A sidecar's inbound port cannot tell which of several services was called, so only one of them may limit it.
+fn check_limits(index: &Index, name: &ObjectName, workload: &Workload, findings: &mut Findings<'_>) {
+    for port in workload.ports.iter().filter(|port| port.app_port.is_some()) {
+        let services = index.members.services(name).iter();
+        let limits = services.filter_map(|service| {
+            let port = index.services.get(service)?.spec.port_named(&port.name)?;
+            index.service_limit(service, port)
+        });
+        let distinct: BTreeMap<usize, &Known<_>> = limits.map(|known| (known.document, known)).collect();
+        let origins: Vec<_> = distinct.values().map(|known| known.spec.limit.origin.to_string()).collect();
+        if let [first, .., last] = &origins[..]
+            && let Some(document) = distinct.keys().next_back()
+        {
+            let reason = format!("{first} and {last} both limit port {} of Workload {name}", port.name);
+            findings.note(*document, Problem::new(Code::Conflict, reason).at_field("targetRefs"));
+        }
+    }
+}
+
+fn warn_service(index: &Index, name: &ObjectName, known: &Known<Service>, findings: &mut Findings<'_>) {
+    let mut warn = |reason: String, field: &str| {
+        findings.note(known.document, Problem::new(Code::Suspicious, reason).at_field(field));
+    };
+    let workloads = index.members.workloads(name);
+    if workloads.is_empty() {
+        warn("no Workload has these labels, so that every call to the service fails".into(), "selector");
+        return;
+    }
+    let everywhere: BTreeSet<&str> =
+        workloads.iter().flat_map(|workload| served(index, &known.spec, workload)).map(|port| &*port.name).collect();
+    for (number, port) in known.spec.ports.iter().enumerate() {
+        if !everywhere.contains(&*port.name) {
+            warn(format!("no Workload behind the service has a port {:?}", port.name), &format!("ports[{number}]"));
+        }
+        let Some(limit) = index.service_limit(name, port) else { continue };
+        let bare = |workload: &&ObjectName| {
+            let known = index.workloads.get(*workload);
+            known.and_then(|known| known.spec.port_named(&port.name)).is_some_and(|port| port.app_port.is_none())
+        };
+        if let Some(workload) = workloads.iter().find(bare) {
+            let origin = &limit.spec.limit.origin;
+            let reason = format!("{origin} does not hold for Workload {workload}, whose port has no sidecar (appPort)");
+            warn(reason, &format!("ports[{number}]"));
+        }
+    }
+}
+
+fn check_mesh_policies(index: &Index, findings: &mut Findings<'_>) {
+    let mut first: BTreeMap<&str, &ObjectName> = BTreeMap::new();
+    for (name, known) in &index.mesh_policies {
+        let owner = *first.entry(name.namespace()).or_insert(name);
+        if owner != name {
+            let reason = format!("the namespace has the MeshPolicy {owner} already, and there can be one");
+            let problem = Problem::new(Code::Conflict, reason).at_field("name").at_field("metadata");
+            findings.note_at_root(known.document, problem);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Documents by name, by kind and by what refers to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::finding::Findings;
+use super::select::Members;
+use crate::document::{
+    BackendPolicy, Document, Kind, MeshPolicy, RateLimitPolicy, Route, RoutePolicy, Service, ServicePort, Spec,
+    TargetRef, Workload,
+};
+use crate::error::{Code, Problem};
+use crate::name::ObjectName;
+
+/// A document's spec, and the document's place in the mesh's list.
+#[derive(Clone, Debug)]
+pub(super) struct Known<T> {
+    pub(super) document: usize,
+    pub(super) spec: T,
+}
+
+/// The documents of a kind.
+pub(super) type Named<T> = BTreeMap<ObjectName, Known<T>>;
+
+/// A route is known by its kind and name.
+pub(super) type RouteId = (Kind, ObjectName);
+
+/// What a route's parent reference attaches it to.
+#[derive(Clone, Debug)]
+pub(super) struct Attachment {
+    pub(super) route: RouteId,
+    /// Which of the route's parent references it is.
+    pub(super) parent: usize,
+    pub(super) port: Option<u16>,
+    pub(super) section: Option<Arc<str>>,
+}
+
+impl Attachment {
+    /// Whether it is for this port of the service.
+    pub(super) fn takes(&self, port: &ServicePort) -> bool {
+        self.port.is_none_or(|number| number == port.port)
+            && self.section.as_ref().is_none_or(|name| *name == port.name)
+    }
+}
+
+/// All documents, found by what refers to them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    pub(super) services: Named<Service>,
+    pub(super) workloads: Named<Workload>,
+    pub(super) routes: BTreeMap<RouteId, Known<Route>>,
+    pub(super) route_policies: Named<RoutePolicy>,
+    pub(super) backend_policies: Named<BackendPolicy>,
+    pub(super) rate_limit_policies: Named<RateLimitPolicy>,
+    pub(super) mesh_policies: Named<MeshPolicy>,
+    /// The routes of each service.
+    pub(super) attachments: BTreeMap<ObjectName, Vec<Attachment>>,
+    /// The policy of each target, by the policy's kind.
+    pub(super) targets: BTreeMap<(Kind, TargetRef), ObjectName>,
+    /// Which workloads are behind which services.
+    pub(super) members: Members,
+}
+
+impl Index {
+    /// Indexes documents. Of two with one kind and name the first counts, and the other is noted.
+    pub(super) fn new(documents: &[Document], findings: &mut Findings<'_>) -> Self {
+        let mut index = Index::default();
+        let mut first: BTreeMap<(Kind, &ObjectName), &Document> = BTreeMap::new();
+        for (number, document) in documents.iter().enumerate() {
+            if let Some(earlier) = first.get(&(document.kind(), document.name())) {
+                let problem = Problem::new(Code::Duplicate, format!("is there already{}", whence(earlier)));
+                findings.note_at_root(number, problem.at_field("name").at_field("metadata"));
+                continue;
+            }
+            first.insert((document.kind(), document.name()), document);
+            index.insert(number, document);
+        }
+        index.attach();
+        index.target(findings);
+        index.members = Members::new(documents, &index.services);
+        index
+    }
+
+    fn insert(&mut self, number: usize, document: &Document) {
+        fn known<T: Clone>(document: usize, spec: &T) -> Known<T> {
+            Known { document, spec: spec.clone() }
+        }
+        let name = document.name().clone();
+        match document.spec() {
+            Spec::Service(spec) => drop(self.services.insert(name, known(number, spec))),
+            Spec::Workload(spec) => drop(self.workloads.insert(name, known(number, spec))),
+            Spec::HttpRoute(spec) | Spec::GrpcRoute(spec) => {
+                self.routes.insert((document.kind(), name), known(number, spec));
+            }
+            Spec::RoutePolicy(spec) => drop(self.route_policies.insert(name, known(number, spec))),
+            Spec::BackendPolicy(spec) => drop(self.backend_policies.insert(name, known(number, spec))),
+            Spec::RateLimitPolicy(spec) => drop(self.rate_limit_policies.insert(name, known(number, spec))),
+            Spec::MeshPolicy(spec) => drop(self.mesh_policies.insert(name, known(number, spec))),
+        }
+    }
+
+    fn attach(&mut self) {
+        for (route, known) in &self.routes {
+            for (parent, reference) in known.spec.parents.iter().enumerate() {
+                let (port, section) = (reference.port, reference.section.clone());
+                let attachment = Attachment { route: route.clone(), parent, port, section };
+                self.attachments.entry(reference.service.clone()).or_default().push(attachment);
+            }
+        }
+    }
+
+    /// Of two policies of one kind on one target the first by name has it, the other is in conflict.
+    fn target(&mut self, findings: &mut Findings<'_>) {
+        let targets = |kind, policies: Vec<(&ObjectName, usize, &[TargetRef])>| {
+            let flat = |(name, document, targets): (&ObjectName, usize, &[TargetRef])| {
+                let at = |(index, target): (usize, &TargetRef)| (kind, target.clone(), name.clone(), document, index);
+                targets.iter().enumerate().map(at).collect::<Vec<_>>()
+            };
+            policies.into_iter().flat_map(flat).collect::<Vec<_>>()
+        };
+        let route = self.route_policies.iter().map(|(name, known)| (name, known.document, &known.spec.targets[..]));
+        let backend = self.backend_policies.iter().map(|(name, known)| (name, known.document, &known.spec.targets[..]));
+        let limit =
+            self.rate_limit_policies.iter().map(|(name, known)| (name, known.document, &known.spec.targets[..]));
+        let all = [
+            targets(Kind::RoutePolicy, route.collect()),
+            targets(Kind::BackendPolicy, backend.collect()),
+            targets(Kind::RateLimitPolicy, limit.collect()),
+        ];
+        for (kind, target, name, document, index) in all.into_iter().flatten() {
+            if let Some(owner) = self.targets.get(&(kind, target.clone())) {
+                let reason = match *owner == name {
+                    true => format!("{target} is named twice"),
+                    false => format!("{target} has the {kind} {owner} already, and there can be one"),
+                };
+                let problem = Problem::new(Code::Conflict, reason).with_value(&target.name);
+                findings.note(document, problem.at_index(index).at_field("targetRefs"));
+                continue;
+            }
+            self.targets.insert((kind, target), name);
+        }
+    }
+}
+
+fn whence(document: &Document) -> String {
+    match document.location().file.as_str() {
+        "" => format!(", on line {}", document.location().line),
+        file => format!(", in {file} on line {}", document.location().line),
+    }
+}

@@ -1,0 +1,127 @@
+//! Listeners: where a workload's sidecar listens, and the names that gRPC clients ask for.
+
+use std::sync::Arc;
+
+use super::effective::IDLE_TIMEOUT;
+use super::host::{display, hosts};
+use super::index::{Index, Known};
+use super::name;
+use super::reference::outbound_port;
+use super::socket::application;
+use crate::cluster::{Balancing, Cluster, Discovery, Protocol};
+use crate::document::{Service, Workload, WorkloadPort};
+use crate::endpoint::{Assignment, Endpoint, Health};
+use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource};
+use crate::name::{Domain, ObjectName, TableName};
+use crate::policy::{Origin, RateLimit, Timeouts};
+use crate::resource::Resource;
+use crate::route::{Route, RouteTable, VirtualHost};
+
+/// The listeners of gRPC clients: each host of each service's port, as a namespace sees it.
+pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
+    let of_service = |(name, known): (&ObjectName, &Known<Service>)| {
+        let mut listeners = Vec::new();
+        for port in &known.spec.ports {
+            let table = name::service_table(name, port);
+            let of_host = |host: &String| ApiListener { name: name::api_listener(host), table: table.clone() };
+            listeners.extend(hosts(name, &known.spec, port, namespace).iter().map(of_host));
+        }
+        listeners
+    };
+    index.services.iter().flat_map(of_service).collect()
+}
+
+/// What one workload's sidecar has for itself: its listeners, and a table and a cluster for each inbound port.
+pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<Resource> {
+    let identity = identity(index, name);
+    let telemetry = index.telemetry(name.namespace());
+    let listener = |resource, address, direction, table: TableName| {
+        let (identity, telemetry, table) = (Some(identity.clone()), telemetry.clone(), TableSource::Rds(table));
+        Resource::Listener(Listener { name: resource, address, direction, table, identity, telemetry })
+    };
+    let mut resources = Vec::new();
+    for port in &workload.ports {
+        let Some(app_port) = port.app_port else { continue };
+        let (address, resource) = ((workload.address, port.port).into(), name::inbound(name, &port.name));
+        resources.push(listener(resource.clone(), address, Direction::Inbound, resource));
+        resources.push(Resource::Table(inbound_table(index, name, port)));
+        resources.push(Resource::Cluster(local_cluster(index, name, port, app_port, &identity)));
+    }
+    for outbound in &workload.outbound {
+        let table = match &outbound.service {
+            None => name::outbound_table(name.namespace()),
+            Some(target) => match outbound_port(index, target) {
+                Ok(port) => name::service_table(&target.name, port),
+                // A mesh in which the port does not exist was never made.
+                Err(_) => continue,
+            },
+        };
+        let resource = name::outbound_listener(name, outbound.address.port());
+        resources.push(listener(resource, outbound.address, Direction::Outbound, table));
+    }
+    resources
+}
+
+/// A workload goes by the service that takes most of its kind, or by its own name.
+fn identity(index: &Index, name: &ObjectName) -> Identity {
+    let service: Arc<str> = index.members.services(name).first().map_or(name.name(), ObjectName::name).into();
+    Identity { workload: name.clone(), service, version: index.members.version(name) }
+}
+
+fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> RouteTable {
+    let services = services_of(index, name, port);
+    let label = match services.first() {
+        Some((service, _)) => format!("Service {service}/{}", port.name),
+        None => format!("Workload {name}/{}", port.name),
+    };
+    let origin = label.rsplit_once('/').map_or(label.as_str(), |(object, _)| object);
+    let route = Route {
+        origin: Origin(origin.into()),
+        timeouts: Timeouts { idle: Some(IDLE_TIMEOUT), ..Timeouts::default() },
+        rate_limit: inbound_limit(index, &services, port),
+        ..Route::forward(&label, name::local_cluster(name, &port.name))
+    };
+    let host = VirtualHost { name: "inbound".into(), domains: vec![Domain::Any], routes: vec![route] };
+    RouteTable { name: name::inbound(name, &port.name), hosts: vec![host] }
+}
+
+fn inbound_limit(index: &Index, services: &[(&ObjectName, &Service)], port: &WorkloadPort) -> Option<RateLimit> {
+    let limit = |(name, service): &(&ObjectName, &Service)| {
+        index.service_limit(name, service.port_named(&port.name)?).map(|known| known.spec.limit.clone())
+    };
+    services.iter().find_map(limit)
+}
+
+/// The services that this port of a workload is behind.
+fn services_of<'a>(index: &'a Index, name: &ObjectName, port: &WorkloadPort) -> Vec<(&'a ObjectName, &'a Service)> {
+    let known = |service: &ObjectName| index.services.get_key_value(service).map(|(name, known)| (name, &known.spec));
+    let services = index.members.services(name).iter().filter_map(known);
+    services.filter(|(_, service)| service.port_named(&port.name).is_some()).collect()
+}
+
+fn local_cluster(index: &Index, name: &ObjectName, port: &WorkloadPort, app_port: u16, identity: &Identity) -> Cluster {
+    let resource = name::local_cluster(name, &port.name);
+    let endpoint = Endpoint {
+        address: application(app_port),
+        weight: 1,
+        health: Health::Healthy,
+        locality: index.workloads.get(name).map(|known| known.spec.locality.clone()).unwrap_or_default(),
+        workload: name.name().into(),
+        version: identity.version.clone(),
+    };
+    let assignment = Assignment { name: resource.clone(), endpoints: vec![endpoint] };
+    let services = services_of(index, name, port);
+    let protocols: Vec<Protocol> =
+        services.iter().filter_map(|(_, service)| Some(service.port_named(&port.name)?.protocol)).collect();
+    Cluster {
+        service: services.first().map(|(service, _)| (*service).clone()),
+        host: services.first().map_or_else(|| display(name), |(service, _)| display(service)).into(),
+        // Where the services do not agree, the application is spoken to as it was called.
+        protocol: match protocols[..] {
+            [first, ref rest @ ..] if rest.iter().all(|other| *other == first) => first,
+            _ => Protocol::Downstream,
+        },
+        balancing: Balancing::RoundRobin,
+        ..Cluster::new(resource, Discovery::Static(assignment))
+    }
+}

@@ -1,0 +1,68 @@
+//! Which workloads are behind which services, by labels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::index::Named;
+use crate::document::{Document, Kind, Service};
+use crate::name::ObjectName;
+
+/// Who is behind whom, both ways.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Members {
+    workloads: BTreeMap<ObjectName, Vec<ObjectName>>,
+    services: BTreeMap<ObjectName, Vec<ObjectName>>,
+    versions: BTreeMap<ObjectName, Arc<str>>,
+}
+
+impl Members {
+    /// Takes the labels from the documents of workloads. Each service looks only at the workloads that have the first
+    /// of its labels, so that ten thousand of both are not compared each with each.
+    pub(super) fn new(documents: &[Document], services: &Named<Service>) -> Self {
+        let mut members = Members::default();
+        let mut by_label: BTreeMap<(&str, &str, &str), BTreeSet<usize>> = BTreeMap::new();
+        for (number, document) in documents.iter().enumerate().filter(|(_, one)| one.kind() == Kind::Workload) {
+            for (key, value) in document.labels() {
+                by_label.entry((document.name().namespace(), key, value)).or_default().insert(number);
+            }
+            if let Some(version) = document.labels().get("version") {
+                members.versions.insert(document.name().clone(), version.clone());
+            }
+        }
+        for (name, service) in services {
+            let Some((key, value)) = service.spec.selector.first_key_value() else { continue };
+            let candidates = by_label.get(&(name.namespace(), key, value)).into_iter().flatten();
+            let chosen = candidates.map(|number| &documents[*number]);
+            let chosen: BTreeSet<_> =
+                chosen.filter(|one| service.spec.selects(one.labels())).map(|one| one.name().clone()).collect();
+            for workload in &chosen {
+                members.services.entry(workload.clone()).or_default().push(name.clone());
+            }
+            members.workloads.insert(name.clone(), chosen.into_iter().collect());
+        }
+        members.order_services(services);
+        members
+    }
+
+    /// The widest selector first: the service that a workload goes by is the one that takes all its versions.
+    fn order_services(&mut self, services: &Named<Service>) {
+        for names in self.services.values_mut() {
+            names.sort_by_key(|name| (services.get(name).map(|service| service.spec.selector.len()), name.clone()));
+        }
+    }
+
+    /// The workloads behind a service, by name.
+    pub(super) fn workloads(&self, service: &ObjectName) -> &[ObjectName] {
+        self.workloads.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// The services a workload is behind, that with the fewest labels in its selector first, then by name.
+    pub(super) fn services(&self, workload: &ObjectName) -> &[ObjectName] {
+        self.services.get(workload).map_or(&[], Vec::as_slice)
+    }
+
+    /// A workload's label `version`; empty where it has none.
+    pub(super) fn version(&self, workload: &ObjectName) -> Arc<str> {
+        self.versions.get(workload).cloned().unwrap_or_default()
+    }
+}
