@@ -1,2 +1,0 @@
-//! Outrigger.
-fn main() {}

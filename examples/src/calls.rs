@@ -1,0 +1,46 @@
+//! One binary, several programs: the first argument says which. `proxy`, `control-plane`, `outrigger` (the command line)
+//! and `shop` are what the demo starts itself as; anything else is the demo.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::arguments::Arguments;
+use crate::shop::app;
+use crate::{demo, supervise};
+
+/// Runs whichever program the arguments, of which the first is this program's name, ask for.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    supervise::hold_lifeline();
+    let called = arguments.get(1).and_then(|first| first.to_str()).unwrap_or_default().to_owned();
+    let program = match called.as_str() {
+        "proxy" => "outrigger-proxy",
+        "control-plane" => "outrigger-control-plane",
+        "outrigger" => "outrigger",
+        "shop" => "demo shop",
+        _ => return finish(block_on(demo::run(Arguments::parse_from(arguments)))),
+    };
+    arguments.remove(0);
+    arguments[0] = program.into();
+    match called.as_str() {
+        "shop" => finish(block_on(app::run(app::Arguments::parse_from(arguments))).map(|()| ExitCode::SUCCESS)),
+        _ => finish(Err(anyhow::anyhow!("{program} is not here yet"))),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(work)
+}
+
+fn finish(outcome: Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "demo: {error:#}");
+        ExitCode::from(2)
+    })
+}

@@ -1,0 +1,212 @@
+//! The story's view of the control plane: its API, and the fault switches of the shop. Everything here is what a person
+//! could ask with curl.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use http::{Method, StatusCode};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::shop::fault::{Counts, Fault};
+use crate::wire::{Answer, Call, Wire};
+
+/// Asks and tells one control plane.
+#[derive(Clone)]
+pub(crate) struct Control {
+    wire: Wire,
+    api: SocketAddr,
+}
+
+/// What became of documents.
+pub(crate) enum Outcome {
+    /// They hold as of this generation.
+    Applied(u64),
+    /// None of them holds; each line is a mistake and where it is.
+    Refused(Vec<String>),
+}
+
+/// How far the proxies are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// The generation of the documents.
+    pub(crate) generation: u64,
+    /// Proxies connected.
+    pub(crate) connected: usize,
+    /// Those that acknowledged all they were sent.
+    pub(crate) synced: usize,
+}
+
+impl Control {
+    /// For the API at `api`.
+    pub(crate) fn new(wire: Wire, api: SocketAddr) -> Self {
+        Control { wire, api }
+    }
+
+    async fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.wire.call(Call::get(self.api, "", path)).await?;
+        if answer.status != StatusCode::OK {
+            bail!("GET {path} answered {}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+        }
+        answer.json()
+    }
+
+    /// Whether the API answers.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let call = Call { deadline: Duration::from_millis(500), ..Call::get(self.api, "", "/readyz") };
+        self.wire.call(call).await.is_ok_and(|answer| answer.status == StatusCode::OK)
+    }
+
+    /// Applies documents, all or none.
+    pub(crate) async fn apply(&self, documents: String) -> Result<Outcome> {
+        let answer = self.wire.call(Call::post(self.api, "/api/v1/apply", documents)).await?;
+        let json = answer.json()?;
+        match answer.status {
+            StatusCode::OK => Ok(Outcome::Applied(json["generation"].as_u64().context("no generation")?)),
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
+                let problems = json["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+                Ok(Outcome::Refused(problems.iter().map(problem).collect()))
+            }
+            status => bail!("apply answered {status}: {json}"),
+        }
+    }
+
+    /// Applies documents that are known to be right.
+    pub(crate) async fn apply_good(&self, documents: String) -> Result<u64> {
+        match self.apply(documents).await? {
+            Outcome::Applied(generation) => Ok(generation),
+            Outcome::Refused(problems) => bail!("refused: {}", problems.join("; ")),
+        }
+    }
+
+    /// Every document, as text to compare.
+    pub(crate) async fn documents(&self) -> Result<(usize, String)> {
+        let json = self.get("/api/v1/documents").await?;
+        let list = json.as_array().or_else(|| json["documents"].as_array()).context("no list of documents")?;
+        Ok((list.len(), serde_json::to_string(list)?))
+    }
+
+    /// How far the proxies are.
+    pub(crate) async fn progress(&self) -> Result<Progress> {
+        let json = self.get("/api/v1/proxies").await?;
+        let proxies = json["proxies"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let count = |field: &str| {
+            let holds = |proxy: &&Value| proxy["connected"] == true && proxy[field] == true;
+            proxies.iter().filter(holds).count()
+        };
+        Ok(Progress {
+            generation: json["generation"].as_u64().unwrap_or_default(),
+            connected: count("connected"),
+            synced: count("synced"),
+        })
+    }
+
+    /// Waits until `proxies` of them have acknowledged `generation`; says how long it took.
+    pub(crate) async fn settled(&self, generation: u64, proxies: usize, patience: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            let progress = self.progress().await.unwrap_or_default();
+            if progress.generation >= generation && progress.synced >= proxies {
+                return Ok(begun.elapsed());
+            }
+            if begun.elapsed() > patience {
+                bail!("after {patience:?} {} of {proxies} proxies have acknowledged the documents", progress.synced);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The edges from `source` to `destination`, one for each version seen.
+    pub(crate) async fn edges(&self, source: &str, destination: &str) -> Result<Vec<Value>> {
+        let json = self.get("/api/v1/graph").await?;
+        let edges = json["edges"].as_array().cloned().unwrap_or_default();
+        let wanted = |edge: &Value| edge["source"] == source && edge["destination"] == destination;
+        Ok(edges.into_iter().filter(wanted).collect())
+    }
+
+    /// The id of a recent trace of which one call was tried more than once and then answered.
+    pub(crate) async fn retried_trace(&self) -> Result<Option<String>> {
+        let json = self.get("/api/v1/traces?limit=200").await?;
+        let traces = json.as_array().or_else(|| json["traces"].as_array()).map(Vec::as_slice).unwrap_or_default();
+        for trace in traces {
+            let Some(id) = trace["trace_id"].as_str() else { continue };
+            let whole = if trace["spans"].is_array() { trace.clone() } else { self.trace(id).await? };
+            if is_retried(&whole) {
+                return Ok(Some(id.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn trace(&self, id: &str) -> Result<Value> {
+        self.get(&format!("/api/v1/traces/{id}")).await
+    }
+}
+
+/// A trace with a repeated attempt that began at the gateway: one that shows the whole way of a page.
+fn is_retried(trace: &Value) -> bool {
+    let spans = trace["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let resent = |span: &Value| {
+        let count = &span["attributes"]["http.request.resend_count"];
+        count.as_u64().or_else(|| count.as_str()?.parse().ok()).unwrap_or_default() > 0
+    };
+    spans.iter().any(|span| resent(span) && span["status"] != "error")
+        && spans.iter().any(|span| span["service"].as_str().is_some_and(|service| service.starts_with("gateway")))
+}
+
+/// One mistake as a line: where, what, why.
+fn problem(problem: &Value) -> String {
+    let text = |name: &str| match &problem[name] {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let line = match problem["location"]["line"].as_u64() {
+        Some(line) => format!("line {line}: "),
+        None => String::new(),
+    };
+    let value = match text("value") {
+        value if value.is_empty() => String::new(),
+        value => format!(" = {value}"),
+    };
+    format!("{line}{} {}{value}: {} [{}]", text("object"), text("path"), text("reason"), text("code"))
+}
+
+/// Turns the fault switch at `address`, or only reads its counts.
+pub(crate) async fn fault(wire: &Wire, address: SocketAddr, fault: Option<Fault>) -> Result<Counts> {
+    let body = fault.map(|fault| serde_json::to_vec(&fault)).transpose()?.unwrap_or_default();
+    let method = if fault.is_some() { Method::POST } else { Method::GET };
+    let answer: Answer = wire.call(Call { method, ..Call::post(address, "/fault", body) }).await?;
+    serde_json::from_slice(&answer.body).context("the fault switch did not answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{is_retried, problem};
+
+    #[test]
+    fn a_mistake_reads_as_a_line() {
+        let text = problem(&json!({
+            "code": "TimeoutOrder", "object": "RoutePolicy shop/recommend", "path": "spec.retry.perTryTimeout",
+            "value": "5s", "reason": "must not be longer than the request timeout of 3s",
+            "location": {"file": "apply", "line": 10, "column": 20},
+        }));
+        assert_eq!(
+            text,
+            "line 10: RoutePolicy shop/recommend spec.retry.perTryTimeout = 5s: \
+             must not be longer than the request timeout of 3s [TimeoutOrder]"
+        );
+    }
+
+    #[test]
+    fn a_retried_trace_has_a_second_attempt_that_went_well() {
+        let span = |service: &str, resent: u64, status: &str| json!({"service": service, "status": status, "attributes": {"http.request.resend_count": resent}});
+        let gateway = span("gateway", 0, "unset");
+        assert!(is_retried(&json!({"spans": [gateway, span("storefront", 1, "unset")]})));
+        assert!(!is_retried(&json!({"spans": [gateway, span("storefront", 0, "unset")]})));
+        assert!(!is_retried(&json!({"spans": [gateway, span("storefront", 1, "error")]})));
+    }
+}
