@@ -61,6 +61,14 @@ pub enum Error {
         /// What is wrong with them.
         problems: Problems,
     },
+    /// The watched documents do not make a mesh.
+    #[error("the documents in {path} are not valid: {problems}")]
+    WatchedDocuments {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with them.
+        problems: Problems,
+    },
     /// The operating system refused something every process needs.
     #[error("cannot start: {0}")]
     Start(#[from] std::io::Error),

@@ -8,6 +8,9 @@
 //! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`).
 
 pub mod error;
+pub mod store;
+pub mod source;
+pub mod standing;
 pub mod graph;
 pub mod traces;
 pub mod signals;

@@ -10,3 +10,4 @@ pub mod wire;
 mod subscription;
 mod plan;
 pub mod session;
+pub mod server;

@@ -187,8 +187,9 @@ impl Subscription {
                 }
             }
         } else {
+            let kind = self.kind;
             let names: BTreeSet<Arc<str>> = std::mem::take(&mut self.names);
-            for entry in names.iter().filter_map(|name| view.get(self.kind, name)) {
+            for entry in names.iter().filter_map(|name| view.get(kind, name)) {
                 if draft.is_full() {
                     break;
                 }

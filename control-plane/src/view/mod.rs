@@ -6,8 +6,8 @@
 //! restart, agree on them without talking. Who compiles views from a mesh, and when, is in [`snapshot`] and
 //! [`publish`].
 
-
-
+pub mod snapshot;
+pub mod publish;
 
 use std::fmt;
 use std::sync::Arc;
