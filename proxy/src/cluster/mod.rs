@@ -83,19 +83,22 @@ impl History {
 }
 
 impl Cluster {
-    /// A destination with these endpoints. What still holds of `previous`, the same destination until now, is taken
+    /// A destination with the endpoints of `assignment`, or those it had while there is none. What still holds of `previous`, the same destination until now, is taken
     /// over: endpoints by address, with their load, ejection and connections; what is in use of its limits; and its
     /// retry budget, unless that changed.
-    pub fn new(config: Model, endpoints: &[EndpointModel], previous: Option<&Cluster>, setting: Setting) -> Self {
+    pub fn new(config: Model, assignment: Option<&Assignment>, previous: Option<&Cluster>, setting: Setting) -> Self {
         let host = if config.host.is_empty() { config.name.as_str() } else { &config.host };
         let limits = previous.map(|cluster| Arc::clone(&cluster.limits)).unwrap_or_default();
         limits.tune(config.limits.as_ref());
         let budget = previous
             .filter(|cluster| *cluster.budget.model() == config.budget)
             .map_or_else(|| Arc::new(Budget::new(config.budget, setting.now)), |cluster| Arc::clone(&cluster.budget));
-        let known = previous.map(|cluster| cluster.picker.load_full());
-        let known = known.as_deref().map_or(&[][..], Picker::endpoints);
-        let endpoints = adopt(known, endpoints, latency(config.balancing), setting);
+        let known = previous.map_or_else(Vec::new, |cluster| cluster.picker.load().endpoints().to_vec());
+        let endpoints = match assignment {
+            Some(assignment) => adopt(&known, &assignment.endpoints, latency(config.balancing), setting),
+            None => known,
+        };
+        endpoints.iter().for_each(|endpoint| endpoint.load.tune(latency(config.balancing)));
         let history =
             previous.map_or_else(|| Arc::new(History::new(setting.now)), |cluster| Arc::clone(&cluster.history));
         Cluster {
@@ -180,8 +183,15 @@ impl Cluster {
         back
     }
 
-    /// Exchanges the endpoints, as EDS says. Those that stay keep their load, ejection and connections.
-    pub fn set_assignment(&self, assignment: &Assignment) {
+    /// Exchanges the endpoints, as EDS says. Those that stay keep their load, ejection and connections. True if
+    /// [`Cluster::version`] changed, which routes take down when they are compiled.
+    pub fn set_assignment(&self, assignment: &Assignment) -> bool {
+        let before = self.version();
+        self.exchange(assignment);
+        self.version() != before
+    }
+
+    fn exchange(&self, assignment: &Assignment) {
         let mut governor = self.history.governor.lock();
         let old = self.picker.load_full();
         let stays = |(one, model): (&Arc<Endpoint>, &EndpointModel)| one.is(model) && one.weight() == model.weight;
@@ -196,6 +206,14 @@ impl Cluster {
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, self.setting);
         governor.ejected.retain(|one| endpoints.iter().any(|other| Arc::ptr_eq(one, other)));
         self.picker.store(Arc::new(Picker::new(self.config.balancing, endpoints, self.setting.seed)));
+    }
+
+    /// The version of its endpoints, if they all have the same; else empty.
+    pub fn version(&self) -> Arc<str> {
+        let picker = self.picker.load();
+        let mut versions = picker.endpoints().iter().map(|endpoint| &endpoint.version);
+        let first = versions.next().map_or_else(|| "".into(), Arc::clone);
+        if versions.all(|version| *version == first) { first } else { "".into() }
     }
 
     /// The endpoints as they are now, with the way to choose among them.
@@ -238,7 +256,6 @@ fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, se
     let endpoint = |model: &EndpointModel| match by_address.remove(&model.address).filter(|known| known.is(model)) {
         Some(known) => {
             known.update(model);
-            known.load.tune(latency);
             Arc::clone(known)
         }
         None => Arc::new(Endpoint::new(model, setting.workers, latency, setting.now)),

@@ -1,0 +1,46 @@
+//! Which request goes where, compiled: tables of routes, and what each route holds while it lives.
+//!
+//! A request meets a [`Table`] once and carries its [`Route`] from there on. Everything a later room needs hangs on it:
+//! the policies as they were configured, the destinations as [`Target`]s, the rate limiter. Nothing looks a name up
+//! again.
+
+use std::sync::Arc;
+
+use outrigger_config::name::ClusterName;
+use outrigger_config::route::Route as Model;
+
+use crate::cluster::Cluster;
+use crate::telemetry::Edge;
+
+pub mod hash;
+pub mod limiter;
+pub mod matcher;
+pub mod split;
+pub mod table;
+
+pub use limiter::{Bucket, Limiter, Verdict};
+pub use matcher::{Facts, Matcher};
+pub use split::Split;
+pub use table::{Found, Table};
+
+/// One rule, ready for requests.
+#[derive(Debug)]
+pub struct Route {
+    /// How it was configured.
+    pub config: Model,
+    /// Where it sends requests.
+    pub targets: Split<Target>,
+    /// How much it lets in.
+    pub limiter: Option<Limiter>,
+}
+
+/// A destination of a route.
+#[derive(Debug)]
+pub struct Target {
+    /// The destination; none while the configuration has no cluster of that name.
+    pub cluster: Option<Arc<Cluster>>,
+    /// The name that the route gives.
+    pub name: ClusterName,
+    /// The counters of the requests that go this way.
+    pub edge: Arc<Edge>,
+}

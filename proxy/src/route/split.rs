@@ -1,0 +1,87 @@
+//! One of several, by weight (xDS `WeightedCluster`).
+//!
+//! Each part gets its share of the requests by chance; a part of weight 0 is drained and gets none. With a single part
+//! no chance is asked.
+
+/// Parts and the running sums of their weights.
+#[derive(Clone, Debug)]
+pub struct Split<T> {
+    first: T,
+    rest: Box<[T]>,
+    /// For each part where its share ends; the last is the total. Empty where there is one part.
+    ends: Box<[u64]>,
+}
+
+impl<T> Split<T> {
+    /// Leaves out what has no weight. None if nothing is left, which validated weights never are.
+    pub fn new(parts: impl IntoIterator<Item = (u32, T)>) -> Option<Self> {
+        let mut ends = Vec::new();
+        let mut total = 0;
+        let mut weighed = parts.into_iter().filter(|(weight, _)| *weight > 0).map(|(weight, part)| {
+            total += u64::from(weight);
+            ends.push(total);
+            part
+        });
+        let first = weighed.next()?;
+        let rest: Box<[T]> = weighed.collect();
+        let ends = if rest.is_empty() { Box::default() } else { ends.into() };
+        Some(Split { first, rest, ends })
+    }
+
+    /// One part.
+    pub fn pick(&self, rng: &mut fastrand::Rng) -> &T {
+        let Some(total) = self.ends.last() else { return &self.first };
+        let point = rng.u64(0..*total);
+        // Splits have a handful of parts, which a scan finds sooner than a search.
+        let index = self.ends.iter().take_while(|end| **end <= point).count();
+        index.checked_sub(1).and_then(|index| self.rest.get(index)).unwrap_or(&self.first)
+    }
+
+    /// Every part that gets requests.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
+
+    use super::Split;
+
+    #[test]
+    fn nothing_is_picked_of_nothing() {
+        assert!(Split::<u32>::new([]).is_none());
+        assert!(Split::new([(0, "a"), (0, "b")]).is_none());
+    }
+
+    #[test]
+    fn a_drained_part_gets_nothing() {
+        let split = Split::new([(0, "a"), (1, "b"), (0, "c")]).expect("a part");
+        let mut rng = fastrand::Rng::with_seed(1);
+        assert!((0..100).all(|_| *split.pick(&mut rng) == "b"));
+        assert_eq!(split.iter().collect::<Vec<_>>(), [&"b"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn each_part_gets_its_share(weights in prop::collection::vec(0_u32..100, 1..8), seed in 0_u64..u64::MAX) {
+            const PICKS: u32 = 20_000;
+            let total: u32 = weights.iter().sum();
+            let split = Split::new(weights.iter().copied().zip(0_usize..));
+            prop_assert_eq!(split.is_some(), total > 0);
+            let Some(split) = split else { return Ok(()) };
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut seen = vec![0_u32; weights.len()];
+            (0..PICKS).for_each(|_| seen[*split.pick(&mut rng)] += 1);
+            for (seen, weight) in seen.into_iter().zip(&weights) {
+                let share = f64::from(*weight) / f64::from(total);
+                // Five standard deviations.
+                let spread = 5.0 * (share * (1.0 - share) / f64::from(PICKS)).sqrt();
+                prop_assert!((f64::from(seen) / f64::from(PICKS) - share).abs() <= spread, "{weights:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! From accepted resources to a snapshot: synchronous, opens nothing, cannot fail.
+//!
+//! What did not change goes on. A cluster with the same configuration is the same `Arc`; one whose configuration changed
+//! takes over its endpoints (with load, ejection and connections), what is in use of its limits, and its retry budget.
+//! A rate limit rule of the same policy with the same numbers keeps its bucket, whatever became of the routes it counts
+//! for. A listener that is the same is the same `Arc`, by which the listening side knows it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
+use outrigger_config::listener::{Direction, Listener, TableSource};
+use outrigger_config::name::{ClusterName, ListenerName, TableName};
+use outrigger_config::policy::{RateLimit, RateLimitRule};
+use outrigger_config::route::{Backend, Route as RouteModel, RouteTable};
+
+use super::{ResourceSet, Snapshot};
+use crate::cluster::{Cluster, Setting};
+use crate::route::hash::{FastHasher, FastMap};
+use crate::route::{Bucket, Limiter, Route, Split, Table, Target};
+use crate::telemetry::{EdgeKey, Metrics};
+
+/// What a snapshot takes from the process it lives in.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// How many workers there are.
+    pub workers: usize,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where round robins begin.
+    pub seed: u64,
+    /// The time.
+    pub now: Instant,
+}
+
+/// What makes two rules share a bucket: the policy they came from, their name and their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BucketKey {
+    policy: Arc<str>,
+    rule: Arc<str>,
+    requests: u32,
+    interval: Duration,
+    burst: u32,
+}
+
+/// Compiles `set`, with everything of `previous` that goes on.
+pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context) -> Snapshot {
+    let clusters = compile_clusters(set, previous, context);
+    let mut tables = Tables { clusters: &clusters, previous, context, buckets: HashMap::new() };
+    let mut named: BTreeMap<TableName, Arc<Table>> = BTreeMap::new();
+    for (name, model) in &set.tables {
+        let serves = |listener: &&Listener| matches!(&listener.table, TableSource::Rds(table) if table == name);
+        let direction = set.listeners.values().find(serves).map_or(Direction::Outbound, |listener| listener.direction);
+        named.insert(name.clone(), Arc::new(tables.compile(model, direction)));
+    }
+    let mut serving: FastMap<ListenerName, Arc<Table>> = FastMap::default();
+    for (name, listener) in &set.listeners {
+        let table = match &listener.table {
+            TableSource::Rds(table) => named.get(table).map(Arc::clone),
+            TableSource::Inline(model) => Some(Arc::new(tables.compile(model, listener.direction))),
+        };
+        serving.extend(table.map(|table| (name.clone(), table)));
+    }
+    Snapshot {
+        number: previous.map_or(1, |previous| previous.number + 1),
+        listeners: set.listeners.values().map(|listener| keep_listener(listener, previous)).collect(),
+        serving,
+        buckets: tables.buckets,
+        tables: named,
+        clusters,
+    }
+}
+
+fn keep_listener(model: &Listener, previous: Option<&Snapshot>) -> Arc<Listener> {
+    let same = |old: &&Arc<Listener>| ***old == *model;
+    let old = previous.and_then(|previous| previous.listeners.iter().find(same));
+    old.map_or_else(|| Arc::new(model.clone()), Arc::clone)
+}
+
+fn compile_clusters(
+    set: &ResourceSet,
+    previous: Option<&Snapshot>,
+    context: &Context,
+) -> BTreeMap<ClusterName, Arc<Cluster>> {
+    let compile = |(name, model): (&ClusterName, &ClusterModel)| {
+        let assignment = match &model.discovery {
+            Discovery::Static(assignment) => Some(assignment),
+            Discovery::Eds(name) => set.assignments.get(name),
+        };
+        let old = previous.and_then(|previous| previous.cluster(name));
+        let cluster = match old.filter(|old| old.config == *model) {
+            Some(same) => {
+                if let Some(assignment) = assignment {
+                    same.set_assignment(assignment);
+                }
+                Arc::clone(same)
+            }
+            None => {
+                let setting = Setting { workers: context.workers, seed: mix(context.seed, name), now: context.now };
+                Arc::new(Cluster::new(model.clone(), assignment, old.map(|old| &**old), setting))
+            }
+        };
+        (name.clone(), cluster)
+    };
+    set.clusters.iter().map(compile).collect()
+}
+
+/// Another beginning for each cluster, or all of them would turn in step.
+fn mix(seed: u64, name: &ClusterName) -> u64 {
+    let mut hasher = FastHasher::default();
+    (seed, name).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Compiles tables and gathers the buckets that they use.
+struct Tables<'a> {
+    clusters: &'a BTreeMap<ClusterName, Arc<Cluster>>,
+    previous: Option<&'a Snapshot>,
+    context: &'a Context,
+    buckets: HashMap<BucketKey, Arc<Bucket>>,
+}
+
+impl Tables<'_> {
+    fn compile(&mut self, model: &RouteTable, direction: Direction) -> Table {
+        Table::new(model, |route| self.route(&model.name, route, direction))
+    }
+
+    /// None for a route whose weights are all zero, which validation refuses.
+    fn route(&mut self, table: &TableName, model: &RouteModel, direction: Direction) -> Option<Arc<Route>> {
+        let target = |backend: &Backend| (backend.weight, self.target(backend, model, direction));
+        let targets = Split::new(model.backends.iter().map(target))?;
+        let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
+        Some(Arc::new(Route { config: model.clone(), targets, limiter }))
+    }
+
+    fn target(&self, backend: &Backend, route: &RouteModel, direction: Direction) -> Target {
+        let cluster = self.clusters.get(&backend.cluster);
+        let service = cluster.and_then(|cluster| cluster.config.service.as_ref());
+        let key = EdgeKey {
+            direction,
+            dst_service: match (service, cluster) {
+                (Some(service), _) => service.name().into(),
+                (None, Some(cluster)) => Arc::clone(&cluster.label),
+                (None, None) => backend.cluster.as_str().into(),
+            },
+            dst_namespace: service.map_or_else(|| "".into(), |service| service.namespace().into()),
+            dst_version: cluster.map_or_else(|| "".into(), |cluster| cluster.version()),
+            route: Arc::clone(&route.name),
+        };
+        Target {
+            cluster: cluster.map(Arc::clone),
+            name: backend.cluster.clone(),
+            edge: self.context.metrics.edge(&key),
+        }
+    }
+
+    fn limiter(&mut self, table: &TableName, route: &RouteModel, policy: &RateLimit) -> Limiter {
+        // Two policies of another control plane have no name to be told apart by, but routes of their own.
+        let named = Some(Arc::clone(&policy.origin.0)).filter(|origin| !origin.is_empty());
+        let scope = named.unwrap_or_else(|| format!("{table}/{}", route.name).into());
+        Limiter::new(policy, |rule| self.bucket(&scope, rule))
+    }
+
+    fn bucket(&mut self, policy: &Arc<str>, rule: &RateLimitRule) -> Arc<Bucket> {
+        let key = BucketKey {
+            policy: Arc::clone(policy),
+            rule: Arc::clone(&rule.name),
+            requests: rule.requests,
+            interval: rule.interval,
+            burst: rule.burst,
+        };
+        let old = self.previous.and_then(|previous| previous.buckets.get(&key)).map(Arc::clone);
+        Arc::clone(self.buckets.entry(key).or_insert_with(|| old.unwrap_or_else(|| Arc::new(Bucket::new(rule)))))
+    }
+}

@@ -1,0 +1,87 @@
+//! One consistent configuration, compiled, and the place where the current one is found.
+//!
+//! Every request is served by exactly one [`Snapshot`]: it is loaded once, at the route match, and its number goes into
+//! the span. Whoever accepts configuration (discovery, or the start in static mode) is the only writer: it keeps what is
+//! accepted in a [`ResourceSet`], compiles it against the snapshot before, and stores the outcome. Endpoints alone come
+//! and go inside their cluster, without a new snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use outrigger_config::listener::Listener;
+use outrigger_config::name::{ClusterName, ListenerName, TableName};
+
+use crate::cluster::Cluster;
+use crate::route::hash::FastMap;
+use crate::route::{Bucket, Table};
+
+pub mod compile;
+pub mod resources;
+
+pub use compile::{Context, compile};
+pub use resources::ResourceSet;
+
+/// One configuration.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// How many came before it in this process; 0 is the empty one at the start.
+    pub number: u64,
+    /// Where the proxy listens, in the order of names. One that did not change is the same `Arc` as before.
+    pub listeners: Vec<Arc<Listener>>,
+    serving: FastMap<ListenerName, Arc<Table>>,
+    tables: BTreeMap<TableName, Arc<Table>>,
+    clusters: BTreeMap<ClusterName, Arc<Cluster>>,
+    buckets: HashMap<compile::BucketKey, Arc<Bucket>>,
+}
+
+impl Snapshot {
+    /// The table that a listener serves by; none if there is no such listener, or its table has not come yet.
+    pub fn table_for(&self, listener: &ListenerName) -> Option<&Arc<Table>> {
+        self.serving.get(listener)
+    }
+
+    /// Every table that has a name of its own, in the order of names.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.tables.values()
+    }
+
+    /// Every destination, in the order of names.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.values()
+    }
+
+    /// A destination by its name. Not for the request path, where each route holds its own.
+    pub fn cluster(&self, name: &ClusterName) -> Option<&Arc<Cluster>> {
+        self.clusters.get(name)
+    }
+}
+
+/// Where the current snapshot is found; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshots(Arc<ArcSwap<Snapshot>>);
+
+impl Snapshots {
+    /// With the empty snapshot.
+    pub fn new() -> Self {
+        Snapshots::default()
+    }
+
+    /// The current one, for a moment: not to be kept across an await.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+
+    /// The current one, to keep.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Makes `snapshot` the current one. Requests that began go on with theirs.
+    pub fn store(&self, snapshot: Arc<Snapshot>) {
+        self.0.store(snapshot);
+    }
+}
+
+#[cfg(test)]
+mod tests;
