@@ -20,11 +20,11 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
 pub(super) fn encode(protocol: Protocol, idle: Option<Duration>) -> HttpProtocolOptions {
     let (http1, http2) = (core::Http1ProtocolOptions::default(), core::Http2ProtocolOptions::default());
     let explicit =
-        |config| UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(config) });
+        |config| UpstreamProtocolOptions::Explicit(ExplicitHttpConfig { protocol_config: Some(config) });
     let options = match protocol {
         Protocol::Http1 => explicit(ProtocolConfig::Http(http1)),
         Protocol::Http2 => explicit(ProtocolConfig::Http2(http2)),
-        Protocol::Downstream => UpstreamProtocolOptions::UseDownstreamProtocolConfig(UseDownstreamHttpConfig {
+        Protocol::Downstream => UpstreamProtocolOptions::UseDownstream(UseDownstreamHttpConfig {
             http_protocol_options: Some(http1),
             http2_protocol_options: Some(http2),
         }),
@@ -56,7 +56,7 @@ pub(super) fn decode(cluster: &xds::Cluster) -> Result<(Protocol, Option<Duratio
 
 fn decode_options(options: UpstreamProtocolOptions) -> Result<Protocol, Problem> {
     match options {
-        UpstreamProtocolOptions::ExplicitHttpConfig(explicit) => match explicit.protocol_config {
+        UpstreamProtocolOptions::Explicit(explicit) => match explicit.protocol_config {
             Some(ProtocolConfig::Http(_)) => Ok(Protocol::Http1),
             Some(ProtocolConfig::Http2(_)) => Ok(Protocol::Http2),
             Some(ProtocolConfig::Http3(_)) => {
@@ -64,8 +64,8 @@ fn decode_options(options: UpstreamProtocolOptions) -> Result<Protocol, Problem>
             }
             None => Err(missing("protocol_config").at_field("explicit_http_config")),
         },
-        UpstreamProtocolOptions::UseDownstreamProtocolConfig(_) => Ok(Protocol::Downstream),
-        UpstreamProtocolOptions::AutoConfig(_) => {
+        UpstreamProtocolOptions::UseDownstream(_) => Ok(Protocol::Downstream),
+        UpstreamProtocolOptions::Auto(_) => {
             Err(unsupported("auto_config", "needs TLS, which is not supported: use explicit_http_config"))
         }
     }

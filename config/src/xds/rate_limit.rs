@@ -28,10 +28,10 @@ pub(super) fn idle() -> LocalRateLimit {
 pub(super) fn encode(limit: &RateLimit) -> Option<LocalRateLimit> {
     let every = limit.rules.iter().filter(|rule| limit.mode.enforces() && rule.matches.is_empty());
     let strictest = every.min_by(|a, b| rate(a).total_cmp(&rate(b)))?;
-    // A status that xDS has no word for would be refused; its own default is 429.
-    let status = kinds::StatusCode::try_from(i32::from(limit.status)).ok();
+    // A status that xDS has no word for would be refused.
+    let status = kinds::StatusCode::try_from(i32::from(limit.status)).unwrap_or(kinds::StatusCode::TooManyRequests);
     Some(LocalRateLimit {
-        status: status.map(|code| kinds::HttpStatus { code: code.into() }),
+        status: Some(kinds::HttpStatus { code: status.into() }),
         token_bucket: Some(bucket(strictest)),
         filter_enabled: always("local_rate_limit_enabled"),
         filter_enforced: always("local_rate_limit_enforced"),

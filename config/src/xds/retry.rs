@@ -24,7 +24,8 @@ const IDEMPOTENT: &str = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE";
 
 /// Encodes what is enforced; also a per-try timeout that stands alone.
 pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientKind) -> Option<xds::RetryPolicy> {
-    let Some(retry) = retry.filter(|retry| retry.mode.enforces()) else {
+    let said = retry.filter(|retry| retry.mode.enforces()).map(|retry| (retry, encode_tokens(retry)));
+    let Some((retry, retry_on)) = said.filter(|(_, tokens)| !tokens.is_empty()) else {
         // gRPC has no per-try timeout, and refuses a policy without retries.
         let per_try = timeouts.per_try.filter(|_| client != ClientKind::Grpc)?;
         return Some(xds::RetryPolicy {
@@ -33,13 +34,8 @@ pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientK
             ..Default::default()
         });
     };
-    let mut tokens: Vec<&str> = retry.on.iter().map(Condition::token).collect();
-    if !retry.codes.is_empty() {
-        tokens.push(STATUS_CODES);
-    }
-    tokens.extend(GRPC_TOKENS.iter().filter(|(code, _)| retry.grpc_codes.has(*code)).map(|(_, token)| token));
     Some(xds::RetryPolicy {
-        retry_on: tokens.join(","),
+        retry_on,
         num_retries: number(retry.attempts),
         per_try_timeout: retry.per_try_timeout.or(timeouts.per_try).and_then(duration),
         retriable_status_codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
@@ -50,6 +46,16 @@ pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientK
         retriable_request_headers: repeated_methods(retry).into_iter().collect(),
         ..Default::default()
     })
+}
+
+/// `retry_on`; empty where standard fields can say nothing of what is retried.
+fn encode_tokens(retry: &Retry) -> String {
+    let mut tokens: Vec<&str> = retry.on.iter().map(Condition::token).collect();
+    if !retry.codes.is_empty() {
+        tokens.push(STATUS_CODES);
+    }
+    tokens.extend(GRPC_TOKENS.iter().filter(|(code, _)| retry.grpc_codes.has(*code)).map(|(_, token)| token));
+    tokens.join(",")
 }
 
 /// The methods that may be repeated, where not every one may. What was never sent needs no such care.

@@ -52,14 +52,14 @@ impl Struct {
     /// The text under `name`, if it is one.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.fields.get(name)?.kind.as_ref()? {
-            value::Kind::StringValue(text) => Some(text),
+            value::Kind::Text(text) => Some(text),
             _ => None,
         }
     }
 
     /// An object of texts, as node metadata mostly is.
     pub fn of_texts<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let value = |text: &str| Value { kind: Some(value::Kind::StringValue(text.to_owned())) };
+        let value = |text: &str| Value { kind: Some(value::Kind::Text(text.to_owned())) };
         Struct { fields: entries.into_iter().map(|(name, text)| (name.to_owned(), value(text))).collect() }
     }
 }
@@ -79,22 +79,22 @@ pub mod value {
     pub enum Kind {
         /// Null.
         #[prost(int32, tag = "1")]
-        NullValue(i32),
+        Null(i32),
         /// A number.
         #[prost(double, tag = "2")]
-        NumberValue(f64),
+        Number(f64),
         /// A text.
         #[prost(string, tag = "3")]
-        StringValue(String),
+        Text(String),
         /// True or false.
         #[prost(bool, tag = "4")]
-        BoolValue(bool),
+        Bool(bool),
         /// An object.
         #[prost(message, tag = "5")]
-        StructValue(super::Struct),
+        Object(super::Struct),
         /// A list.
         #[prost(message, tag = "6")]
-        ListValue(super::ListValue),
+        List(super::ListValue),
     }
 }
 

@@ -76,12 +76,12 @@ pub mod http_protocol_options {
     pub enum UpstreamProtocolOptions {
         /// Always this one.
         #[prost(message, tag = "3")]
-        ExplicitHttpConfig(ExplicitHttpConfig),
+        Explicit(ExplicitHttpConfig),
         /// The caller's.
         #[prost(message, tag = "4")]
-        UseDownstreamProtocolConfig(UseDownstreamHttpConfig),
+        UseDownstream(UseDownstreamHttpConfig),
         /// By ALPN.
         #[prost(message, tag = "5")]
-        AutoConfig(AutoHttpConfig),
+        Auto(AutoHttpConfig),
     }
 }
