@@ -117,11 +117,11 @@ impl Control {
         }
     }
 
-    /// The edges from `source` to `destination`, one for each version seen.
+    /// The edges from `source` to `destination`, one for each instance or version seen.
     pub(crate) async fn edges(&self, source: &str, destination: &str) -> Result<Vec<Value>> {
         let json = self.get("/api/v1/graph").await?;
         let edges = json["edges"].as_array().cloned().unwrap_or_default();
-        let wanted = |edge: &Value| edge["source"] == source && edge["destination"] == destination;
+        let wanted = |edge: &Value| is_of(&edge["source"], source) && is_of(&edge["destination"], destination);
         Ok(edges.into_iter().filter(wanted).collect())
     }
 
@@ -142,6 +142,12 @@ impl Control {
     async fn trace(&self, id: &str) -> Result<Value> {
         self.get(&format!("/api/v1/traces/{id}")).await
     }
+}
+
+/// Whether the graph's name is that of a service, or of an instance or a version of it.
+fn is_of(name: &Value, service: &str) -> bool {
+    let rest = name.as_str().and_then(|name| name.strip_prefix(service));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// A trace with a repeated attempt that began at the gateway: one that shows the whole way of a page.
@@ -185,7 +191,7 @@ pub(crate) async fn fault(wire: &Wire, address: SocketAddr, fault: Option<Fault>
 mod tests {
     use serde_json::json;
 
-    use super::{is_retried, problem};
+    use super::{is_of, is_retried, problem};
 
     #[test]
     fn a_mistake_reads_as_a_line() {
@@ -199,6 +205,12 @@ mod tests {
             "line 10: RoutePolicy shop/recommend spec.retry.perTryTimeout = 5s: \
              must not be longer than the request timeout of 3s [TimeoutOrder]"
         );
+    }
+
+    #[test]
+    fn versions_and_instances_belong_to_their_service() {
+        assert!(is_of(&json!("recommend-v2"), "recommend") && is_of(&json!("catalog"), "catalog"));
+        assert!(!is_of(&json!("cartography"), "cart") && !is_of(&json!(null), "cart"));
     }
 
     #[test]

@@ -224,7 +224,10 @@ spec:
 
 #[cfg(test)]
 mod tests {
-    use super::shop;
+    use outrigger_config::document::Document;
+    use outrigger_config::mesh::Mesh;
+
+    use super::{mistaken, shop, split};
     use crate::cast::Cast;
 
     #[test]
@@ -236,5 +239,31 @@ mod tests {
         }
         let stored = std::fs::read_to_string(path).unwrap_or_default();
         assert!(stored == wanted, "{path} is not up to date; UPDATE_EXAMPLES=1 cargo test writes it anew");
+    }
+
+    fn parse(text: &str) -> Vec<Document> {
+        outrigger_config::document::parse(text, "shop.yaml").expect("well-formed documents")
+    }
+
+    #[test]
+    fn the_documents_are_accepted_without_a_warning() {
+        let (mesh, warnings) = Mesh::try_new(parse(&shop(&Cast::on_fixed_ports()))).expect("a valid mesh");
+        assert!(warnings.0.is_empty(), "{warnings:?}");
+        assert_eq!(mesh.workloads().count(), 13);
+        let shifted = parse(&split(50, 50));
+        assert_eq!(shifted.len(), 1);
+    }
+
+    #[test]
+    fn both_mistakes_are_found_at_once() {
+        let mistakes = parse(&mistaken());
+        let replaced =
+            |known: &Document| mistakes.iter().any(|new| (new.kind(), new.name()) == (known.kind(), known.name()));
+        let mut documents = parse(&shop(&Cast::on_fixed_ports()));
+        documents.retain(|known| !replaced(known));
+        documents.extend(mistakes.iter().cloned());
+        let problems = Mesh::try_new(documents).expect_err("two mistakes");
+        let text = format!("{problems:?}");
+        assert!(text.contains("perTryTimeout") && text.contains("recomend"), "{text}");
     }
 }
