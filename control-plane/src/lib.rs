@@ -18,3 +18,7 @@ pub mod otlp;
 pub mod view;
 pub mod ads;
 pub mod state;
+pub mod api;
+pub mod follow;
+pub mod settings;
+pub mod app;
