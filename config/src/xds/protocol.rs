@@ -19,8 +19,7 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(3600);
 /// Encodes both.
 pub(super) fn encode(protocol: Protocol, idle: Option<Duration>) -> HttpProtocolOptions {
     let (http1, http2) = (core::Http1ProtocolOptions::default(), core::Http2ProtocolOptions::default());
-    let explicit =
-        |config| UpstreamProtocolOptions::Explicit(ExplicitHttpConfig { protocol_config: Some(config) });
+    let explicit = |config| UpstreamProtocolOptions::Explicit(ExplicitHttpConfig { protocol_config: Some(config) });
     let options = match protocol {
         Protocol::Http1 => explicit(ProtocolConfig::Http(http1)),
         Protocol::Http2 => explicit(ProtocolConfig::Http2(http2)),

@@ -24,10 +24,12 @@ const IDEMPOTENT: &str = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE";
 
 /// Encodes what is enforced; also a per-try timeout that stands alone.
 pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientKind) -> Option<xds::RetryPolicy> {
-    let said = retry.filter(|retry| retry.mode.enforces()).map(|retry| (retry, encode_tokens(retry)));
-    let Some((retry, retry_on)) = said.filter(|(_, tokens)| !tokens.is_empty()) else {
+    let retry = retry.filter(|retry| retry.mode.enforces());
+    let per_try = retry.and_then(|retry| retry.per_try_timeout).or(timeouts.per_try);
+    let said = retry.map(|retry| (retry, encode_tokens(retry))).filter(|(_, tokens)| !tokens.is_empty());
+    let Some((retry, retry_on)) = said else {
         // gRPC has no per-try timeout, and refuses a policy without retries.
-        let per_try = timeouts.per_try.filter(|_| client != ClientKind::Grpc)?;
+        let per_try = per_try.filter(|_| client != ClientKind::Grpc)?;
         return Some(xds::RetryPolicy {
             num_retries: number(0),
             per_try_timeout: duration(per_try),
@@ -37,7 +39,7 @@ pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientK
     Some(xds::RetryPolicy {
         retry_on,
         num_retries: number(retry.attempts),
-        per_try_timeout: retry.per_try_timeout.or(timeouts.per_try).and_then(duration),
+        per_try_timeout: per_try.and_then(duration),
         retriable_status_codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
         retry_back_off: Some(xds::retry_policy::RetryBackOff {
             base_interval: duration(retry.backoff.base),
@@ -60,8 +62,9 @@ fn encode_tokens(retry: &Retry) -> String {
 
 /// The methods that may be repeated, where not every one may. What was never sent needs no such care.
 fn repeated_methods(retry: &Retry) -> Option<xds::HeaderMatcher> {
+    let by_grpc_code = GRPC_TOKENS.iter().any(|(code, _)| retry.grpc_codes.has(*code));
     let methods = match &retry.methods {
-        _ if retry.only_unsent() => return None,
+        _ if retry.on.only_unsent() && retry.codes.is_empty() && !by_grpc_code => return None,
         Methods::Any => return None,
         Methods::Idempotent => IDEMPOTENT.to_owned(),
         Methods::Only(list) => list.iter().map(|method| regex::escape(method)).collect::<Vec<_>>().join("|"),

@@ -1,0 +1,311 @@
+//! Arbitrary values of the model, each one valid: whatever `check` would refuse is not made in the first place.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
+use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
+use outrigger_config::name::{Domain, ObjectName, ResourceName};
+use outrigger_config::policy::{
+    Backoff, Budget, Condition, Conditions, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
+    RateLimitRule, Retry, Timeouts,
+};
+use outrigger_config::resource::Resource;
+use outrigger_config::route::{
+    Backend, HashKey, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch, VirtualHost,
+};
+use outrigger_config::value::{Pattern, Percent};
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use proptest::sample::subsequence;
+
+/// Any resource but an API listener, which our own proxy does not get.
+pub(crate) fn resource() -> impl Strategy<Value = Resource> {
+    prop_oneof![
+        listener().prop_map(Resource::Listener),
+        table().prop_map(Resource::Table),
+        cluster().prop_map(Resource::Cluster),
+        assignment().prop_map(Resource::Assignment),
+    ]
+}
+
+/// Any API listener.
+pub(crate) fn api_listener() -> impl Strategy<Value = ApiListener> {
+    (name(), name()).prop_map(|(name, table)| ApiListener { name, table })
+}
+
+fn listener() -> impl Strategy<Value = Listener> {
+    let source = prop_oneof![name().prop_map(TableSource::Rds), table().prop_map(TableSource::Inline)];
+    let identity = (object_name(), text(), text()).prop_map(|(workload, service, version)| Identity {
+        workload,
+        service,
+        version,
+    });
+    let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
+    let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
+    (name(), address(), direction, source, of(identity), telemetry).prop_map(
+        |(name, address, direction, table, identity, telemetry)| Listener {
+            name,
+            address,
+            direction,
+            table,
+            identity,
+            telemetry,
+        },
+    )
+}
+
+fn table() -> impl Strategy<Value = RouteTable> {
+    (name(), vec((text(), vec(route(), 0..3), 1..3usize), 0..3)).prop_map(|(name, hosts)| RouteTable {
+        name,
+        hosts: hosts
+            .into_iter()
+            .enumerate()
+            .map(|(index, (name, routes, domains))| VirtualHost { name, domains: domains_of(index, domains), routes })
+            .collect(),
+    })
+}
+
+/// No domain may stand in two virtual hosts.
+fn domains_of(host: usize, count: usize) -> Vec<Domain> {
+    let exact = format!("host-{host}.example:8080");
+    let last = if host == 0 { "*".to_owned() } else { format!("*.host-{host}.example") };
+    [exact, last].iter().take(count).map(|text| Domain::parse(text).expect("a domain")).collect()
+}
+
+fn route() -> impl Strategy<Value = Route> {
+    let backend = (name(), 0..1000u32).prop_map(|(cluster, weight)| Backend { cluster, weight });
+    let backends = (name(), 1..1000u32, vec(backend, 0..3)).prop_map(|(cluster, weight, mut rest)| {
+        rest.insert(0, Backend { cluster, weight });
+        rest
+    });
+    let one = name().prop_map(|cluster| vec![Backend { cluster, weight: 1 }]);
+    let hash =
+        prop_oneof![header_name().prop_map(HashKey::Header), text().prop_map(HashKey::Cookie), Just(HashKey::SourceIp)];
+    let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
+    (parts, of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
+        |((name, origin, matches, backends, timeouts), retry, rate_limit, hash)| Route {
+            name,
+            origin: Origin(origin),
+            matches,
+            backends,
+            timeouts,
+            retry,
+            rate_limit,
+            hash,
+        },
+    )
+}
+
+fn matches() -> impl Strategy<Value = RouteMatch> {
+    let path = prop_oneof![
+        "/[a-z/]{0,8}".prop_map(|path| PathMatch::Exact(path.into())),
+        Just(PathMatch::Prefix("/".into())),
+        "(/[a-z.+]{1,4}){1,2}".prop_map(|path| PathMatch::Prefix(path.into())),
+        "/[a-z]{1,4}/?".prop_map(|path| PathMatch::RawPrefix(path.into())),
+        pattern().prop_map(PathMatch::Regex),
+    ];
+    let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
+    let query = ("[a-zA-Z]{1,8}", value_match()).prop_map(|(name, value)| QueryMatch { name: name.into(), value });
+    (path, of("[A-Z]{1,8}"), vec(header, 0..3), vec(query, 0..3), any::<bool>()).prop_map(
+        |(path, method, headers, query, grpc)| RouteMatch { path, method: method.map(Arc::from), headers, query, grpc },
+    )
+}
+
+fn value_match() -> impl Strategy<Value = ValueMatch> {
+    prop_oneof![text().prop_map(ValueMatch::Exact), pattern().prop_map(ValueMatch::Regex), Just(ValueMatch::Present)]
+}
+
+fn pattern() -> impl Strategy<Value = Pattern> {
+    "[a-z]{1,4}(\\.\\*|\\[0-9\\]\\+|\\|[a-z])?".prop_map(|text| Pattern::try_new(&text).expect("a pattern"))
+}
+
+fn timeouts() -> impl Strategy<Value = Timeouts> {
+    (of(longer(20)), of(shorter(10)), of(shorter(600))).prop_map(|(request, per_try, idle)| Timeouts {
+        request,
+        per_try,
+        idle,
+    })
+}
+
+fn retry() -> impl Strategy<Value = Retry> {
+    let methods =
+        prop_oneof![Just(Methods::Idempotent), Just(Methods::Any), vec("[A-Z]{1,8}", 1..3).prop_map(Methods::Only)];
+    let on = subsequence(Condition::ALL.to_vec(), 0..=7).prop_map(Conditions::from_iter);
+    let grpc = vec(0..17u8, 0..5).prop_map(|codes| codes.into_iter().fold(GrpcCodes::default(), GrpcCodes::with));
+    let codes = subsequence((400..600).collect::<Vec<u16>>(), 0..4);
+    let backoff =
+        (shorter(1), 0..10_000u64).prop_map(|(base, more)| Backoff { base, max: base + Duration::from_millis(more) });
+    let what = (on, codes, grpc, methods);
+    (policy(), 1..11u32, what, of(shorter(10)), backoff, any::<u32>()).prop_map(
+        |((origin, mode), attempts, (on, codes, grpc_codes, methods), per_try_timeout, backoff, body_limit)| Retry {
+            origin,
+            mode,
+            attempts,
+            on,
+            codes,
+            grpc_codes,
+            methods,
+            per_try_timeout,
+            backoff,
+            body_limit,
+        },
+    )
+}
+
+fn rate_limit() -> impl Strategy<Value = RateLimit> {
+    let interval = (1..86_400_000u64).prop_map(Duration::from_millis);
+    let rule = (text(), vec(matches(), 0..2), 1..10_000u32, interval, 1..10_000u32).prop_map(
+        |(name, matches, requests, interval, burst)| RateLimitRule { name, matches, requests, interval, burst },
+    );
+    let headers = vec((header_name(), text()), 0..3);
+    (policy(), vec(rule, 0..3), 400..600u16, headers).prop_map(|((origin, mode), rules, status, headers)| RateLimit {
+        origin,
+        mode,
+        rules,
+        status,
+        headers,
+    })
+}
+
+fn cluster() -> impl Strategy<Value = Cluster> {
+    let protocol = prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2), Just(Protocol::Downstream)];
+    let discovery = prop_oneof![name().prop_map(Discovery::Eds), assignment().prop_map(Discovery::Static)];
+    let who = (name(), of(object_name()), text(), protocol);
+    let how = (shorter(30), of(shorter(3600)), balancing(), discovery);
+    (who, how, of(limits()), of(outlier()), budget()).prop_map(
+        |(
+            (name, service, host, protocol),
+            (connect_timeout, idle_timeout, balancing, discovery),
+            limits,
+            outlier,
+            budget,
+        )| {
+            Cluster {
+                name,
+                service,
+                host,
+                protocol,
+                connect_timeout,
+                idle_timeout,
+                balancing,
+                limits,
+                outlier,
+                budget,
+                discovery,
+            }
+        },
+    )
+}
+
+fn balancing() -> impl Strategy<Value = Balancing> {
+    prop_oneof![
+        Just(Balancing::RoundRobin),
+        Just(Balancing::LeastRequest),
+        Just(Balancing::Random),
+        (shorter(60), shorter(1)).prop_map(|(decay, default_rtt)| Balancing::PeakEwma { decay, default_rtt }),
+        (1..5000u32, 5000..8_388_609u32).prop_map(|(min_size, max_size)| Balancing::RingHash { min_size, max_size }),
+    ]
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (policy(), of(any::<u32>()), of(any::<u32>()), of(any::<u32>())).prop_map(
+        |((origin, mode), max_connections, max_pending_requests, max_requests)| Limits {
+            origin,
+            mode,
+            max_connections,
+            max_pending_requests,
+            max_requests,
+        },
+    )
+}
+
+fn outlier() -> impl Strategy<Value = Outlier> {
+    (policy(), 1..u32::MAX, shorter(60), shorter(60), 0..600u64, percent()).prop_map(
+        |((origin, mode), consecutive_errors, interval, base_ejection, more, max_percent)| Outlier {
+            origin,
+            mode,
+            consecutive_errors,
+            interval,
+            base_ejection,
+            max_ejection: base_ejection + Duration::from_secs(more),
+            max_percent,
+        },
+    )
+}
+
+fn budget() -> impl Strategy<Value = Budget> {
+    (percent(), 1000..60_001u64, any::<u32>(), any::<u32>()).prop_map(
+        |(percent, interval, min_concurrent, min_per_second)| Budget {
+            percent,
+            interval: Duration::from_millis(interval),
+            min_concurrent,
+            min_per_second,
+        },
+    )
+}
+
+/// Any assignment.
+pub(crate) fn assignment() -> impl Strategy<Value = Assignment> {
+    (name(), vec(endpoint(), 0..6)).prop_map(|(name, mut endpoints)| {
+        endpoints.sort_by_key(|endpoint| endpoint.address);
+        endpoints.dedup_by_key(|endpoint| endpoint.address);
+        Assignment::try_new(name, endpoints).expect("distinct addresses")
+    })
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
+    let locality = ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() });
+    (address(), 1..u32::MAX, health, locality, text(), text()).prop_map(
+        |(address, weight, health, locality, workload, version)| Endpoint {
+            address,
+            weight,
+            health,
+            locality,
+            workload,
+            version,
+        },
+    )
+}
+
+fn policy() -> impl Strategy<Value = (Origin, Mode)> {
+    (text().prop_map(Origin), prop_oneof![Just(Mode::Enforce), Just(Mode::Observe)])
+}
+
+fn name() -> impl Strategy<Value = ResourceName> {
+    "[a-z][a-z/]{0,12}".prop_map(|text| ResourceName::try_new(&text).expect("a name"))
+}
+
+fn object_name() -> impl Strategy<Value = ObjectName> {
+    ("[a-z]{1,8}", "[a-z]{1,8}").prop_map(|(namespace, name)| ObjectName::try_new(&namespace, &name).expect("a name"))
+}
+
+fn header_name() -> impl Strategy<Value = Arc<str>> {
+    "[a-z][a-z-]{0,8}".prop_map(Arc::from)
+}
+
+fn text() -> impl Strategy<Value = Arc<str>> {
+    prop_oneof!["[a-z ]{0,10}", "\\PC{0,10}"].prop_map(Arc::from)
+}
+
+fn percent() -> impl Strategy<Value = Percent> {
+    (0..1_000_001u32).prop_map(|millionths| Percent::from_millionths(millionths).expect("at most a million"))
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    (any::<std::net::IpAddr>(), 1..=u16::MAX).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+/// From a nanosecond up to so many seconds.
+fn shorter(seconds: u64) -> impl Strategy<Value = Duration> {
+    (1..=seconds * 1_000_000_000).prop_map(Duration::from_nanos)
+}
+
+/// From so many seconds up to an hour.
+fn longer(seconds: u64) -> impl Strategy<Value = Duration> {
+    (seconds..3600).prop_map(Duration::from_secs)
+}
