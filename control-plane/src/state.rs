@@ -39,8 +39,8 @@ pub enum Outcome {
 /// One document that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its kind, as in the document.
-    pub kind: &'static str,
+    /// Its kind.
+    pub kind: Kind,
     /// Its name.
     pub name: ObjectName,
     /// What happened.
@@ -68,7 +68,7 @@ pub enum ChangeError {
     #[error("there is no {kind} {name}")]
     Unknown {
         /// The kind that was asked for.
-        kind: &'static str,
+        kind: Kind,
         /// The name that was asked for.
         name: ObjectName,
     },
@@ -160,7 +160,7 @@ impl Steering {
         let now = self.inner.now.load_full();
         let key: Key = (kind, name.clone());
         if now.standing.document(&key).is_none() {
-            return Err(ChangeError::Unknown { kind: kind.as_str(), name: key.1 });
+            return Err(ChangeError::Unknown { kind, name: key.1 });
         }
         let (next, _) = now.standing.without(&key).map_err(ChangeError::Refused)?;
         let generation = now.generation + 1;
@@ -254,7 +254,7 @@ fn change(before: &Standing, document: &Document) -> Change {
         Some(known) if known.json() == document.json() => Outcome::Unchanged,
         Some(_) => Outcome::Configured,
     };
-    Change { kind: key.0.as_str(), name: key.1, result }
+    Change { kind: key.0, name: key.1, result }
 }
 
 /// Workloads come and go often and change no more than endpoints, mostly.
