@@ -13,14 +13,30 @@ pub struct Error {
     pub reason: Reason,
     /// What happened, for people; empty where the reason says all.
     pub detail: Box<str>,
-    /// The request, where not a byte of it was sent: whoever retries may send it again as it is.
-    pub unsent: Option<Box<http::Request<Body>>>,
+    /// What only some rooms say.
+    pub more: Option<Box<More>>,
+}
+
+/// What an error carries beside its reason.
+#[derive(Debug)]
+pub enum More {
+    /// The request, not a byte of which was sent: whoever retries may send it again as it is.
+    Unsent(http::Request<Body>),
+    /// How a policy wants its refusal to look.
+    Refusal {
+        /// The status instead of the reason's own.
+        status: http::StatusCode,
+        /// After how many seconds another try makes sense (`Retry-After`).
+        retry_after: Option<u64>,
+        /// Header fields to add.
+        headers: http::HeaderMap,
+    },
 }
 
 impl Error {
     /// An error that says no more than its reason.
     pub fn new(reason: Reason) -> Self {
-        Error { reason, detail: Box::default(), unsent: None }
+        Error { reason, detail: Box::default(), more: None }
     }
 
     /// Adds what happened.
@@ -33,8 +49,26 @@ impl Error {
     /// Adds the request that was not sent.
     #[must_use]
     pub fn with_unsent(mut self, request: http::Request<Body>) -> Self {
-        self.unsent = Some(Box::new(request));
+        self.more = Some(Box::new(More::Unsent(request)));
         self
+    }
+
+    /// Adds how the refusal looks.
+    #[must_use]
+    pub fn refusing(mut self, status: http::StatusCode, retry_after: Option<u64>, headers: http::HeaderMap) -> Self {
+        self.more = Some(Box::new(More::Refusal { status, retry_after, headers }));
+        self
+    }
+
+    /// The request, where not a byte of it was sent.
+    pub fn take_unsent(&mut self) -> Option<http::Request<Body>> {
+        match self.more.take().map(|more| *more) {
+            Some(More::Unsent(request)) => Some(request),
+            other => {
+                self.more = other.map(Box::new);
+                None
+            }
+        }
     }
 }
 

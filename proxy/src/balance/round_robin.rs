@@ -1,16 +1,17 @@
 //! Each in turn, by weight, smoothly.
 //!
-//! The turns of one cycle are laid out when the picker is built: the k-th turn of an endpoint of weight w stands at
-//! (k + 1/2) / w of the cycle. An endpoint that is not accepted passes its turn on, and the turn moves with it, so that
-//! the others share its part evenly. The only thing that changes is the number of the next turn.
+//! The turns of one cycle are laid out when the picker is built, by nginx's smooth weighted round robin. An endpoint
+//! that is not accepted passes its turn on, and the turn moves with it, so that the others share its part evenly. The
+//! only thing that changes is the number of the next turn.
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Members;
 use crate::endpoint::Endpoint;
 
 /// The longest cycle that is laid out; weights whose cycle is longer are rounded to fit it.
-const LONGEST: u64 = 8192;
+const LONGEST: u64 = 4096;
 
 /// The turns of one cycle.
 #[derive(Debug)]
@@ -62,15 +63,18 @@ fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// The smooth order: in each turn everyone gains its weight, and the richest pays the total for the turn.
 fn lay_out(weights: &[u32]) -> Box<[u32]> {
-    let mut turns: Vec<(u64, u64, u32)> = Vec::new();
-    for (index, weight) in (0_u32..).zip(weights) {
-        turns.extend((0..u64::from(*weight)).map(|turn| (2 * turn + 1, u64::from(*weight), index)));
-    }
-    // a/b < c/d as a*d < c*b: exact, and far from overflow for cycles this short.
-    turns.sort_by_key(|(_, _, index)| *index);
-    turns.sort_by(|(a, b, _), (c, d, _)| (a * d).cmp(&(c * b)));
-    turns.into_iter().map(|(_, _, index)| index).collect()
+    let total: i64 = weights.iter().map(|weight| i64::from(*weight)).sum();
+    let mut purses = vec![0_i64; weights.len()];
+    let mut turn = || {
+        purses.iter_mut().zip(weights).for_each(|(purse, weight)| *purse += i64::from(*weight));
+        let (index, purse) =
+            (0_u32..).zip(purses.iter_mut()).max_by_key(|(index, purse)| (**purse, Reverse(*index)))?;
+        *purse -= total;
+        Some(index)
+    };
+    (0..total).map_while(|_| turn()).collect()
 }
 
 #[cfg(test)]
@@ -96,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn the_heavy_one_never_takes_its_turns_in_a_row() {
-        assert_eq!(cycle(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0].map(|index| index));
+    fn the_light_ones_take_their_turns_between_those_of_the_heavy() {
+        assert_eq!(cycle(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0]);
         assert_eq!(cycle(&[20, 10], 6), [0, 1, 0, 0, 1, 0]);
     }
 

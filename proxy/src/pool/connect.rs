@@ -20,11 +20,11 @@ use crate::error::{Error, Reason};
 use crate::io::Stream;
 
 /// What a stream may have on its way to us, bytes (HTTP/2 SETTINGS_INITIAL_WINDOW_SIZE).
-const STREAM_WINDOW: u32 = 256 * 1024;
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// What a connection may have on its way to us, bytes; a multiple of the streams' so that one that nobody reads does
 /// not hold up its neighbours.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// The largest head taken from an endpoint, bytes.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 pub use h1::{H1, Sent};
 pub use h2::{H2, H2Stream};
@@ -22,6 +22,8 @@ pub use h2::{H2, H2Stream};
 #[derive(Debug)]
 pub struct Pool {
     slots: Box<[Mutex<Slot>]>,
+    /// Whoever makes a shared connection holds its worker's turn.
+    turns: Box<[Semaphore]>,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +38,11 @@ struct Slot {
 impl Pool {
     /// An empty pool with a slot for each worker.
     pub fn new(workers: usize) -> Self {
-        Pool { slots: (0..workers.max(1)).map(|_| Mutex::default()).collect() }
+        let workers = workers.max(1);
+        Pool {
+            slots: (0..workers).map(|_| Mutex::default()).collect(),
+            turns: (0..workers).map(|_| Semaphore::new(1)).collect(),
+        }
     }
 
     fn slot(&self, worker: usize) -> &Mutex<Slot> {
@@ -85,6 +91,12 @@ impl Pool {
         slot.shared.retain(|connection| !connection.is_closed());
         let best = slot.shared.iter().filter(|connection| connection.has_room()).min_by_key(|one| one.streams())?;
         Some(best.open())
+    }
+
+    /// Waits for the turn to make a shared connection: of many who find none, one makes it and the others use it.
+    /// Cancel safe.
+    pub async fn connect_turn(&self, worker: usize) -> Option<SemaphorePermit<'_>> {
+        self.turns[worker % self.turns.len()].acquire().await.ok()
     }
 
     /// Shares a new HTTP/2 connection, and takes the first place on it.

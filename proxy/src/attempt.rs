@@ -1,0 +1,229 @@
+//! One attempt's account: what it took of the destination and what came of it. It is settled once, whatever way the
+//! attempt ends: with its response's last byte, with an error, or by being dropped when the caller goes away.
+//!
+//! Settling gives the connection back, frees the permit, tells the load and the outlier detection, and hands the
+//! attempt's span on.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderMap;
+use outrigger_config::listener::Direction;
+
+use crate::body::{End, Ending};
+use crate::cluster::Outcome;
+use crate::cluster::limits::Permit;
+use crate::endpoint::Endpoint;
+use crate::exchange::{Aim, Cause};
+use crate::pool::{H1, H2Stream};
+use crate::reason::Reason;
+use crate::telemetry::context::Context;
+use crate::telemetry::{RetryCause, SpanKind, SpanRecord};
+
+/// A connection while an attempt is on it.
+#[derive(Debug)]
+pub enum Lease {
+    /// All of an HTTP/1 connection.
+    H1(H1),
+    /// A stream of a shared HTTP/2 connection.
+    H2(H2Stream),
+}
+
+/// An attempt that is under way, or whose response is.
+#[derive(Debug)]
+pub struct Attempt {
+    aim: Aim,
+    endpoint: Arc<Endpoint>,
+    /// The attempt's own span; the request's where it has none.
+    context: Context,
+    started: Instant,
+    head_after: Option<Duration>,
+    status: u16,
+    grpc_status: Option<u8>,
+    reason: Option<Reason>,
+    lease: Option<Lease>,
+    _permit: Option<Permit>,
+    completed: bool,
+}
+
+impl Attempt {
+    /// An attempt at `endpoint` that begins now.
+    pub fn begin(aim: Aim, endpoint: Arc<Endpoint>, permit: Option<Permit>) -> Self {
+        endpoint.load.begin();
+        let outbound = aim.connection.entrance.direction == Direction::Outbound;
+        let context = match aim.trail.context.sampled && outbound {
+            true => aim.trail.context.child(&mut fastrand::Rng::new()),
+            false => aim.trail.context.clone(),
+        };
+        aim.trail.note(|notes| {
+            notes.attempts += 1;
+            notes.endpoint = Some(endpoint.address);
+        });
+        Attempt {
+            aim,
+            endpoint,
+            context,
+            started: Instant::now(),
+            head_after: None,
+            status: 0,
+            grpc_status: None,
+            reason: None,
+            lease: None,
+            _permit: permit,
+            completed: false,
+        }
+    }
+
+    /// The trace context that the endpoint is told.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Where it goes.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// On whose behalf.
+    pub fn aim(&self) -> &Aim {
+        &self.aim
+    }
+
+    /// The response head is here; the connection is its own until the body is over.
+    pub fn answered(&mut self, status: u16, grpc_status: Option<u8>, lease: Lease) {
+        self.head_after = Some(self.started.elapsed());
+        self.status = status;
+        self.grpc_status = grpc_status;
+        self.lease = Some(lease);
+    }
+
+    /// It failed without a response.
+    pub fn failed(&mut self, reason: Reason) {
+        self.reason = Some(reason);
+    }
+
+    /// What the destination is held to have done: nothing is said of an attempt that the caller gave up.
+    fn outcome(&self) -> Option<Outcome> {
+        // Errors by which a service says that it is in trouble (semantics.md 4.8): UNKNOWN, DEADLINE_EXCEEDED,
+        // INTERNAL, UNAVAILABLE, DATA_LOSS. UNIMPLEMENTED speaks of the request.
+        let grpc_failure = matches!(self.grpc_status, Some(2 | 4 | 13 | 14 | 15));
+        match self.reason {
+            Some(Reason::DownstreamReset) => None,
+            Some(_) => Some(Outcome::Failure),
+            None if self.status == 0 => None,
+            None if self.status >= 500 || grpc_failure => Some(Outcome::Failure),
+            None => Some(Outcome::Success),
+        }
+    }
+
+    fn settle(&mut self) {
+        let now = Instant::now();
+        self.endpoint.load.end(now, self.head_after);
+        if let Some(outcome) = self.outcome()
+            && let Some(ejected) = self.aim.cluster.report(&self.endpoint, outcome, now)
+        {
+            self.aim.connection.shared.telemetry.metrics.ejected(&self.aim.cluster.label, ejected.mode);
+            tracing::warn!(
+                destination = %self.aim.cluster.label,
+                endpoint = %self.endpoint.address,
+                mode = ?ejected.mode,
+                seconds = ejected.time.as_secs(),
+                "Endpoint ejected: it kept failing"
+            );
+        }
+        if let Some(Lease::H1(connection)) = self.lease.take()
+            && self.completed
+        {
+            give_back(&self.aim, &self.endpoint, connection, now);
+        }
+        if self.context.sampled && self.aim.connection.entrance.direction == Direction::Outbound {
+            let telemetry = &self.aim.connection.shared.telemetry;
+            telemetry.spans.submit(self.aim.connection.worker, self.span());
+        }
+    }
+
+    fn span(&self) -> SpanRecord {
+        let (trail, connection) = (&self.aim.trail, &self.aim.connection);
+        let duration = self.started.elapsed();
+        SpanRecord {
+            trace_id: self.context.trace_id,
+            span_id: self.context.span_id,
+            parent: Some(trail.context.span_id),
+            state: None,
+            kind: SpanKind::Client,
+            start: SystemTime::now() - duration,
+            duration,
+            identity: connection.entrance.identity.clone(),
+            direction: connection.entrance.direction,
+            method: trail.method.clone(),
+            uri: trail.uri.clone(),
+            version: trail.version,
+            status: self.status,
+            grpc: trail.grpc,
+            grpc_status: self.grpc_status,
+            reason: self.reason.or((self.status == 0).then_some(Reason::DownstreamReset)),
+            route: Some(Arc::clone(&self.aim.route.config.name)),
+            host: Some(Arc::clone(&self.aim.cluster.label)),
+            peer: Some(self.endpoint.address),
+            attempt: self.aim.attempt,
+            retry_of: self.aim.retry_of.map(RetryCause::from),
+            would: trail.read(|notes| notes.would),
+            snapshot: trail.read(|notes| notes.snapshot),
+        }
+    }
+}
+
+impl From<Cause> for RetryCause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Reason(reason) => RetryCause::Reason(reason),
+            Cause::Status(status) => RetryCause::Status(status),
+            Cause::Grpc(status) => RetryCause::Grpc(status),
+        }
+    }
+}
+
+impl Ending for Attempt {
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(status) = crate::exchange::grpc_status(trailers) {
+            self.grpc_status = Some(status);
+        }
+    }
+
+    fn end(mut self: Box<Self>, how: End) {
+        match how {
+            End::Complete => self.completed = true,
+            End::Failed(reason) => self.reason = Some(reason),
+            End::Dropped => self.reason = Some(Reason::DownstreamReset),
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
+
+/// Gives a connection back to its worker's slot, unless somebody on another worker waits for the right to make one.
+fn give_back(aim: &Aim, endpoint: &Arc<Endpoint>, mut connection: H1, now: Instant) {
+    use crate::cluster::limits::Limit;
+    let worker = aim.connection.worker;
+    if connection.is_closed() {
+        return;
+    }
+    if aim.cluster.limits.held(Limit::Pending) > 0 && !endpoint.pool.has_waiters(worker) {
+        return;
+    }
+    if connection.is_ready() {
+        endpoint.pool.give_h1(worker, connection.rested(now));
+        return;
+    }
+    // The rest of the request is still leaving: the answer came early. It has a little time.
+    let endpoint = Arc::clone(endpoint);
+    tokio::spawn(async move {
+        if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(5), connection.ready()).await {
+            endpoint.pool.give_h1(worker, connection.rested(Instant::now()));
+        }
+    });
+}

@@ -1,0 +1,281 @@
+//! What passes from room to room. Each room consumes the type that the one before it made, so that a layer cannot
+//! stand in the wrong place: [`Request`] -> (route match) -> [`Routed`] -> (split) -> [`Targeted`] -> [`Response`].
+//!
+//! Beside the message rides its [`Trail`]: what was decided about it and why, noted by each room and read once, when
+//! the response is over, for the span, the metrics and the access log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Method, Uri, Version};
+use outrigger_config::listener::{Direction, Identity};
+use outrigger_config::name::ListenerName;
+use outrigger_config::value::Percent;
+use parking_lot::Mutex;
+
+use crate::body::Body;
+use crate::cluster::Cluster;
+use crate::cluster::limits::Permit;
+use crate::drain::Drain;
+use crate::io::Side;
+use crate::reason::Reason;
+use crate::route::{Route, Target};
+use crate::snapshot::Snapshots;
+use crate::telemetry::context::Context;
+use crate::telemetry::{Edge, Telemetry, Would};
+
+/// What every room of every worker shares.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration in force.
+    pub snapshots: Snapshots,
+    /// Where signals go.
+    pub telemetry: Arc<Telemetry>,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The scope of the whole process.
+    pub drain: Drain,
+}
+
+/// The fixed facts of a listener.
+#[derive(Debug)]
+pub struct Entrance {
+    /// The listener's name: the key to its table.
+    pub name: ListenerName,
+    /// Which way requests pass.
+    pub direction: Direction,
+    /// Who the proxy stands beside.
+    pub identity: Option<Arc<Identity>>,
+    /// The share of traces begun here that is kept.
+    pub sample: Percent,
+    /// Whether each request is logged.
+    pub access_log: bool,
+}
+
+/// A caller's connection.
+#[derive(Debug)]
+pub struct Connection {
+    /// The worker it belongs to.
+    pub worker: usize,
+    /// The caller's address.
+    pub peer: SocketAddr,
+    /// The listener it came in by.
+    pub entrance: Arc<Entrance>,
+    /// What hyper does not say of it; only HTTP/1 has one.
+    pub side: Option<Arc<Side>>,
+    /// The scope it drains with.
+    pub drain: Drain,
+    /// What all workers share.
+    pub shared: Arc<Shared>,
+}
+
+/// A request as it came in.
+#[derive(Debug)]
+pub struct Request {
+    /// The message.
+    pub http: http::Request<Body>,
+    /// Where it came from.
+    pub connection: Arc<Connection>,
+    /// What is decided about it.
+    pub trail: Arc<Trail>,
+    /// The host it is for, in the one form that routing and the upstream read: lower case, without a trailing dot.
+    /// Empty until admission.
+    pub authority: HeaderValue,
+    /// Its head had a `Content-Length` that hyper does not show.
+    pub hidden_length: bool,
+}
+
+/// A request that a route has taken.
+#[derive(Debug)]
+pub struct Routed {
+    /// The message.
+    pub http: http::Request<Body>,
+    /// Where it came from.
+    pub connection: Arc<Connection>,
+    /// What is decided about it.
+    pub trail: Arc<Trail>,
+    /// The host it is for.
+    pub authority: HeaderValue,
+    /// The route.
+    pub route: Arc<Route>,
+}
+
+/// A request whose destination is chosen.
+#[derive(Debug)]
+pub struct Targeted {
+    /// The message.
+    pub http: http::Request<Body>,
+    /// Where it goes, and on whose behalf.
+    pub aim: Aim,
+    /// What it may use of the destination, held until its response is over.
+    pub permit: Option<Permit>,
+}
+
+/// All of a targeted request but the message itself: what another attempt shares with the first.
+#[derive(Clone, Debug)]
+pub struct Aim {
+    /// Where it came from.
+    pub connection: Arc<Connection>,
+    /// What is decided about it.
+    pub trail: Arc<Trail>,
+    /// The host it is for.
+    pub authority: HeaderValue,
+    /// The route.
+    pub route: Arc<Route>,
+    /// The destination.
+    pub cluster: Arc<Cluster>,
+    /// Which attempt this is, from 0.
+    pub attempt: u32,
+    /// Why there was an attempt before this one and no answer of it.
+    pub retry_of: Option<Cause>,
+    /// By when the request must be over.
+    pub deadline: Option<tokio::time::Instant>,
+}
+
+/// What made an attempt worth repeating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It failed without an answer.
+    Reason(Reason),
+    /// Its answer had this HTTP status.
+    Status(u16),
+    /// Its answer had this gRPC status.
+    Grpc(u8),
+}
+
+/// A response.
+pub type Response = http::Response<Body>;
+
+/// What happened to a request. Rooms note what they decide; [`crate::policy::record`] reads it at the end.
+#[derive(Debug)]
+pub struct Trail {
+    /// When the request's head was here.
+    pub started: Instant,
+    /// The method, as it came.
+    pub method: Method,
+    /// The target, as it came.
+    pub uri: Uri,
+    /// The protocol version, as it came.
+    pub version: Version,
+    /// Whether it is a gRPC request.
+    pub grpc: bool,
+    /// The trace this hop belongs to, and its own span.
+    pub context: Context,
+    /// The caller's span.
+    pub parent: Option<[u8; 8]>,
+    /// Whether this hop is a span of its own; outbound the attempts are, and hang below the caller's.
+    pub own_span: bool,
+    notes: Mutex<Notes>,
+}
+
+/// What rooms note.
+#[derive(Debug, Default)]
+pub struct Notes {
+    /// The configuration that served the request.
+    pub snapshot: u64,
+    /// The route that took it.
+    pub route: Option<Arc<Route>>,
+    /// The counters of its route and destination.
+    pub edge: Option<Arc<Edge>>,
+    /// The destination's host, for people.
+    pub host: Option<Arc<str>>,
+    /// Where its last attempt went.
+    pub endpoint: Option<SocketAddr>,
+    /// How many attempts began.
+    pub attempts: u32,
+    /// Why it was not served, or why its answer is what it is.
+    pub reason: Option<Reason>,
+    /// What happened, for people.
+    pub detail: Box<str>,
+    /// What policies in Observe would have done.
+    pub would: Would,
+    /// The status that the caller got; 0 while there is none.
+    pub status: u16,
+    /// The gRPC status that the caller got.
+    pub grpc_status: Option<u8>,
+}
+
+impl Request {
+    /// A request that begins now.
+    pub fn new(http: http::Request<Body>, connection: Arc<Connection>) -> Self {
+        let hidden_length = connection.side.as_ref().is_some_and(|side| side.begin());
+        let trail = Arc::new(Trail::new(&http, &connection.entrance));
+        Request { http, connection, trail, authority: HeaderValue::from_static(""), hidden_length }
+    }
+}
+
+impl Trail {
+    /// A trail of a request that begins now.
+    pub fn new(http: &http::Request<Body>, entrance: &Entrance) -> Self {
+        let parent = Context::extract(http.headers());
+        let inbound = entrance.direction == Direction::Inbound;
+        let own_span = inbound || parent.is_none();
+        let (context, parent) = match parent {
+            Some(parent) if !own_span => (parent, None),
+            parent => {
+                let span = parent.as_ref().map(|parent| parent.span_id);
+                (Context::decide(parent.as_ref(), entrance.sample, &mut fastrand::Rng::new()), span)
+            }
+        };
+        Trail {
+            started: Instant::now(),
+            method: http.method().clone(),
+            uri: http.uri().clone(),
+            version: http.version(),
+            grpc: is_grpc(http.headers()),
+            context,
+            parent,
+            own_span,
+            notes: Mutex::default(),
+        }
+    }
+
+    /// Notes something. The lock is never waited for: a request is on one thread.
+    pub fn note(&self, write: impl FnOnce(&mut Notes)) {
+        write(&mut self.notes.lock());
+    }
+
+    /// Reads what was noted.
+    pub fn read<T>(&self, read: impl FnOnce(&Notes) -> T) -> T {
+        read(&self.notes.lock())
+    }
+
+    /// How long the request has taken.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Targeted {
+    /// The request that `target` takes.
+    pub fn new(routed: Routed, cluster: Arc<Cluster>, target: &Target) -> Self {
+        let Routed { http, connection, trail, authority, route } = routed;
+        trail.note(|notes| {
+            notes.edge = Some(Arc::clone(&target.edge));
+            notes.host = Some(Arc::clone(&cluster.label));
+        });
+        let aim = Aim { connection, trail, authority, route, cluster, attempt: 0, retry_of: None, deadline: None };
+        Targeted { http, aim, permit: None }
+    }
+}
+
+impl Aim {
+    /// The next attempt, after `cause`.
+    #[must_use]
+    pub fn again(&self, cause: Cause) -> Self {
+        Aim { attempt: self.attempt + 1, retry_of: Some(cause), ..self.clone() }
+    }
+}
+
+/// The gRPC status in a head (of a trailers-only answer) or in trailers.
+pub fn grpc_status(fields: &http::HeaderMap) -> Option<u8> {
+    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// Whether a message is gRPC's: `application/grpc`, alone or with a `+` or `;` behind it.
+fn is_grpc(fields: &http::HeaderMap) -> bool {
+    let Some(value) = fields.get(http::header::CONTENT_TYPE) else { return false };
+    let rest = value.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}

@@ -1,0 +1,71 @@
+//! Interim (1xx) responses on HTTP/1 (RFC 9110, 15.2): what the endpoint says before its answer reaches the caller.
+//!
+//! 100 (Continue): a caller that asked for leave to send its body gets it when the endpoint gives it, when the
+//! endpoint answers, or after a second, since an endpoint may not know the expectation. 103 (Early Hints) and others
+//! are passed on while nothing of an earlier response is in the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{StatusCode, Version, header};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::body::Body;
+use crate::exchange::Connection;
+
+/// How long a caller waits for leave that the endpoint does not give.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Lets the interim responses to `request` through to the caller on `connection`.
+pub fn prepare(request: &mut http::Request<Body>, connection: &Arc<Connection>) {
+    let expects = request
+        .headers()
+        .get(header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let side = connection.side.clone();
+    if !expects && side.is_none() {
+        return;
+    }
+    let leave = if expects && !request.body().is_empty() { Some(hold_back(request)) } else { None };
+    hyper::ext::on_informational(request, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            if let Some(leave) = leave.as_ref().and_then(|leave| leave.lock().take()) {
+                let _ = leave.send(());
+            }
+        } else if let Some(side) = &side
+            && response.version() >= Version::HTTP_11
+        {
+            side.offer_interim(&head(response.status(), response.headers()));
+        }
+    });
+}
+
+/// Gates the body; hyper says 100 to the caller as soon as somebody reads it.
+fn hold_back(request: &mut http::Request<Body>) -> Arc<Mutex<Option<oneshot::Sender<()>>>> {
+    let (leave, gate) = oneshot::channel();
+    let body = std::mem::take(request.body_mut());
+    *request.body_mut() = body.gated(gate);
+    let leave = Arc::new(Mutex::new(Some(leave)));
+    let late = Arc::downgrade(&leave);
+    tokio::spawn(async move {
+        tokio::time::sleep(PATIENCE).await;
+        if let Some(leave) = late.upgrade() {
+            leave.lock().take();
+        }
+    });
+    leave
+}
+
+fn head(status: StatusCode, headers: &http::HeaderMap) -> Vec<u8> {
+    let mut bytes =
+        format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or("")).into_bytes();
+    for (name, value) in headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}

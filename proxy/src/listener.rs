@@ -1,0 +1,240 @@
+//! The data plane: worker threads, and the sockets they accept on.
+//!
+//! Each worker is a thread with its own current-thread runtime and its own accept socket for every listener
+//! (SO_REUSEPORT), so that a connection, its requests and its pools never change threads. [`DataPlane::apply`] makes
+//! the open sockets those of a snapshot: new ones are bound, gone ones drain, and one whose address stays keeps its
+//! connections whatever else about it changed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use outrigger_config::error::{Code, Problem};
+use outrigger_config::listener::{Direction, Listener};
+use outrigger_config::name::ListenerName;
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
+
+use crate::drain::Drain;
+use crate::exchange::{Connection, Entrance, Shared};
+use crate::server;
+use crate::snapshot::Snapshot;
+use crate::stack::{self, HttpService};
+
+/// Connections that wait to be accepted, for each socket.
+const BACKLOG: i32 = 4096;
+
+/// How long accepting pauses when the process has no file descriptor left.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The workers and their listeners.
+#[derive(Debug)]
+pub struct DataPlane {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    open: Mutex<BTreeMap<ListenerName, Open>>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    orders: mpsc::UnboundedSender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    address: SocketAddr,
+    door: Arc<Door>,
+}
+
+/// What an accept loop needs to know of its listener.
+#[derive(Debug)]
+struct Door {
+    entrance: ArcSwap<Entrance>,
+    drain: Drain,
+}
+
+/// What the control side asks of a worker.
+#[derive(Debug)]
+struct Order {
+    socket: std::net::TcpListener,
+    door: Arc<Door>,
+}
+
+impl DataPlane {
+    /// Starts the workers; they accept nothing yet.
+    pub fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let workers = (0..shared.workers)
+            .map(|number| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                let (orders, inbox) = mpsc::unbounded_channel();
+                let shared = Arc::clone(&shared);
+                let thread = std::thread::Builder::new()
+                    .name(format!("worker-{number}"))
+                    .spawn(move || runtime.block_on(work(number, shared, inbox)))?;
+                Ok(Worker { orders, thread: Some(thread) })
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(DataPlane { shared, workers, open: Mutex::default() })
+    }
+
+    /// Makes the open listeners those of `snapshot`. Those that could not be opened are returned; the others serve.
+    pub fn apply(&self, snapshot: &Snapshot) -> Vec<Problem> {
+        let mut open = self.open.lock();
+        let wanted: BTreeMap<&ListenerName, &Listener> =
+            snapshot.listeners.iter().map(|listener| (&listener.name, &**listener)).collect();
+        open.retain(|name, one| {
+            let stays = wanted.get(name).is_some_and(|listener| listener.address == one.address);
+            if !stays {
+                tracing::info!(listener = %name, address = %one.address, "Listener closed");
+                one.door.drain.start();
+            }
+            stays
+        });
+        let mut problems = Vec::new();
+        for (name, listener) in wanted {
+            let entrance = Arc::new(entrance(listener));
+            if let Some(one) = open.get(name) {
+                one.door.entrance.store(entrance);
+                continue;
+            }
+            let door = Arc::new(Door { entrance: ArcSwap::new(entrance), drain: self.shared.drain.child() });
+            match self.admit(listener.address, &door) {
+                Ok(()) => {
+                    tracing::info!(listener = %name, address = %listener.address, "Listener open");
+                    open.insert(name.clone(), Open { address: listener.address, door });
+                }
+                Err(error) => {
+                    let mut problem = Problem::new(Code::Conflict, format!("cannot be listened on: {error}"))
+                        .with_value(listener.address)
+                        .at_field("address");
+                    problem.object = format!("Listener {name}");
+                    problems.push(problem);
+                }
+            }
+        }
+        problems
+    }
+
+    fn admit(&self, address: SocketAddr, door: &Arc<Door>) -> io::Result<()> {
+        // Sockets that share a port do so with any process of the same user, so that a port in use would go
+        // unnoticed: one that does not share looks first.
+        drop(bind(address, false)?);
+        let sockets: Vec<_> =
+            self.workers.iter().map(|_| bind(address, self.workers.len() > 1)).collect::<io::Result<_>>()?;
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            let order = Order { socket, door: Arc::clone(door) };
+            worker.orders.send(order).map_err(|_| io::Error::other("the worker has stopped"))?;
+        }
+        Ok(())
+    }
+
+    /// Connections that are open now.
+    pub fn connections(&self) -> usize {
+        self.open.lock().values().map(|one| one.door.drain.count()).sum()
+    }
+
+    /// Stops accepting and lets what is under way finish, for at most `timeout`; what is left is cut. Returns whether
+    /// everything finished by itself.
+    pub async fn drain(&self, timeout: Duration) -> bool {
+        self.shared.drain.start();
+        let scopes: Vec<Drain> = self.open.lock().values().map(|one| one.door.drain.clone()).collect();
+        let drained = futures_util::future::join_all(scopes.iter().map(|scope| scope.run(timeout))).await;
+        drained.into_iter().all(|finished| finished)
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.shared.drain.start();
+        for worker in &mut self.workers {
+            let (closed, _) = mpsc::unbounded_channel();
+            worker.orders = closed;
+            if let Some(thread) = worker.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn entrance(listener: &Listener) -> Entrance {
+    Entrance {
+        name: listener.name.clone(),
+        direction: listener.direction,
+        identity: listener.identity.clone().map(Arc::new),
+        sample: listener.telemetry.sample,
+        access_log: listener.telemetry.access_log,
+    }
+}
+
+fn bind(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A worker's life: it accepts on what it is told to, until nobody can tell it anything.
+async fn work(number: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Order>) {
+    let (inbound, outbound) = (stack::inbound(), stack::outbound());
+    while let Some(Order { socket, door }) = inbox.recv().await {
+        match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let stacks = [inbound.clone(), outbound.clone()];
+                tokio::spawn(accept(number, Arc::clone(&shared), socket, door, stacks));
+            }
+            Err(error) => tracing::error!(%error, "A listener could not be taken over"),
+        }
+    }
+}
+
+async fn accept(
+    worker: usize,
+    shared: Arc<Shared>,
+    socket: tokio::net::TcpListener,
+    door: Arc<Door>,
+    [inbound, outbound]: [HttpService; 2],
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = door.drain.draining() => return,
+            accepted = socket.accept() => accepted,
+        };
+        let (tcp, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // A caller that left early is nothing; a want of descriptors or memory passes.
+                if !matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+                    tracing::warn!(%error, "Accepting pauses");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                continue;
+            }
+        };
+        // Heads are small and waited for; a failure here only costs speed.
+        let _ = tcp.set_nodelay(true);
+        let entrance = door.entrance.load_full();
+        let stack = match entrance.direction {
+            Direction::Inbound => inbound.clone(),
+            Direction::Outbound => outbound.clone(),
+        };
+        let (drain, shared) = (door.drain.clone(), Arc::clone(&shared));
+        let busy = drain.busy();
+        let connection = Connection { worker, peer, entrance, side: None, drain, shared };
+        tokio::spawn(async move {
+            server::serve(tcp, connection, stack).await;
+            drop(busy);
+        });
+    }
+}

@@ -1,0 +1,146 @@
+//! A message's form on the wire: how a request is addressed in each protocol version, what a response leaves behind,
+//! and what a failed exchange means.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Uri, Version};
+
+use crate::body::{Body, Broken};
+use crate::error::{Error, Reason};
+use crate::exchange::Trail;
+use crate::hop;
+use crate::pool::H1;
+
+/// Writes a request's target as `version` has it: origin form and `Host` (RFC 9112, 3.2.1), or scheme, authority and
+/// path (RFC 9113, 8.3.1).
+pub fn address(request: &mut http::Request<Body>, version: Version, authority: &HeaderValue) {
+    *request.version_mut() = version;
+    if version == Version::HTTP_2 {
+        request.headers_mut().remove(header::HOST);
+        if request.uri().authority().is_none_or(|named| named.as_str().as_bytes() != authority.as_bytes()) {
+            let mut parts = std::mem::take(request.uri_mut()).into_parts();
+            parts.scheme = Some(Scheme::HTTP);
+            // Admission has let it in, so that it is an authority; an empty one fails at the endpoint.
+            parts.authority = Authority::try_from(authority.as_bytes()).ok();
+            parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+            *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        }
+        return;
+    }
+    if request.uri().authority().is_some() {
+        let path = request.uri().path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        *request.uri_mut() = Uri::from(path);
+    }
+    let headers = request.headers_mut();
+    if headers.get(header::HOST) != Some(authority) {
+        headers.insert(header::HOST, authority.clone());
+    }
+    join_cookies(headers);
+}
+
+/// HTTP/2 may cut `Cookie` into crumbs; HTTP/1.1 has one field (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut http::HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let joined: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(value) = HeaderValue::from_bytes(&joined.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
+/// A second copy of a request that may be lost to a race, of which no policy need say anything: on a connection that
+/// has rested long enough for its peer to have closed it unseen, a request of an idempotent method without a body may
+/// be sent again (RFC 9110, 9.2.2).
+pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<http::Request<Body>> {
+    /// Peers close connections that rested for seconds, not for less.
+    const RESTED: Duration = Duration::from_millis(500);
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+    if !connection.is_reused() || connection.idle_since().elapsed() < RESTED || !safe || !request.body().is_empty() {
+        return None;
+    }
+    let mut copy = http::Request::new(Body::empty());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    *copy.version_mut() = request.version();
+    Some(copy)
+}
+
+/// Makes an endpoint's response head the caller's: without the fields of one hop, in the caller's version.
+pub fn clean_response(parts: &mut http::response::Parts, trail: &Trail) {
+    hop::strip(&mut parts.headers);
+    parts.version = trail.version;
+    parts.extensions.clear();
+    // HTTP/1.1 sends only the trailers that were announced; gRPC's are known without that.
+    if trail.grpc && trail.version < Version::HTTP_2 && !parts.headers.contains_key(header::TRAILER) {
+        let names = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
+        parts.headers.insert(header::TRAILER, names);
+    }
+}
+
+/// What a failed exchange means.
+pub fn classify(error: &hyper::Error) -> Error {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(broken) = cause.downcast_ref::<Broken>() {
+            return Error::new(broken.0).because("the request's body ended early");
+        }
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || (h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR));
+            let reason = match (refused, h2.is_io()) {
+                (true, _) => Reason::StreamRefused,
+                (_, true) => Reason::ConnectionTerminated,
+                _ if h2.is_reset() => Reason::UpstreamReset,
+                _ if h2.is_go_away() => Reason::ConnectionTerminated,
+                _ => Reason::HttpProtocolError,
+            };
+            return Error::new(reason).because(h2);
+        }
+        source = cause.source();
+    }
+    let reason = if error.is_parse() { Reason::HttpProtocolError } else { Reason::ConnectionTerminated };
+    Error::new(reason).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request, Version};
+
+    use super::address;
+    use crate::body::Body;
+
+    fn addressed(target: &str, version: Version) -> Request<Body> {
+        let mut request = Request::builder().uri(target).header("cookie", "a=1").header("cookie", "b=2");
+        if !target.starts_with("http") {
+            request = request.header("host", "Shop");
+        }
+        let mut request = request.body(Body::empty()).expect("valid");
+        address(&mut request, version, &HeaderValue::from_static("shop:80"));
+        request
+    }
+
+    #[test]
+    fn http_1_is_addressed_in_origin_form() {
+        for target in ["/a?b", "http://shop:80/a?b"] {
+            let request = addressed(target, Version::HTTP_11);
+            assert_eq!(request.uri(), "/a?b");
+            assert_eq!(request.headers()["host"], "shop:80");
+            assert_eq!(request.headers().get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
+        }
+    }
+
+    #[test]
+    fn http_2_is_addressed_by_its_pseudo_fields() {
+        for target in ["/a?b", "http://shop:80/a?b"] {
+            let request = addressed(target, Version::HTTP_2);
+            assert_eq!(request.uri(), "http://shop:80/a?b");
+            assert!(!request.headers().contains_key("host"));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The one room that decides what a request is: it refuses what hyper accepts and a proxy must not pass on, and makes
+//! the one form of host and fields that routing, policy and the upstream all read.
+//!
+//! Refused with [`Reason::HttpRequestDenied`] (RFC 9110 7.2, RFC 9112 3.2 and 6.3): no Host, several, or one with a
+//! space, `@` or `/`; Content-Length together with Transfer-Encoding; an absolute form that disagrees with Host; a
+//! target without `/`; CONNECT. Removed: the fields of one hop (RFC 9110 7.6.1) and those that `Connection` names,
+//! except those that no caller may have removed. An upgrade's own fields stay.
+
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use http::header::{self, HeaderValue};
+use http::{Method, Version};
+use tower::{Layer, Service};
+
+use super::{CheckFuture, Next, refuse};
+use crate::error::{Error, Reason};
+use crate::exchange::Request;
+use crate::hop;
+
+/// Puts [`Admission`] around a room.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionLayer;
+
+/// Refuses malformed requests and normalises the rest.
+#[derive(Clone, Debug)]
+pub struct Admission<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for AdmissionLayer {
+    type Service = Admission<S>;
+
+    fn layer(&self, inner: S) -> Admission<S> {
+        Admission { inner }
+    }
+}
+
+impl<S: Next<Request>> Service<Request> for Admission<S> {
+    type Response = S::Response;
+    type Error = Error;
+    type Future = CheckFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        match admit(&request.http, request.hidden_length) {
+            Ok(authority) => request.authority = authority,
+            Err(error) => return refuse(error),
+        }
+        hop::strip(request.http.headers_mut());
+        Either::Left(self.inner.call(request))
+    }
+}
+
+fn denied(detail: &str) -> Error {
+    Error::new(Reason::HttpRequestDenied).because(detail)
+}
+
+/// Checks a request; returns the host it is for.
+fn admit<B>(request: &http::Request<B>, hidden_length: bool) -> Result<HeaderValue, Error> {
+    let (uri, headers) = (request.uri(), request.headers());
+    if request.method() == Method::CONNECT {
+        return Err(denied("CONNECT is not served here"));
+    }
+    let asterisk = request.method() == Method::OPTIONS && uri.path() == "*";
+    if !uri.path().starts_with('/') && !asterisk {
+        return Err(denied("the request target must begin with '/'"));
+    }
+    if request.version() < Version::HTTP_2
+        && headers.contains_key(header::TRANSFER_ENCODING)
+        && (hidden_length || headers.contains_key(header::CONTENT_LENGTH))
+    {
+        return Err(denied("Content-Length and Transfer-Encoding exclude each other"));
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(denied("more than one Host"));
+    }
+    let authority = match (uri.authority(), host) {
+        (None, None) => return Err(denied("no Host")),
+        (None, Some(host)) => canonical(host.as_bytes(), Some(host))?,
+        (Some(authority), None) => canonical(authority.as_str().as_bytes(), None)?,
+        (Some(authority), Some(host)) => {
+            let (named, host) =
+                (canonical(authority.as_str().as_bytes(), None)?, canonical(host.as_bytes(), Some(host))?);
+            if named != host {
+                return Err(denied("the request target names another host than Host"));
+            }
+            host
+        }
+    };
+    Ok(authority)
+}
+
+/// A host in lower case and without a trailing dot. `same` is the value it was read from, used again where nothing
+/// has to change.
+fn canonical(host: &[u8], same: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
+    let valid = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'/' | b'\\' | b'?' | b'#' | b',' | b'"');
+    if host.is_empty() || host.len() > 260 || !host.iter().all(valid) {
+        return Err(denied("a Host that is empty, too long or no host name"));
+    }
+    let (name, port) = split_port(host);
+    if !port.iter().skip(1).all(u8::is_ascii_digit) || port.len() > 6 {
+        return Err(denied("a Host whose port is no number"));
+    }
+    let dotted = name.len() > 1 && name.ends_with(b".");
+    if !dotted
+        && !host.iter().any(u8::is_ascii_uppercase)
+        && let Some(same) = same
+    {
+        return Ok(same.clone());
+    }
+    let mut made = Vec::with_capacity(host.len());
+    made.extend(name[..name.len() - usize::from(dotted)].iter().map(u8::to_ascii_lowercase));
+    made.extend_from_slice(port);
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(made)).map_err(|_| denied("a Host that is no host name"))
+}
+
+/// Name and `:port` of a host; the brackets of an IPv6 address belong to the name.
+fn split_port(host: &[u8]) -> (&[u8], &[u8]) {
+    let after_brackets = host.iter().rposition(|byte| *byte == b']').map_or(0, |at| at + 1);
+    match host[after_brackets..].iter().rposition(|byte| *byte == b':') {
+        Some(at) => host.split_at(after_brackets + at),
+        None => (host, b""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::admit;
+
+    fn check(target: &str, fields: &[(&str, &str)]) -> Result<String, String> {
+        let mut request = Request::builder().uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).map_err(|error| error.to_string())?;
+        admit(&request, false)
+            .map(|host| host.to_str().unwrap_or_default().to_owned())
+            .map_err(|error| error.detail.to_string())
+    }
+
+    #[test]
+    fn a_host_takes_one_form() {
+        for (given, canonical) in
+            [("a", "a"), ("A.Example", "a.example"), ("a.", "a"), ("a.:80", "a:80"), ("[::1]:80", "[::1]:80")]
+        {
+            assert_eq!(check("/", &[("host", given)]), Ok(canonical.into()), "{given}");
+        }
+        assert_eq!(check("http://A.b/x", &[("host", "a.b")]), Ok("a.b".into()));
+    }
+
+    #[test]
+    fn what_hyper_accepts_and_a_proxy_must_not_is_refused() {
+        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+            ("/", &[], "no Host"),
+            ("/", &[("host", "")], "a Host that is"),
+            ("/", &[("host", "a"), ("host", "a")], "more than one Host"),
+            ("/", &[("host", "a b")], "a Host that is"),
+            ("/", &[("host", "user@a")], "a Host that is"),
+            ("/", &[("host", "a/b")], "a Host that is"),
+            ("/", &[("host", "a:x")], "a Host whose port"),
+            ("http://a/", &[("host", "b")], "the request target names another host"),
+            ("a", &[("host", "a")], "the request target must begin"),
+            ("/", &[("host", "a"), ("content-length", "1"), ("transfer-encoding", "chunked")], "Content-Length and"),
+        ];
+        for (target, fields, reason) in cases {
+            let got = check(target, fields).expect_err(reason);
+            assert!(got.starts_with(reason), "{target} {fields:?}: {got}");
+        }
+    }
+}

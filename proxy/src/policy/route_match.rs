@@ -1,0 +1,91 @@
+//! Finds the route that takes a request, in the snapshot that serves it. Reads the snapshot once; nothing behind this
+//! room reads it again, so that a request sees one configuration from here to its end.
+//!
+//! Mirrors xDS `RouteConfiguration`. Raises [`Reason::DestinationNotFound`] and, while the listener's table has not
+//! come yet, [`Reason::ProxyConfigurationError`].
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use tower::{Layer, Service};
+
+use super::{CheckFuture, Next, refuse};
+use crate::error::{Error, Reason};
+use crate::exchange::{Request, Routed};
+use crate::route::{Facts, Found};
+
+/// Puts [`RouteMatch`] around a room.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteMatchLayer;
+
+/// Finds the route of a request.
+#[derive(Clone, Debug)]
+pub struct RouteMatch<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for RouteMatchLayer {
+    type Service = RouteMatch<S>;
+
+    fn layer(&self, inner: S) -> RouteMatch<S> {
+        RouteMatch { inner }
+    }
+}
+
+impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
+    type Response = S::Response;
+    type Error = Error;
+    type Future = CheckFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match find(&request) {
+            Ok(route) => {
+                let Request { http, connection, trail, authority, .. } = request;
+                Either::Left(self.inner.call(Routed { http, connection, trail, authority, route }))
+            }
+            Err(error) => refuse(error),
+        }
+    }
+}
+
+fn find(request: &Request) -> Result<Arc<crate::route::Route>, Error> {
+    let snapshot = request.connection.shared.snapshots.load();
+    let authority = request.authority.to_str().unwrap_or_default();
+    let Some(table) = snapshot.table_for(&request.connection.entrance.name) else {
+        request.trail.note(|notes| notes.snapshot = snapshot.number);
+        return Err(Error::new(Reason::ProxyConfigurationError).because("this listener has no routes yet"));
+    };
+    let uri = request.http.uri();
+    let facts = Facts {
+        authority,
+        path: uri.path(),
+        query: uri.query(),
+        method: request.http.method(),
+        headers: request.http.headers(),
+        grpc: request.trail.grpc,
+    };
+    match table.find(&facts) {
+        Found::Route(route) => {
+            request.trail.note(|notes| {
+                notes.snapshot = snapshot.number;
+                notes.route = Some(Arc::clone(route));
+            });
+            Ok(Arc::clone(route))
+        }
+        missed => {
+            request.trail.note(|notes| notes.snapshot = snapshot.number);
+            Err(match missed {
+                Found::NoHost => {
+                    Error::new(Reason::DestinationNotFound).because(format_args!("no service is called {authority:?}"))
+                }
+                _ => Error::new(Reason::DestinationNotFound)
+                    .because(format_args!("no route of {authority:?} takes {} {}", facts.method, facts.path)),
+            })
+        }
+    }
+}

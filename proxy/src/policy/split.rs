@@ -1,0 +1,55 @@
+//! Chooses the destination among a route's weighted backends, once for all attempts (xDS `WeightedCluster`).
+//! Raises [`Reason::DestinationUnavailable`] where the chosen one is not there.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use tower::{Layer, Service};
+
+use super::{CheckFuture, Next, refuse};
+use crate::error::{Error, Reason};
+use crate::exchange::{Routed, Targeted};
+
+/// Puts [`Split`] around a room.
+#[derive(Clone, Copy, Debug)]
+pub struct SplitLayer;
+
+/// Chooses a destination.
+#[derive(Clone, Debug)]
+pub struct Split<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for SplitLayer {
+    type Service = Split<S>;
+
+    fn layer(&self, inner: S) -> Split<S> {
+        Split { inner }
+    }
+}
+
+impl<S: Next<Targeted>> Service<Routed> for Split<S> {
+    type Response = S::Response;
+    type Error = Error;
+    type Future = CheckFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, routed: Routed) -> Self::Future {
+        let route = Arc::clone(&routed.route);
+        let target = route.targets.pick(&mut fastrand::Rng::new());
+        match &target.cluster {
+            Some(cluster) => Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target))),
+            None => {
+                routed.trail.note(|notes| notes.edge = Some(Arc::clone(&target.edge)));
+                refuse(
+                    Error::new(Reason::DestinationUnavailable)
+                        .because(format_args!("the route leads to {}, which is not there", target.name)),
+                )
+            }
+        }
+    }
+}

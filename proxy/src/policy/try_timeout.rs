@@ -1,0 +1,56 @@
+//! Bounds one attempt until its response head (xDS `RetryPolicy.per_try_timeout`; Gateway API
+//! `timeouts.backendRequest`). Raises [`Reason::TryTimeout`], which another attempt may cure. An attempt cut here is
+//! dropped, which closes its connection or resets its stream.
+
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use tower::{Layer, Service};
+
+use super::{Next, PolicyFuture};
+use crate::error::{Error, Reason};
+use crate::exchange::{Response, Targeted};
+
+/// Puts [`TryTimeout`] around a room.
+#[derive(Clone, Copy, Debug)]
+pub struct TryTimeoutLayer;
+
+/// Bounds an attempt.
+#[derive(Clone, Debug)]
+pub struct TryTimeout<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for TryTimeoutLayer {
+    type Service = TryTimeout<S>;
+
+    fn layer(&self, inner: S) -> TryTimeout<S> {
+        TryTimeout { inner }
+    }
+}
+
+impl<S: Next<Targeted>> Service<Targeted> for TryTimeout<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = PolicyFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, targeted: Targeted) -> Self::Future {
+        let config = &targeted.aim.route.config;
+        let enforced = config.retry.as_ref().filter(|retry| retry.mode.enforces());
+        let Some(limit) = enforced.and_then(|retry| retry.per_try_timeout).or(config.timeouts.per_try) else {
+            return Either::Left(self.inner.call(targeted));
+        };
+        let attempt = self.inner.call(targeted);
+        Either::Right(Box::pin(async move {
+            match tokio::time::timeout(limit, attempt).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::new(Reason::TryTimeout)
+                    .because(format_args!("no answer within the attempt's {} ms", limit.as_millis()))),
+            }
+        }))
+    }
+}

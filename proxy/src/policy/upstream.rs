@@ -1,0 +1,240 @@
+//! The last room: chooses an endpoint, gets a connection to it within the destination's limits, sends the request in
+//! the form the connection speaks, and streams the response back.
+//!
+//! Raises [`Reason::NoHealthyEndpoint`], the connection reasons, [`Reason::BreakerPending`] and
+//! [`Reason::BreakerConnections`]. Whatever fails before a byte of the request left carries the request back. A pooled
+//! connection that turns out to be gone is replaced silently, as often as there are pooled ones.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, Version};
+use outrigger_config::cluster::Protocol;
+use tower::Service;
+
+use super::Waiting;
+use crate::affinity;
+use crate::attempt::{Attempt, Lease};
+use crate::body::Body;
+use crate::cluster::limits::{Acquired, Limit, Permit};
+use crate::error::{Error, Reason};
+use crate::exchange::{Aim, Response, Targeted, grpc_status};
+use crate::interim;
+use crate::message;
+use crate::pool::{H1, H2Stream, Sent, connect};
+use crate::telemetry::Would;
+use crate::tunnel;
+
+/// Sends requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Upstream;
+
+impl Service<Targeted> for Upstream {
+    type Response = Response;
+    type Error = Error;
+    type Future = Waiting;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, targeted: Targeted) -> Waiting {
+        Box::pin(run(targeted))
+    }
+}
+
+async fn run(targeted: Targeted) -> Result<Response, Error> {
+    let Targeted { mut http, aim, permit } = targeted;
+    let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
+    let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.connection.peer);
+    let picked = aim.cluster.pick(hash, tried.as_slice(), Instant::now(), &mut fastrand::Rng::new());
+    let Some(endpoint) = picked else {
+        let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
+        return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
+    };
+    let upgrade = tunnel::is_requested(&http);
+    let version = speak(&aim, upgrade);
+    let mut attempt = Attempt::begin(aim, endpoint, permit);
+    attempt.context().inject(http.headers_mut());
+    let caller = upgrade.then(|| hyper::upgrade::on(&mut http));
+    message::address(&mut http, version, &attempt.aim().authority);
+    let answer = if version == Version::HTTP_2 {
+        over_h2(&attempt, http).await
+    } else {
+        interim::prepare(&mut http, &attempt.aim().connection);
+        over_h1(&attempt, http).await
+    };
+    match answer {
+        Ok((response, lease)) => {
+            let status = response.status();
+            attempt.answered(status.as_u16(), grpc_status(response.headers()), lease);
+            if status == StatusCode::SWITCHING_PROTOCOLS {
+                let Some(caller) = caller else {
+                    attempt.failed(Reason::HttpProtocolError);
+                    return Err(Error::new(Reason::HttpProtocolError).because("101 without a request for an upgrade"));
+                };
+                return Ok(tunnel::open(response, caller, attempt));
+            }
+            let (mut parts, incoming) = response.into_parts();
+            message::clean_response(&mut parts, &attempt.aim().trail);
+            let mut body = Body::from_endpoint(incoming);
+            body.on_attempt_end(Box::new(attempt));
+            Ok(Response::from_parts(parts, body))
+        }
+        Err(error) => {
+            attempt.failed(error.reason);
+            Err(error)
+        }
+    }
+}
+
+/// Which version is spoken to the endpoint. An upgrade is a feature of HTTP/1.1.
+fn speak(aim: &Aim, upgrade: bool) -> Version {
+    match aim.cluster.config.protocol {
+        Protocol::Http2 => Version::HTTP_2,
+        Protocol::Downstream if aim.trail.version == Version::HTTP_2 && !upgrade => Version::HTTP_2,
+        Protocol::Downstream | Protocol::Http1 => Version::HTTP_11,
+    }
+}
+
+type Answered = (http::Response<hyper::body::Incoming>, Lease);
+
+async fn over_h1(attempt: &Attempt, mut http: http::Request<Body>) -> Result<Answered, Error> {
+    let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
+    loop {
+        let mut connection = match pool.take_h1(aim.connection.worker) {
+            Some(connection) => connection,
+            None => match connect_h1(attempt).await {
+                Ok(connection) => connection,
+                Err(error) => return Err(error.with_unsent(http)),
+            },
+        };
+        let second = message::repeatable(&connection, &http);
+        match connection.send(http).await {
+            Sent::Response(response) => return Ok((response, Lease::H1(connection))),
+            Sent::Unsent(back, _) if connection.is_reused() => http = back,
+            Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
+            Sent::Failed(error) => match second {
+                Some(again) if error.is_incomplete_message() => http = again,
+                _ => return Err(message::classify(&error)),
+            },
+        }
+    }
+}
+
+async fn over_h2(attempt: &Attempt, mut http: http::Request<Body>) -> Result<Answered, Error> {
+    let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
+    let mut stale = 0;
+    loop {
+        let (mut stream, pooled) = match pool.take_h2(aim.connection.worker) {
+            Some(stream) => (stream, true),
+            None => match connect_h2(attempt).await {
+                Ok(stream) => (stream, false),
+                Err(error) => return Err(error.with_unsent(http)),
+            },
+        };
+        match stream.send(http).await {
+            Sent::Response(response) => return Ok((response, Lease::H2(stream))),
+            Sent::Unsent(back, _) if pooled && stale < 3 => {
+                stale += 1;
+                http = back;
+            }
+            Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
+            Sent::Failed(error) => return Err(message::classify(&error)),
+        }
+    }
+}
+
+/// A connection of the worker's own, or one that comes free while the limit on connections allows none.
+async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
+    let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
+    let timeout = aim.cluster.config.connect_timeout;
+    let permit = match aim.cluster.limits.try_acquire(Limit::Connections) {
+        Acquired::Granted(permit) => permit,
+        Acquired::WouldRefuse(permit) => {
+            aim.trail.note(|notes| notes.would |= Would::BREAKER);
+            permit
+        }
+        Acquired::Refused => {
+            let _pending = wait_in_line(aim)?;
+            let free = endpoint.pool.wait_h1(aim.connection.worker);
+            tokio::select! {
+                Ok(connection) = free => return Ok(connection),
+                permit = aim.cluster.limits.connection() => permit,
+                () = tokio::time::sleep(timeout) => return Err(none_came_free(aim, timeout)),
+            }
+        }
+    };
+    connect::h1(endpoint.address, timeout, permit).await
+}
+
+async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
+    let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
+    let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.connection.worker);
+    // One caller connects, the others of this worker wait for it: a burst must not open a connection each.
+    let Some(_turn) = endpoint.pool.connect_turn(worker).await else {
+        return Err(Error::new(Reason::ConnectionTerminated).because("the pool is closed"));
+    };
+    if let Some(stream) = endpoint.pool.take_h2(worker) {
+        return Ok(stream);
+    }
+    let permit = match aim.cluster.limits.try_acquire(Limit::Connections) {
+        Acquired::Granted(permit) => permit,
+        Acquired::WouldRefuse(permit) => {
+            aim.trail.note(|notes| notes.would |= Would::BREAKER);
+            permit
+        }
+        Acquired::Refused => {
+            let _pending = wait_in_line(aim)?;
+            match tokio::time::timeout(timeout, room_on_h2(attempt)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(permit)) => permit,
+                Err(_) => return Err(none_came_free(aim, timeout)),
+            }
+        }
+    };
+    let connection = connect::h2(endpoint.address, timeout, permit).await?;
+    Ok(endpoint.pool.share_h2(worker, connection))
+}
+
+/// A stream that comes free, or the right to make another connection.
+async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
+    let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
+    loop {
+        if let Some(stream) = endpoint.pool.take_h2(aim.connection.worker) {
+            return Ok(stream);
+        }
+        tokio::select! {
+            permit = aim.cluster.limits.connection() => return Err(permit),
+            () = tokio::time::sleep(Duration::from_millis(2)) => {}
+        }
+    }
+}
+
+fn wait_in_line(aim: &Aim) -> Result<Permit, Error> {
+    match aim.cluster.limits.try_acquire(Limit::Pending) {
+        Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => Ok(permit),
+        Acquired::Refused => Err(Error::new(Reason::BreakerPending)
+            .because(format_args!("{} has as many requests waiting as its limit allows", aim.cluster.label))),
+    }
+}
+
+fn none_came_free(aim: &Aim, waited: Duration) -> Error {
+    Error::new(Reason::BreakerConnections).because(format_args!(
+        "{} has as many connections as its limit allows, and none came free within {} ms",
+        aim.cluster.label,
+        waited.as_millis()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_attempts_future_stays_small() {
+        fn size<F>(_: fn(super::Targeted) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = size(super::run);
+        assert!(bytes <= 3072, "{bytes}");
+    }
+}

@@ -1,0 +1,58 @@
+//! The order of the rooms, written once. Read it from the top: that is the way of a request.
+//!
+//! Services are static, policy is data: nothing here is rebuilt when the configuration changes, and no layer holds
+//! state. A stack is erased into one type at its end, so that connections know nothing of what is inside.
+
+use std::convert::Infallible;
+
+use tower::ServiceBuilder;
+use tower::util::BoxCloneSyncService;
+
+use crate::exchange::{Request, Response};
+use crate::policy::admission::AdmissionLayer;
+use crate::policy::breaker::BreakerLayer;
+use crate::policy::rate_limit::RateLimitLayer;
+use crate::policy::record::RecordLayer;
+use crate::policy::respond::RespondLayer;
+use crate::policy::retry::RetryLayer;
+use crate::policy::route_match::RouteMatchLayer;
+use crate::policy::split::SplitLayer;
+use crate::policy::timeout::TimeoutLayer;
+use crate::policy::try_timeout::TryTimeoutLayer;
+use crate::policy::upstream::Upstream;
+
+/// What a connection serves its requests with.
+pub type HttpService = BoxCloneSyncService<Request, Response, Infallible>;
+
+/// From the workload beside the proxy to the services it calls.
+pub fn outbound() -> HttpService {
+    let stack = ServiceBuilder::new()
+        .layer(RecordLayer) // what the caller sees, once it is over
+        .layer(RespondLayer) // the one door from error to response
+        .layer(AdmissionLayer) // what a request is
+        .layer(RouteMatchLayer) // Request -> Routed
+        .layer(RateLimitLayer)
+        .layer(SplitLayer) // Routed -> Targeted
+        .layer(TimeoutLayer)
+        .layer(RetryLayer)
+        .layer(TryTimeoutLayer) // from here on for each attempt
+        .layer(BreakerLayer)
+        .service(Upstream);
+    BoxCloneSyncService::new(stack)
+}
+
+/// From the mesh to the workload beside the proxy: the same rooms without retries, which are the caller's, since only
+/// the caller can choose another endpoint.
+pub fn inbound() -> HttpService {
+    let stack = ServiceBuilder::new()
+        .layer(RecordLayer)
+        .layer(RespondLayer)
+        .layer(AdmissionLayer)
+        .layer(RouteMatchLayer)
+        .layer(RateLimitLayer)
+        .layer(SplitLayer)
+        .layer(TimeoutLayer)
+        .layer(BreakerLayer)
+        .service(Upstream);
+    BoxCloneSyncService::new(stack)
+}
