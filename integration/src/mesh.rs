@@ -30,8 +30,13 @@ impl Mesh {
 
     /// These documents and the proxy of [`CALLER`] alone, without a control plane.
     pub async fn standalone(documents: Documents) -> Mesh {
-        let proxy = Start::standalone(&documents, CALLER).ready().await;
-        Mesh { documents, control_plane: None, proxies: BTreeMap::from([(CALLER.to_owned(), proxy)]) }
+        Mesh::standalone_of(documents, CALLER).await
+    }
+
+    /// These documents and the proxy of `workload` alone, without a control plane.
+    pub async fn standalone_of(documents: Documents, workload: &str) -> Mesh {
+        let proxy = Start::standalone(&documents, workload).ready().await;
+        Mesh { documents, control_plane: None, proxies: BTreeMap::from([(workload.to_owned(), proxy)]) }
     }
 
     /// A control plane with these documents, and the proxy of every workload that has one.

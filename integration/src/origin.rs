@@ -42,6 +42,7 @@ struct State {
     most_under_way: AtomicUsize,
     given_up: AtomicUsize,
     fails_with: AtomicU16,
+    fails_left: AtomicUsize,
     delay_ms: AtomicU64,
     seen: Mutex<Vec<Seen>>,
 }
@@ -81,9 +82,15 @@ impl Origin {
         self.address
     }
 
-    /// From now on every request gets this status; 0 ends it.
+    /// From now on every request gets this status.
     pub fn fail_with(&self, status: u16) {
+        self.fail_next(usize::MAX, status);
+    }
+
+    /// The next `count` requests get this status; 0 of them ends it.
+    pub fn fail_next(&self, count: usize, status: u16) {
         self.state.fails_with.store(status, Ordering::Relaxed);
+        self.state.fails_left.store(count, Ordering::Relaxed);
     }
 
     /// From now on every answer takes so long.
@@ -99,6 +106,11 @@ impl Origin {
     /// How many requests came.
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// How many requests are under way.
+    pub fn under_way(&self) -> usize {
+        self.state.under_way.load(Ordering::Relaxed)
     }
 
     /// How many requests were under way at once, at most.
@@ -189,9 +201,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Response<Body>
     if delay > 0 {
         tokio::time::sleep(Duration::from_millis(delay)).await;
     }
-    let mut response = match state.fails_with.load(Ordering::Relaxed) {
-        0 => behaviour::answer(&state.name, request).await,
-        status => behaviour::status(status),
+    let less_one = |left: usize| left.checked_sub(1);
+    let mut response = match state.fails_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one) {
+        Ok(_) => behaviour::status(state.fails_with.load(Ordering::Relaxed)),
+        Err(_) => behaviour::answer(&state.name, request).await,
     };
     if let Ok(name) = HeaderValue::from_str(&state.name) {
         response.headers_mut().insert("x-origin", name);

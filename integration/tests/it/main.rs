@@ -1,1 +1,33 @@
-//! Tests of whole meshes: one binary, a module for each behaviour.
+//! Tests of whole meshes: one binary, a module for each behaviour. The harness is this crate's library; what a test
+//! writes down is what its reader should remember.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod admin;
+mod admission;
+mod bad_input;
+mod balance;
+mod bodies;
+mod cancellation;
+mod cross;
+mod discovery;
+mod drain;
+mod grpc;
+mod http1;
+mod http2;
+mod limits;
+mod observe;
+mod outlier;
+mod peers_envoy;
+mod peers_grpc;
+mod peers_rotel;
+mod rate_limit;
+mod retry;
+mod reuse;
+mod route;
+mod signals;
+mod split;
+mod store;
+mod swap;
+mod timeout;
+mod truncation;
+mod upgrade;

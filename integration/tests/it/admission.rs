@@ -1,0 +1,98 @@
+//! The door: what parsers disagree about is refused before anything routes by it, and what belongs to one connection does
+//! not pass to the next.
+
+use outrigger_integration::mesh::Mesh;
+use outrigger_integration::origin::Origin;
+use outrigger_integration::wire::Script;
+
+/// Everything that hyper takes and a proxy must not.
+const REFUSED: [(&str, &str); 12] = [
+    ("no host", "GET / HTTP/1.1\r\n\r\n"),
+    ("two hosts", "GET / HTTP/1.1\r\nhost: catalog\r\nhost: cart\r\n\r\n"),
+    ("the same host twice", "GET / HTTP/1.1\r\nhost: catalog\r\nhost: catalog\r\n\r\n"),
+    ("an empty host", "GET / HTTP/1.1\r\nhost: \r\n\r\n"),
+    ("a host with a space", "GET / HTTP/1.1\r\nhost: catalog cart\r\n\r\n"),
+    ("a host with a user", "GET / HTTP/1.1\r\nhost: me@catalog\r\n\r\n"),
+    ("a host with a path", "GET / HTTP/1.1\r\nhost: catalog/cart\r\n\r\n"),
+    (
+        "two lengths of a body",
+        "POST / HTTP/1.1\r\nhost: catalog\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    ("lengths that differ", "POST / HTTP/1.1\r\nhost: catalog\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcd"),
+    ("an absolute form of another host", "GET http://cart/ HTTP/1.1\r\nhost: catalog\r\n\r\n"),
+    ("a target without a slash", "GET index.html HTTP/1.1\r\nhost: catalog\r\n\r\n"),
+    ("an asterisk for a GET", "GET * HTTP/1.1\r\nhost: catalog\r\n\r\n"),
+];
+
+#[tokio::test]
+async fn what_parsers_disagree_about_is_refused() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("http", &[origin.address()]).await;
+    for (what, bytes) in REFUSED {
+        let mut wire = mesh.wire().await;
+        wire.send(bytes).await;
+        let response = wire.response().await;
+        assert_eq!(response.status, 400, "{what}");
+        assert_eq!(origin.requests(), 0, "{what} reached the service");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_why() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("http", &[origin.address()]).await;
+    for (what, bytes) in [REFUSED[0], REFUSED[1], REFUSED[5], REFUSED[9]] {
+        let mut wire = mesh.wire().await;
+        wire.send(bytes).await;
+        let response = wire.response().await;
+        assert!(response.reason().is_some(), "{what}: {:?}", response.head);
+    }
+}
+
+#[tokio::test]
+async fn a_doubtful_length_ends_the_connection() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("http", &[origin.address()]).await;
+    let mut wire = mesh.wire().await;
+    // The bytes after the empty chunk are a request to whoever counted by Transfer-Encoding, and a body to the other.
+    wire.send("POST / HTTP/1.1\r\nhost: catalog\r\ncontent-length: 45\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+        .await;
+    wire.send("GET /smuggled HTTP/1.1\r\nhost: catalog\r\n\r\n").await;
+    assert_eq!(wire.response().await.status, 400);
+    wire.ended().await;
+    assert_eq!(origin.requests(), 0);
+}
+
+#[tokio::test]
+async fn an_absolute_form_of_the_same_host_passes() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("http", &[origin.address()]).await;
+    let mut wire = mesh.wire().await;
+    wire.send("GET http://catalog/request?a=1 HTTP/1.1\r\nhost: catalog\r\n\r\n").await;
+    let seen: serde_json::Value = serde_json::from_slice(&wire.response().await.body).unwrap();
+    assert_eq!((&seen["path"], &seen["host"]), (&"/request?a=1".into(), &"catalog".into()));
+}
+
+#[tokio::test]
+async fn fields_of_the_callers_connection_stay_there() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("http", &[origin.address()]).await;
+    let mut wire = mesh.wire().await;
+    wire.send("GET /request HTTP/1.1\r\nhost: catalog\r\nconnection: keep-alive, x-mine\r\nx-mine: 1\r\nkeep-alive: timeout=5\r\nproxy-connection: keep-alive\r\nte: gzip\r\nx-other: 2\r\n\r\n").await;
+    let seen: serde_json::Value = serde_json::from_slice(&wire.response().await.body).unwrap();
+    for gone in ["x-mine", "keep-alive", "proxy-connection", "te"] {
+        assert!(seen["headers"].get(gone).is_none(), "{gone} passed: {seen}");
+    }
+    assert_eq!(seen["headers"]["x-other"], "2");
+}
+
+#[tokio::test]
+async fn fields_of_the_services_connection_stay_there() {
+    let script = Script::saying("HTTP/1.1 200 OK\r\nconnection: x-mine\r\nx-mine: 1\r\nkeep-alive: timeout=5\r\nproxy-connection: close\r\nx-other: 2\r\ncontent-length: 2\r\n\r\nok").await;
+    let mesh = Mesh::of("http", &[script.address()]).await;
+    let reply = mesh.get("/").await;
+    for gone in ["x-mine", "keep-alive", "proxy-connection"] {
+        assert_eq!(reply.header(gone), None, "{gone} passed");
+    }
+    assert_eq!(reply.header("x-other"), Some("2"));
+}

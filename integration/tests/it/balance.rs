@@ -1,0 +1,110 @@
+//! Balancing: each algorithm's own promise, over three workloads.
+
+use std::collections::BTreeMap;
+
+use outrigger_integration::client::{Reply, get};
+use outrigger_integration::documents::Documents;
+use outrigger_integration::mesh::{CALLER, Mesh, small};
+use outrigger_integration::origin::Origin;
+
+async fn three() -> [Origin; 3] {
+    [Origin::named("a").await, Origin::named("b").await, Origin::named("c").await]
+}
+
+async fn balanced(origins: &[Origin; 3], balancing: &str) -> Mesh {
+    let documents = small("http", &[origins[0].address(), origins[1].address(), origins[2].address()])
+        .backend_policy("catalog", &format!("loadBalancing: {{ {balancing} }}"));
+    Mesh::standalone(documents).await
+}
+
+fn name(reply: &Reply) -> String {
+    reply.header("x-origin").unwrap().to_owned()
+}
+
+fn shares(replies: &[Reply]) -> BTreeMap<String, usize> {
+    replies.iter().fold(BTreeMap::new(), |mut shares, reply| {
+        *shares.entry(name(reply)).or_default() += 1;
+        shares
+    })
+}
+
+#[tokio::test]
+async fn every_algorithm_uses_every_workload() {
+    for algorithm in ["RoundRobin", "LeastRequest", "PeakEwma", "Random"] {
+        let origins = three().await;
+        let mesh = balanced(&origins, &format!("algorithm: {algorithm}")).await;
+        let shares = shares(&mesh.many("/", 300).await);
+        assert_eq!(shares.len(), 3, "{algorithm}: {shares:?}");
+        assert!(shares.values().all(|share| *share >= 20), "{algorithm}: {shares:?}");
+    }
+}
+
+#[tokio::test]
+async fn round_robin_is_even() {
+    let origins = three().await;
+    let mesh = balanced(&origins, "algorithm: RoundRobin").await;
+    let shares = shares(&mesh.many("/", 300).await);
+    assert!(shares.values().all(|share| (95..=105).contains(share)), "{shares:?}");
+}
+
+#[tokio::test]
+async fn peak_ewma_turns_away_from_the_slow() {
+    let origins = three().await;
+    let mesh = balanced(&origins, "algorithm: PeakEwma").await;
+    origins[0].delay(std::time::Duration::from_millis(100));
+    let shares = shares(&mesh.many("/", 300).await);
+    assert!(shares.get("a").copied().unwrap_or(0) < 40, "{shares:?}");
+}
+
+#[tokio::test]
+async fn ring_hash_keeps_a_key_at_its_workload() {
+    let origins = three().await;
+    let mesh = balanced(&origins, "algorithm: RingHash, hashOn: [{ type: Header, name: x-user }]").await;
+    let mut homes = BTreeMap::new();
+    for turn in 0..120 {
+        let user = format!("user-{}", turn % 40);
+        let home = name(&mesh.send(get("catalog", "/").with("x-user", &user)).await);
+        assert_eq!(homes.entry(user).or_insert_with(|| home.clone()), &home);
+    }
+    let used: std::collections::BTreeSet<_> = homes.values().collect();
+    assert_eq!(used.len(), 3, "forty keys use all three");
+}
+
+#[tokio::test]
+async fn ring_hash_reads_cookies_and_addresses() {
+    for key in ["{ type: Cookie, name: session }", "{ type: SourceIP }"] {
+        let origins = three().await;
+        let mesh = balanced(&origins, &format!("algorithm: RingHash, hashOn: [{key}]")).await;
+        let mut homes = std::collections::BTreeSet::new();
+        for _ in 0..20 {
+            homes.insert(name(&mesh.send(get("catalog", "/").with("cookie", "a=1; session=77")).await));
+        }
+        assert_eq!(homes.len(), 1, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn weights_and_health_of_workloads_count() {
+    let origins = three().await;
+    let workload = |name: &str, origin: &Origin, rest: &str| {
+        format!(
+            "
+apiVersion: outrigger.dev/v1alpha1
+kind: Workload
+metadata: {{ name: {name}, namespace: shop, labels: {{ app: catalog }} }}
+spec: {{ address: 127.0.0.1, ports: [{{ name: http, port: {} }}], {rest} }}",
+            origin.address().port()
+        )
+    };
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .with(&workload("a", &origins[0], "weight: 3"))
+        .with(&workload("b", &origins[1], "weight: 1"))
+        .with(&workload("c", &origins[2], "health: Draining"))
+        .caller(CALLER)
+        .backend_policy("catalog", "loadBalancing: { algorithm: RoundRobin }");
+    let mesh = Mesh::standalone(documents).await;
+    let shares = shares(&mesh.many("/", 400).await);
+    assert_eq!(shares.get("c"), None, "{shares:?}");
+    assert!((290..=310).contains(&shares["a"]), "{shares:?}");
+}

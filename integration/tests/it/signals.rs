@@ -1,0 +1,138 @@
+//! Spans: one SERVER inbound, one CLIENT for every attempt outbound, joined to what the caller began, and named after the
+//! workload and not after the proxy.
+
+use outrigger_integration::client::{Ask, get};
+use outrigger_integration::documents::Documents;
+use outrigger_integration::mesh::{CALLER, Mesh, small};
+use outrigger_integration::origin::Origin;
+use outrigger_integration::otlp::{Receiver, Span};
+use outrigger_integration::wait;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// A caller and a service with a sidecar each, every span sent to the receiver.
+async fn traced(documents: Documents) -> (Receiver, Mesh) {
+    let receiver = Receiver::start().await;
+    let endpoint = receiver.endpoint();
+    let mesh = Mesh::steered_with(documents, |start| {
+        start.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).env("OTEL_BSP_SCHEDULE_DELAY", "200")
+    })
+    .await;
+    (receiver, mesh)
+}
+
+fn pair(origin: &Origin) -> Documents {
+    Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .sidecar("catalog-1", "catalog", origin.address())
+        .caller(CALLER)
+}
+
+fn joined(path: &str) -> Ask {
+    get("catalog", path).with("traceparent", &format!("00-{TRACE}-{PARENT}-01"))
+}
+
+fn of_kind<'a>(spans: &'a [Span], kind: &str) -> Vec<&'a Span> {
+    spans.iter().filter(|span| span.kind == kind).collect()
+}
+
+#[tokio::test]
+async fn a_hop_is_a_client_and_a_server_span() {
+    let origin = Origin::start().await;
+    let (receiver, mesh) = traced(pair(&origin)).await;
+    assert_eq!(mesh.send(joined("/request")).await.status, 200);
+    let spans = receiver.trace(TRACE, 2).await;
+    let (client, server) = (of_kind(&spans, "CLIENT")[0], of_kind(&spans, "SERVER")[0]);
+    assert_eq!((client.parent.as_str(), server.parent.as_str()), (PARENT, client.id.as_str()));
+    assert_eq!((client.service.as_str(), server.service.as_str()), ("web", "catalog"));
+    assert_eq!((client.get("outrigger.hop"), server.get("outrigger.hop")), ("outbound", "inbound"));
+    assert_eq!(server.resource["telemetry.distro.name"], "outrigger");
+    for span in [client, server] {
+        assert_eq!((span.get("http.request.method"), span.get("url.path")), ("GET", "/request"));
+        assert_eq!((span.get("http.response.status_code"), span.error), ("200", false));
+        assert!(span.name.starts_with("GET"), "{}", span.name);
+    }
+    let passed_on = origin.seen()[0].headers["traceparent"].to_str().unwrap().to_owned();
+    assert_eq!(passed_on, format!("00-{TRACE}-{}-01", server.id), "the app's spans hang below ours");
+}
+
+#[tokio::test]
+async fn every_attempt_is_a_span_of_its_own() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]).route_policy("catalog", "retry: { attempts: 2, codes: [503] }");
+    let (receiver, mesh) = traced(documents).await;
+    origin.fail_next(1, 503);
+    assert_eq!(mesh.send(joined("/")).await.status, 200);
+    let spans = receiver.trace(TRACE, 2).await;
+    let mut attempts = of_kind(&spans, "CLIENT");
+    attempts.sort_by_key(|span| span.get("http.request.resend_count").to_owned());
+    assert_eq!(attempts.len(), 2);
+    assert!(attempts.iter().all(|span| span.parent == PARENT), "siblings, not nested");
+    assert_eq!((attempts[0].get("http.response.status_code"), attempts[0].error), ("503", true));
+    assert_eq!((attempts[1].get("http.response.status_code"), attempts[1].error), ("200", false));
+    assert_eq!(attempts[1].get("http.request.resend_count"), "1");
+    assert!(!attempts[1].get("outrigger.retry.reason").is_empty());
+}
+
+#[tokio::test]
+async fn a_trace_that_begins_here_is_one_trace() {
+    let origin = Origin::start().await;
+    let (receiver, mesh) = traced(pair(&origin)).await;
+    mesh.get("/").await;
+    let spans = wait::until("three spans", async || Some(receiver.spans()).filter(|spans| spans.len() >= 3)).await;
+    assert!(spans.iter().all(|span| span.trace == spans[0].trace), "{spans:#?}");
+    let roots: Vec<_> = spans.iter().filter(|span| span.parent.is_empty()).collect();
+    assert_eq!((roots.len(), roots[0].kind.as_str()), (1, "INTERNAL"));
+}
+
+#[tokio::test]
+async fn b3_is_read() {
+    let origin = Origin::start().await;
+    let (receiver, mesh) = traced(pair(&origin)).await;
+    mesh.send(get("catalog", "/").with("b3", &format!("{TRACE}-{PARENT}-1"))).await;
+    let spans = receiver.trace(TRACE, 2).await;
+    assert_eq!(of_kind(&spans, "CLIENT")[0].parent, PARENT);
+}
+
+#[tokio::test]
+async fn a_callers_decision_not_to_sample_is_kept() {
+    let origin = Origin::start().await;
+    let (receiver, mesh) = traced(pair(&origin)).await;
+    mesh.send(get("catalog", "/").with("traceparent", &format!("00-{TRACE}-{PARENT}-00"))).await;
+    let other = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    mesh.send(get("catalog", "/").with("traceparent", &format!("00-{other}-{PARENT}-01"))).await;
+    receiver.trace(other, 2).await;
+    assert!(receiver.spans().iter().all(|span| span.trace != TRACE));
+    let passed_on = origin.seen()[0].headers["traceparent"].to_str().unwrap().to_owned();
+    assert!(passed_on.starts_with(&format!("00-{TRACE}-")) && passed_on.ends_with("-00"), "{passed_on}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_its_reason_in_the_span() {
+    let (receiver, mesh) = traced(small("http", &[outrigger_integration::ports::free()])).await;
+    assert_eq!(mesh.send(joined("/")).await.status, 503);
+    let spans = receiver.trace(TRACE, 1).await;
+    assert!(spans.iter().any(|span| span.error && span.get("error.type") == "connection_refused"), "{spans:#?}");
+}
+
+#[tokio::test]
+async fn the_control_plane_keeps_the_traces_and_the_graph() {
+    let origin = Origin::start().await;
+    let mut mesh = Mesh::steered(pair(&origin)).await;
+    mesh.many("/", 20).await;
+    mesh.send(joined("/")).await;
+    let trace = wait::until("the trace", async || {
+        let reply = mesh.control_plane().get(&format!("/api/v1/traces/{TRACE}")).await;
+        (reply.status == 200 && reply.json()["spans"].as_array()?.len() >= 2).then(|| reply.json())
+    })
+    .await;
+    assert_eq!(trace["trace_id"], TRACE);
+    let edge = wait::until("the edge", async || {
+        let graph = mesh.control_plane().get("/api/v1/graph").await.json();
+        let edges = graph["edges"].as_array()?;
+        edges.iter().find(|edge| edge["source"] == "web" && edge["destination"] == "catalog").cloned()
+    })
+    .await;
+    assert!(edge["windows"]["60s"]["requests"].as_f64().unwrap() >= 1.0, "{edge}");
+}

@@ -1,0 +1,70 @@
+//! Timeouts: of the whole request, of its silence, and what they say.
+
+use std::time::{Duration, Instant};
+
+use outrigger_integration::client::get;
+use outrigger_integration::mesh::{Mesh, small};
+use outrigger_integration::origin::Origin;
+use outrigger_integration::wait;
+
+const RULE: &str = "- { timeouts: { request: 300ms }, backendRefs: [{ name: catalog, port: 80 }] }";
+
+#[tokio::test]
+async fn a_request_past_its_time_gets_504_and_is_given_up() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::standalone(small("http", &[origin.address()]).route("catalog", RULE)).await;
+    let begun = Instant::now();
+    let reply = mesh.get("/slow/60000").await;
+    assert_eq!((reply.status, reply.reason()), (504, Some("http_response_timeout")));
+    assert!(begun.elapsed() >= Duration::from_millis(300) && begun.elapsed() < Duration::from_secs(2));
+    wait::holds("the service to be let go", || origin.given_up() == 1).await;
+}
+
+#[tokio::test]
+async fn the_time_covers_the_body_too() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::standalone(small("http", &[origin.address()]).route("catalog", RULE)).await;
+    let begun = Instant::now();
+    let reply = mesh.get("/stall").await;
+    assert_eq!((reply.status, reply.complete), (200, false));
+    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_fast_request_is_left_alone() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::standalone(small("http", &[origin.address()]).route("catalog", RULE)).await;
+    for reply in mesh.many("/slow/10", 10).await {
+        assert_eq!(reply.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_time_covers_all_attempts() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]).route("catalog", RULE).with(
+        "
+apiVersion: outrigger.dev/v1alpha1
+kind: RoutePolicy
+metadata: { name: catalog, namespace: shop }
+spec:
+  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
+  retry: { attempts: 10, on: [reset], perTryTimeout: 100ms }",
+    );
+    let mesh = Mesh::standalone(documents).await;
+    let begun = Instant::now();
+    assert_eq!(mesh.get("/slow/60000").await.status, 504);
+    assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
+    assert!((2..=4).contains(&origin.requests()), "{} attempts of 100 ms in 300 ms", origin.requests());
+}
+
+#[tokio::test]
+async fn silence_on_both_sides_ends_a_response() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]).route_policy("catalog", "timeouts: { idle: 300ms }");
+    let mesh = Mesh::standalone(documents).await;
+    let reply = mesh.get("/stall").await;
+    assert_eq!((reply.status, reply.complete), (200, false));
+    let reply = mesh.http2().await.send(get("catalog", "/stall")).await;
+    assert_eq!((reply.status, reply.complete), (200, false));
+}
