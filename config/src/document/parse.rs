@@ -14,7 +14,7 @@ use super::{service, syntax, workload};
 use crate::error::{Code, Location, Problem, Problems};
 use crate::name::ObjectName;
 
-/// The most problems that one text is told about.
+/// The most problems that are told at once: more would be read by nobody.
 pub const MAX_PROBLEMS: usize = 200;
 
 /// One document: well-formed, and not yet held against others.
@@ -57,6 +57,9 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Document>, Problems> {
     let file: Arc<str> = file.into();
     let (mut documents, mut problems) = (Vec::new(), Vec::new());
     for tree in syntax::read(text) {
+        if problems.len() > MAX_PROBLEMS {
+            break;
+        }
         match tree {
             Ok(root) => match Document::read(root, &file) {
                 Ok(document) => documents.push(document),
@@ -64,7 +67,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Document>, Problems> {
             },
             Err(findings) => {
                 let log = Log::new(file.clone(), String::new());
-                findings.into_iter().for_each(|(mark, problem)| log.note(mark, problem));
+                findings.into_iter().map(|finding| *finding).for_each(|(mark, problem)| log.note(mark, problem));
                 problems.extend(log.into_problems());
             }
         }
@@ -73,9 +76,8 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Document>, Problems> {
         return Ok(documents);
     }
     if problems.len() > MAX_PROBLEMS {
-        let more = problems.len() - MAX_PROBLEMS;
         problems.truncate(MAX_PROBLEMS);
-        problems.push(Problem::new(Code::Syntax, format!("{more} more problems are not shown")));
+        problems.push(Problem::new(Code::Syntax, "there are more problems, which are not shown"));
     }
     Err(Problems(problems))
 }
@@ -212,7 +214,8 @@ fn read_kind(fields: &mut Fields<'_>) -> Option<Kind> {
 
 /// What problems call a document, from what can be read of it.
 fn describe(root: &Node) -> String {
-    let text = |path: &str| root.at(path).and_then(Node::scalar);
+    // Every problem carries it, so a long one is left out.
+    let text = |path: &str| root.at(path).and_then(Node::scalar).filter(|text| text.len() <= 253);
     let namespace = text("metadata.namespace").unwrap_or_else(|| "default".to_owned());
     match (text("kind"), text("metadata.name")) {
         (Some(kind), Some(name)) => format!("{kind} {namespace}/{name}"),

@@ -1,7 +1,6 @@
 //! `RateLimitPolicy`: how much is let in. On a Service (or a port of it) the sidecars before its workloads carry it out,
 //! each with buckets of its own; on a route or rule the caller's proxy does.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::matches::read_match;
 use super::policy::{TARGETS, read_mode};
 use super::reader::Field;
 use super::reference::TargetRef;
-use crate::error::{Code, Problem};
+use crate::error::Problem;
 use crate::name::{ObjectName, check_subdomain};
 use crate::policy::{Origin, RateLimit, RateLimitRule};
 
@@ -24,6 +23,9 @@ pub struct RateLimitPolicy {
     pub limit: RateLimit,
 }
 
+/// A header field of an answer: name and value.
+type Header = (Arc<str>, Arc<str>);
+
 /// Fields of a response that say where it ends or how the connection goes on: the proxy's alone.
 const RESERVED: [&str; 6] =
     ["connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"];
@@ -33,19 +35,14 @@ impl RateLimitPolicy {
         let mut fields = field.fields();
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, TARGETS));
-        let rules = fields.required("rules").some(read_rule);
+        let field = fields.required("rules");
+        let rules = field.some(read_rule);
+        field.unique("name", rules.iter().map(|rule| &*rule.name));
         let (status, headers) = match fields.optional("onLimit") {
             Some(field) => read_answer(&field),
             None => (429, Vec::new()),
         };
-        let field = fields.finish();
-        let mut names = BTreeSet::new();
-        for (index, rule) in rules.iter().enumerate() {
-            if !names.insert(&rule.name) {
-                let problem = Problem::new(Code::Conflict, "another rule has the same name");
-                field.note(problem.at_field("name").at_index(index).at_field("rules"));
-            }
-        }
+        fields.finish();
         RateLimitPolicy { targets, limit: RateLimit { origin: origin.clone(), mode, rules, status, headers } }
     }
 }
@@ -75,7 +72,7 @@ fn read_limit(field: &Field<'_>) -> (u32, Duration, u32) {
     (requests, interval, burst)
 }
 
-fn read_answer(field: &Field<'_>) -> (u16, Vec<(Arc<str>, Arc<str>)>) {
+fn read_answer(field: &Field<'_>) -> (u16, Vec<Header>) {
     let mut fields = field.fields();
     let status = fields.optional("status").map_or(429, |field| field.integer(400..=599));
     let headers = fields.optional("headers").map(|field| field.list(read_header)).unwrap_or_default();
@@ -83,7 +80,7 @@ fn read_answer(field: &Field<'_>) -> (u16, Vec<(Arc<str>, Arc<str>)>) {
     (u16::try_from(status).unwrap_or(429), headers)
 }
 
-fn read_header(field: &Field<'_>) -> (Arc<str>, Arc<str>) {
+fn read_header(field: &Field<'_>) -> Header {
     let mut fields = field.fields();
     let parse_name = |text: &str| match HeaderName::from_bytes(text.as_bytes()) {
         Ok(name) if !RESERVED.contains(&name.as_str()) => Ok(name.as_str().into()),

@@ -6,16 +6,19 @@
 //! A field that is null counts as absent, as Kubernetes has it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::node::{Entry, Mark, Node, Value, join};
-use super::suggestion::hint;
+use super::suggestion::{hint, nearest};
 use crate::error::{Code, Location, Problem};
 use crate::value::{format_duration, parse_duration};
+
+/// The most problems of one document that are kept, so that a hostile one does not cost its length many times over.
+const MAX_PROBLEMS: usize = 1000;
 
 /// The problems of one document, and what each of them says about where it is.
 #[derive(Debug)]
@@ -31,9 +34,13 @@ impl Log {
     }
 
     pub(crate) fn note(&self, mark: Mark, mut problem: Problem) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() == MAX_PROBLEMS {
+            return;
+        }
         problem.object.clone_from(&self.object);
         problem.location = Some(Location { file: self.file.to_string(), line: mark.line, column: mark.column });
-        self.problems.borrow_mut().push((mark, problem));
+        problems.push((mark, problem));
     }
 
     /// The problems in the order of the text.
@@ -91,7 +98,7 @@ impl<'a> Field<'a> {
                 None
             }
         };
-        Fields { entries, known: Vec::new(), at: self.clone() }
+        Fields { entries, known: Vec::new(), unsupported: &[], at: self.clone() }
     }
 
     /// A list, each item read by `read`.
@@ -150,25 +157,24 @@ impl<'a> Field<'a> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            self.note(Problem::invalid(text, format!("is none of the words allowed here; {}", hint(text, &known))));
+            let allowed = match &known[..] {
+                [only] => format!("must be {only}"),
+                several => format!("must be one of {}", several.join(", ")),
+            };
+            let meant = nearest(text, &known).map(|word| format!("; did you mean {word:?}?")).unwrap_or_default();
+            self.note(Problem::invalid(text, allowed + &meant));
         }
         found
     }
 
     /// A whole number in a range.
     pub(crate) fn integer(&self, range: RangeInclusive<u32>) -> u32 {
-        let Some(Value::Number(number)) = self.node.map(|node| &node.value) else {
-            self.wrong_type("a whole number");
-            return *range.start();
-        };
-        match number.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number)) {
-            Some(number) => number,
-            None => {
-                let reason = format!("must be a whole number between {} and {}", range.start(), range.end());
-                self.note(Problem::invalid(number, reason));
-                *range.start()
-            }
-        }
+        self.bounded(&range).unwrap_or(*range.start())
+    }
+
+    /// A port; 0, which none is, stands in for a wrong one.
+    pub(crate) fn port(&self) -> u16 {
+        self.bounded(&(1..=65535)).and_then(|port| u16::try_from(port).ok()).unwrap_or_default()
     }
 
     /// Yes or no.
@@ -180,11 +186,6 @@ impl<'a> Field<'a> {
                 false
             }
         }
-    }
-
-    /// A port.
-    pub(crate) fn port(&self) -> u16 {
-        u16::try_from(self.integer(1..=65535)).unwrap_or(u16::MAX)
     }
 
     /// A number that `parse` makes something of.
@@ -211,12 +212,36 @@ impl<'a> Field<'a> {
         matches!(self.node.map(|node| &node.value), Some(Value::Number(_)))
     }
 
+    fn bounded(&self, range: &RangeInclusive<u32>) -> Option<u32> {
+        let Some(Value::Number(number)) = self.node.map(|node| &node.value) else {
+            self.wrong_type("a whole number");
+            return None;
+        };
+        let found = number.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|one| range.contains(one));
+        if found.is_none() {
+            let reason = format!("must be a whole number between {} and {}", range.start(), range.end());
+            self.note(Problem::invalid(number, reason));
+        }
+        found
+    }
+
     fn string(&self) -> Option<&'a str> {
         match self.node.map(|node| &node.value) {
             Some(Value::Text(text)) => Some(text),
             _ => {
                 self.wrong_type("a string");
                 None
+            }
+        }
+    }
+
+    /// Notes the items of a list that have another's `field`; an empty one is a stand-in, and noted already.
+    pub(crate) fn unique<T: Ord + Default>(&self, field: &str, items: impl Iterator<Item = T>) {
+        let mut seen = BTreeSet::new();
+        for (index, item) in items.enumerate() {
+            if item != T::default() && !seen.insert(item) {
+                let problem = Problem::new(Code::Conflict, format!("another one has the same {field}"));
+                self.note(problem.at_field(field).at_index(index));
             }
         }
     }
@@ -236,6 +261,7 @@ impl<'a> Field<'a> {
 pub(crate) struct Fields<'a> {
     entries: Option<&'a BTreeMap<String, Entry>>,
     known: Vec<&'static str>,
+    unsupported: &'static [&'static str],
     at: Field<'a>,
 }
 
@@ -243,8 +269,7 @@ impl<'a> Fields<'a> {
     /// A field that may be absent.
     pub(crate) fn optional(&mut self, name: &'static str) -> Option<Field<'a>> {
         self.known.push(name);
-        let node = &self.entries?.get(name)?.node;
-        (!matches!(node.value, Value::Null)).then(|| self.field(name, Some(node), node.mark))
+        self.get(name)
     }
 
     /// A field that must be there.
@@ -261,23 +286,27 @@ impl<'a> Fields<'a> {
     }
 
     /// Fields that documents can have and this version cannot carry out.
-    pub(crate) fn unsupported(&mut self, names: &[&'static str]) {
-        for name in names {
-            if let Some(field) = self.optional(name) {
-                field.unsupported("this version cannot carry it out; take it out");
-            }
+    pub(crate) fn unsupported(&mut self, names: &'static [&'static str]) {
+        self.unsupported = names;
+        for field in names.iter().filter_map(|name| self.get(name)) {
+            field.unsupported("this version cannot carry it out; take it out");
         }
     }
 
     /// Refuses the fields that nobody asked for, and gives the mapping back for problems of the whole.
     pub(crate) fn finish(self) -> Field<'a> {
         for (name, entry) in self.entries.into_iter().flatten() {
-            if !self.known.contains(&name.as_str()) {
+            if !self.known.contains(&name.as_str()) && !self.unsupported.contains(&name.as_str()) {
                 let reason = format!("there is no such field here; {}", hint(name, &self.known));
                 self.field(name, None, entry.key).note(Problem::new(Code::UnknownField, reason));
             }
         }
         self.at
+    }
+
+    fn get(&self, name: &str) -> Option<Field<'a>> {
+        let node = &self.entries?.get(name)?.node;
+        (!matches!(node.value, Value::Null)).then(|| self.field(name, Some(node), node.mark))
     }
 
     fn field(&self, name: &str, node: Option<&'a Node>, mark: Mark) -> Field<'a> {

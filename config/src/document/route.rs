@@ -1,6 +1,5 @@
 //! What `HTTPRoute` and `GRPCRoute` have in common: parents, rules, backends.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::reader::{Field, Fields};
@@ -50,7 +49,8 @@ impl Route {
     ) -> Self {
         let mut fields = field.fields();
         let parents = fields.required("parentRefs").some(|field| ParentRef::read(field, owner));
-        let rules = fields.required("rules").some(|field| {
+        let field = fields.required("rules");
+        let rules = field.some(|field| {
             let mut fields = field.fields();
             let name = fields.optional("name").map(|field| field.checked(check_subdomain));
             let mut matches = fields.optional("matches").map(|field| field.list(read_match)).unwrap_or_default();
@@ -64,17 +64,11 @@ impl Route {
             rule.check(&fields.finish());
             rule
         });
+        field.unique("name", rules.iter().map(|rule| rule.name.as_deref().unwrap_or_default()));
         if let Some(field) = fields.optional("hostnames") {
             field.unsupported("a route of a Service takes the service's own hosts; take hostnames out");
         }
-        let field = fields.finish();
-        let mut names = BTreeSet::new();
-        for (index, name) in rules.iter().enumerate().filter_map(|(index, rule)| Some((index, rule.name.as_ref()?))) {
-            if !names.insert(name) {
-                let problem = Problem::new(Code::Conflict, "another rule has the same name");
-                field.note(problem.at_field("name").at_index(index).at_field("rules"));
-            }
-        }
+        fields.finish();
         Route { parents, rules }
     }
 }

@@ -8,7 +8,7 @@ use super::reference::TargetRef;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::{Backoff, Condition, Conditions, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
-use crate::value::parse_duration;
+use crate::value::format_duration;
 
 /// The spec of a RoutePolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,22 +69,29 @@ fn read_retry(field: &Field<'_>, mode: Mode, origin: &Origin) -> RetryChoice {
     let mut codes = fields.optional("codes").map(|field| field.list(read_status)).unwrap_or_default();
     let grpc_codes = fields.optional("grpcCodes").map(|field| read_grpc_codes(&field)).unwrap_or_default();
     let methods = fields.optional("methods").map(|field| read_methods(&field)).unwrap_or_default();
-    let per_try_timeout = fields.optional("perTryTimeout").and_then(|field| field.parsed(parse_duration));
+    let per_try_timeout = fields.optional("perTryTimeout").map(|field| field.duration(LONGER_THAN_ZERO));
     let backoff = fields.optional("backoff").map(|field| read_backoff(&field)).unwrap_or_default();
     // The upper bound keeps one proxy's replay buffers within reason: 16 MiB.
     let body_limit = fields.optional("bodyLimit").map_or(defaults.body_limit, |field| field.integer(0..=16 << 20));
-    let field = fields.finish();
+    fields.finish();
     codes.sort_unstable();
     codes.dedup();
     if attempts == 0 {
         return RetryChoice::Never;
     }
     let origin = origin.clone();
-    let retry = Retry { origin, mode, attempts, on, codes, grpc_codes, methods, per_try_timeout, backoff, body_limit };
-    if let Err(problem) = retry.check() {
-        field.note(problem);
-    }
-    RetryChoice::Policy(retry)
+    RetryChoice::Policy(Retry {
+        origin,
+        mode,
+        attempts,
+        on,
+        codes,
+        grpc_codes,
+        methods,
+        per_try_timeout,
+        backoff,
+        body_limit,
+    })
 }
 
 fn read_conditions(field: &Field<'_>) -> Conditions {
@@ -124,6 +131,10 @@ fn read_backoff(field: &Field<'_>) -> Backoff {
     let base = fields.optional("base").map_or(defaults.base, |field| field.duration(LONGER_THAN_ZERO));
     // A longer base than the default maximum takes the maximum with it.
     let max = fields.optional("max").map_or(defaults.max.max(base), |field| field.duration(LONGER_THAN_ZERO));
-    fields.finish();
+    let field = fields.finish();
+    if max < base {
+        let reason = format!("must be at least as long as base, which is {}", format_duration(base));
+        field.note(Problem::new(Code::Conflict, reason).at_field("max"));
+    }
     Backoff { base, max }
 }

@@ -1,12 +1,10 @@
 //! `Service`: a name with ports, and the labels of the workloads behind it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::metadata::Labels;
 use super::reader::Field;
 use crate::cluster::Protocol;
-use crate::error::{Code, Problem};
 use crate::name::check_label;
 
 /// The spec of a Service.
@@ -39,16 +37,12 @@ const PROTOCOLS: &[(&str, Protocol)] = &[
 impl Service {
     pub(super) fn read(field: &Field<'_>) -> Self {
         let mut fields = field.fields();
-        let ports = fields.required("ports").some(ServicePort::read);
+        let field = fields.required("ports");
+        let ports = field.some(ServicePort::read);
+        field.unique("name", ports.iter().map(|port| &*port.name));
+        field.unique("port", ports.iter().map(|port| port.port));
         let selector = fields.optional("selector").map(|field| field.labels()).unwrap_or_default();
-        let field = fields.finish();
-        let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
-        for (index, port) in ports.iter().enumerate() {
-            if !names.insert(&port.name) || !numbers.insert(port.port) {
-                let reason = "another port has the same name or number";
-                field.note(Problem::new(Code::Conflict, reason).at_index(index).at_field("ports"));
-            }
-        }
+        fields.finish();
         Service { ports, selector }
     }
 

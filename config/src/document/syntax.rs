@@ -20,8 +20,14 @@ pub const MAX_DEPTH: usize = 64;
 /// The most values that one text may hold.
 pub const MAX_NODES: usize = 500_000;
 
-/// A problem and where it was met.
-pub(crate) type Finding = (Mark, Problem);
+/// The longest key that is read, bytes: that of a label is at most 317.
+const MAX_KEY: usize = 512;
+
+/// The most findings of one document that are kept.
+const MAX_FINDINGS: usize = 100;
+
+/// A problem and where it was met. Boxed, because every event of a text may give one and hardly any does.
+pub(crate) type Finding = Box<(Mark, Problem)>;
 
 /// One document's tree, or why there is none.
 pub(crate) type Tree = Result<Node, Vec<Finding>>;
@@ -31,7 +37,7 @@ pub(crate) type Tree = Result<Node, Vec<Finding>>;
 pub(crate) fn read(text: &str) -> Vec<Tree> {
     if text.len() > MAX_BYTES {
         let reason = format!("is {} bytes long; at most {MAX_BYTES} are read", text.len());
-        return vec![Err(vec![(Mark { line: 1, column: 1 }, Problem::new(Code::Syntax, reason))])];
+        return vec![Err(vec![finding(Mark { line: 1, column: 1 }, reason)])];
     }
     let mut parser = Parser::new_from_str(text);
     let (mut trees, mut count) = (Vec::new(), 0);
@@ -71,24 +77,19 @@ impl Builder {
     fn document(&mut self, parser: &mut Parser<'_, StrInput<'_>>) -> Result<bool, Finding> {
         loop {
             let Some(next) = parser.next_event() else { return Ok(false) };
-            let (event, span) = next.map_err(|error| {
-                (mark(error.marker()), Problem::new(Code::Syntax, format!("is not YAML or JSON: {}", error.info())))
-            })?;
+            let (event, span) =
+                next.map_err(|error| finding(mark(error.marker()), format!("is not YAML or JSON: {}", error.info())))?;
             let at = mark(&span.start);
+            self.refuse(at, &event);
             match event {
                 Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
                 Event::StreamEnd => return Ok(false),
                 Event::DocumentEnd => return Ok(true),
-                Event::Alias(_) => self.value(at, Value::Null, true, false)?,
-                Event::Scalar(text, style, anchor, tag) => {
-                    self.scalar(at, &text, style, anchor > 0, tag.is_some())?;
-                }
-                Event::SequenceStart(anchor, tag) => {
-                    self.refuse(at, anchor > 0, tag.is_some());
-                    self.open(at, Frame::List(at, Vec::new()))?;
-                }
-                Event::MappingStart(anchor, tag) => {
-                    self.refuse(at, anchor > 0, tag.is_some());
+                // Refused above; the null keeps keys and values in step until the document's end.
+                Event::Alias(_) => self.value(at, Value::Null)?,
+                Event::Scalar(text, style, ..) => self.scalar(at, &text, style)?,
+                Event::SequenceStart(..) => self.open(at, Frame::List(at, Vec::new()))?,
+                Event::MappingStart(..) => {
                     self.open(at, Frame::Map { mark: at, entries: BTreeMap::new(), key: None })?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close(),
@@ -96,18 +97,34 @@ impl Builder {
         }
     }
 
-    fn scalar(&mut self, at: Mark, text: &str, style: ScalarStyle, anchor: bool, tag: bool) -> Result<(), Finding> {
-        if let Some(Frame::Map { key: key @ None, .. }) = self.open.last_mut() {
-            *key = Some((at, text.to_owned()));
-            self.refuse(at, anchor, tag);
-            return Ok(());
+    fn refuse(&mut self, at: Mark, event: &Event<'_>) {
+        let (anchor, tag) = match event {
+            Event::Alias(_) => (true, false),
+            Event::Scalar(_, _, anchor, tag) | Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
+                (*anchor > 0, tag.is_some())
+            }
+            _ => return,
+        };
+        if anchor {
+            self.note(at, "anchors and aliases are not read; write it out");
         }
-        let value = if style == ScalarStyle::Plain { plain(text) } else { Value::Text(text.to_owned()) };
-        self.value(at, value, anchor, tag)
+        if tag {
+            self.note(at, "tags are not read; write the value without one");
+        }
     }
 
-    fn value(&mut self, at: Mark, value: Value, anchor: bool, tag: bool) -> Result<(), Finding> {
-        self.refuse(at, anchor, tag);
+    fn scalar(&mut self, at: Mark, text: &str, style: ScalarStyle) -> Result<(), Finding> {
+        if let Some(Frame::Map { key: key @ None, .. }) = self.open.last_mut() {
+            if text.len() > MAX_KEY {
+                return Err(finding(at, format!("a key must be at most {MAX_KEY} bytes long")));
+            }
+            *key = Some((at, text.to_owned()));
+            return Ok(());
+        }
+        self.value(at, if style == ScalarStyle::Plain { plain(text) } else { Value::Text(text.to_owned()) })
+    }
+
+    fn value(&mut self, at: Mark, value: Value) -> Result<(), Finding> {
         self.count(at)?;
         self.put(Node { mark: at, value });
         Ok(())
@@ -116,11 +133,10 @@ impl Builder {
     fn open(&mut self, at: Mark, frame: Frame) -> Result<(), Finding> {
         self.count(at)?;
         if self.open.len() == MAX_DEPTH {
-            let reason = format!("is nested more than {MAX_DEPTH} levels deep");
-            return Err((at, Problem::new(Code::Syntax, reason)));
+            return Err(finding(at, format!("is nested more than {MAX_DEPTH} levels deep")));
         }
         if let Some(Frame::Map { key: None, .. }) = self.open.last() {
-            return Err((at, Problem::new(Code::Syntax, "a key must be a string, not a list or mapping")));
+            return Err(finding(at, "a key must be a string, not a list or mapping"));
         }
         self.open.push(frame);
         Ok(())
@@ -142,8 +158,9 @@ impl Builder {
             Some(Frame::Map { entries, key, .. }) => {
                 let Some((at, name)) = key.take() else { return };
                 if let Some(first) = entries.get(&name) {
-                    let reason = format!("the key stands twice in one mapping, first on line {}", first.key.line);
-                    self.findings.push((at, Problem::new(Code::Syntax, reason).with_value(name)));
+                    let reason =
+                        format!("the key {name:?} stands twice in one mapping, first on line {}", first.key.line);
+                    self.note(at, reason);
                 } else {
                     entries.insert(name, Entry { key: at, node });
                 }
@@ -151,19 +168,16 @@ impl Builder {
         }
     }
 
-    fn refuse(&mut self, at: Mark, anchor: bool, tag: bool) {
-        if anchor {
-            self.findings.push((at, Problem::new(Code::Syntax, "anchors and aliases are not read; write it out")));
-        }
-        if tag {
-            self.findings.push((at, Problem::new(Code::Syntax, "tags are not read; write the value without one")));
+    fn note(&mut self, at: Mark, reason: impl Into<String>) {
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding(at, reason));
         }
     }
 
     fn count(&mut self, at: Mark) -> Result<(), Finding> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
-            return Err((at, Problem::new(Code::Syntax, format!("holds more than {MAX_NODES} values"))));
+            return Err(finding(at, format!("holds more than {MAX_NODES} values")));
         }
         Ok(())
     }
@@ -174,6 +188,10 @@ impl Builder {
         }
         self.root.take().filter(|root| !matches!(root.value, Value::Null)).map(Ok)
     }
+}
+
+fn finding(at: Mark, reason: impl Into<String>) -> Finding {
+    Box::new((at, Problem::new(Code::Syntax, reason)))
 }
 
 fn mark(marker: &Marker) -> Mark {

@@ -1,6 +1,5 @@
 //! `Workload`: an instance at an address, and what its sidecar listens on.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -63,22 +62,20 @@ const HEALTH: &[(&str, Health)] =
 impl Workload {
     pub(super) fn read(field: &Field<'_>, owner: &ObjectName) -> Self {
         let mut fields = field.fields();
-        let address = read_address(&fields.required("address"));
-        let ports = fields.optional("ports").map(|field| field.list(WorkloadPort::read)).unwrap_or_default();
+        let address = read_address(&fields.required("address"), |address| {
+            if address.is_unspecified() || address.is_multicast() {
+                return Err(Problem::invalid(address, "must be the address of one machine, where others reach it"));
+            }
+            Ok(())
+        });
+        let ports = fields.optional("ports").map(|field| read_ports(&field)).unwrap_or_default();
         let read_outbound = |field: &Field<'_>| Outbound::read(field, owner);
         let outbound = fields.optional("outbound").map(|field| field.list(read_outbound)).unwrap_or_default();
         // The bound is Gateway API's for weights.
         let weight = fields.optional("weight").map_or(1, |field| field.integer(1..=1_000_000));
         let locality = fields.optional("locality").map(|field| read_locality(&field)).unwrap_or_default();
         let health = fields.optional("health").and_then(|field| field.choice(HEALTH)).unwrap_or_default();
-        let field = fields.finish();
-        let (mut names, mut numbers) = (BTreeSet::new(), BTreeSet::new());
-        for (index, port) in ports.iter().enumerate() {
-            if !names.insert(&port.name) || !numbers.insert(port.port) {
-                let reason = "another port has the same name or number";
-                field.note(Problem::new(Code::Conflict, reason).at_index(index).at_field("ports"));
-            }
-        }
+        fields.finish();
         Workload { address, ports, outbound, weight, locality, health }
     }
 
@@ -108,7 +105,8 @@ impl Outbound {
     fn read(field: &Field<'_>, owner: &ObjectName) -> Self {
         let mut fields = field.fields();
         let port = fields.required("port").port();
-        let address = fields.optional("address").map_or(Ipv4Addr::LOCALHOST.into(), |field| read_address(&field));
+        let address = fields.optional("address").map(|field| read_address(&field, |_| Ok(())));
+        let address = address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let name = fields.optional("service").and_then(|field| field.parsed(|text| qualify(text, owner)));
         let service_port = fields.optional("servicePort").map(|field| PortRef::read(&field));
         let field = fields.finish();
@@ -128,11 +126,20 @@ fn qualify(text: &str, owner: &ObjectName) -> Result<ObjectName, Problem> {
     ObjectName::try_new(namespace, name).map_err(|problem| Problem { path: String::new(), ..problem })
 }
 
-fn read_address(field: &Field<'_>) -> IpAddr {
+fn read_address(field: &Field<'_>, check: fn(IpAddr) -> Result<(), Problem>) -> IpAddr {
     let parse = |text: &str| {
-        text.parse().map_err(|_| Problem::invalid(text, "must be an IPv4 or IPv6 address, such as 10.0.0.7 or ::1"))
+        let wrong = |_| Problem::invalid(text, "must be an IPv4 or IPv6 address, such as 10.0.0.7 or ::1");
+        let address = text.parse().map_err(wrong)?;
+        check(address).map(|()| address)
     };
     field.parsed(parse).unwrap_or(Ipv4Addr::UNSPECIFIED.into())
+}
+
+fn read_ports(field: &Field<'_>) -> Vec<WorkloadPort> {
+    let ports = field.list(WorkloadPort::read);
+    field.unique("name", ports.iter().map(|port| &*port.name));
+    field.unique("port", ports.iter().map(|port| port.port));
+    ports
 }
 
 fn read_locality(field: &Field<'_>) -> Locality {

@@ -51,27 +51,21 @@ fn check_route_kinds(index: &Index, name: &ObjectName, port: &ServicePort, findi
 fn check_timeouts(index: &Index, name: &ObjectName, port: &ServicePort, findings: &mut Findings<'_>) {
     let attachments = index.attachments.get(name).into_iter().flatten().filter(|one| one.takes(port));
     let routes = attachments.filter_map(|one| Some((&one.route, index.routes.get(&one.route)?)));
-    let rules = routes
-        .flat_map(|(route, known)| known.spec.rules.iter().map(move |rule| (known.document, RuleRef { route, rule })));
-    let with_rules = rules.map(|(document, rule)| (Some(document), Some(rule)));
-    for (route_document, rule) in with_rules.chain([(None, None)]) {
+    let rules = routes.flat_map(|(route, known)| RuleRef::all(route, known));
+    for rule in rules.map(Some).chain([None]) {
         let Some(policy) = index.route_policy(rule, name, port) else { continue };
         let (retry, timeouts) = retry_and_timeouts(rule.map(|rule| rule.rule), Some(&policy.spec));
         let Err(problem) = timeouts.check(retry.as_ref()) else { continue };
-        // Which of the two documents holds the shorter timeout says where to look.
-        let own = problem.path.starts_with("timeouts.backendRequest");
-        match (own, route_document, rule) {
-            (true, Some(document), Some(rule)) => {
-                let rules = index.routes.get(rule.route).map_or(&[][..], |known| &known.spec.rules);
-                let number = rules.iter().position(|one| std::ptr::eq(one, rule.rule)).unwrap_or_default();
-                findings.note(document, problem.at_index(number).at_field("rules"));
+        // The document with the inner timeout is the one to look at.
+        match rule {
+            Some(rule) if problem.path.starts_with("timeouts.backendRequest") => {
+                findings.note(rule.document, problem.at_index(rule.number).at_field("rules"));
             }
-            (_, _, Some(rule)) => {
-                let (kind, route) = rule.route;
-                let reason = format!("{}, for {kind} {route}", problem.reason);
+            Some(rule) => {
+                let reason = format!("{}, which holds for {rule}", problem.reason);
                 findings.note(policy.document, Problem { reason, ..problem });
             }
-            _ => findings.note(policy.document, problem),
+            None => findings.note(policy.document, problem),
         }
     }
 }

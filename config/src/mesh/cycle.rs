@@ -23,7 +23,8 @@ pub(super) fn check(index: &Index, sockets: &Sockets, findings: &mut Findings<'_
         let Role::Inbound { app_port } = &socket.role else { continue };
         let Some(next) = sockets.at(machine, application(*app_port)) else { continue };
         let problem = if leads_back(index, sockets, machine, socket) {
-            let reason = format!("leads to {} of {}, and from there back to this port", next.place.1, next.workload);
+            let there = format!("{} of Workload {}", next.field(), next.workload);
+            let reason = format!("leads to {there}, and from there back to this port");
             Problem::new(Code::Cycle, reason)
         } else if !matches!(next.role, Role::Application) && next.workload == socket.workload {
             Problem::new(Code::Conflict, "the sidecar listens there itself; name the application's own port")

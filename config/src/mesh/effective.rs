@@ -1,12 +1,13 @@
 //! Which policy counts: that of the nearest target. A rule is nearer than its route, a route than a port of the service,
 //! a port than the service. Nothing is merged: a nearer policy hides the wider one whole.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::index::{Index, Known, RouteId};
 use crate::document::{
-    BackendPolicy, Kind, MESH_NAMESPACE, RateLimitPolicy, RetryChoice, RoutePolicy, Rule, ServicePort, TargetRef,
+    BackendPolicy, Kind, MESH_NAMESPACE, RateLimitPolicy, RetryChoice, Route, RoutePolicy, Rule, ServicePort, TargetRef,
 };
 use crate::listener::Telemetry;
 use crate::name::ObjectName;
@@ -19,7 +20,27 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuleRef<'a> {
     pub(super) route: &'a RouteId,
+    /// The route's document.
+    pub(super) document: usize,
+    /// Which of the route's rules it is.
+    pub(super) number: usize,
     pub(super) rule: &'a Rule,
+}
+
+impl<'a> RuleRef<'a> {
+    /// The rules of a route.
+    pub(super) fn all(route: &'a RouteId, known: &'a Known<Route>) -> impl Iterator<Item = RuleRef<'a>> {
+        let rules = known.spec.rules.iter().enumerate();
+        rules.map(|(number, rule)| RuleRef { route, document: known.document, number, rule })
+    }
+}
+
+impl fmt::Display for RuleRef<'_> {
+    /// `HTTPRoute shop/catalog/rule-0`: what the route is called wherever it is named.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = self.route;
+        write!(f, "{kind} {name}/{}", self.rule.display_name(self.number))
+    }
 }
 
 impl Index {
@@ -63,9 +84,9 @@ impl Index {
         }
     }
 
-    fn policy_of_rule(&self, policy: Kind, RuleRef { route, rule }: RuleRef<'_>) -> Option<&ObjectName> {
-        let (kind, name) = route;
-        let own = rule.name.as_ref().and_then(|section| self.policy_of(policy, *kind, name, Some(section)));
+    fn policy_of_rule(&self, policy: Kind, rule: RuleRef<'_>) -> Option<&ObjectName> {
+        let (kind, name) = rule.route;
+        let own = rule.rule.name.as_ref().and_then(|section| self.policy_of(policy, *kind, name, Some(section)));
         own.or_else(|| self.policy_of(policy, *kind, name, None))
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::Findings;
 use super::index::Index;
-use super::table::candidates;
+use super::table::{Candidate, candidates};
 use crate::error::{Code, Problem};
 use crate::matching::RouteMatch;
 
@@ -16,24 +16,24 @@ pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
         for (view, port) in views.iter().flat_map(|view| known.spec.ports.iter().map(move |port| (*view, port))) {
             let mut first = BTreeMap::new();
             for candidate in candidates(index, view, name, port).unwrap_or_default() {
-                let (document, rule, entry) = candidate.place;
-                let (kind, route) = candidate.rule.route;
-                let label = format!("{kind} {route}/{}", candidate.rule.rule.display_name(rule));
                 if let Some(earlier) = first.get(&fingerprint(candidate.matches)) {
                     let problem = Problem::new(Code::Unreachable, format!("{earlier} matches the same before it"));
-                    findings.note(document, at(problem, rule, entry, &candidate.rule.rule.matches));
+                    findings.note(candidate.rule.document, at(problem, &candidate));
                     continue;
                 }
-                first.insert(fingerprint(candidate.matches), label);
+                first.insert(fingerprint(candidate.matches), candidate.rule);
             }
         }
     }
 }
 
-fn at(problem: Problem, rule: usize, entry: usize, matches: &[RouteMatch]) -> Problem {
+fn at(problem: Problem, candidate: &Candidate<'_>) -> Problem {
     // A rule without `matches` has one all the same, which the document does not show.
-    let problem = if matches.len() > 1 { problem.at_index(entry).at_field("matches") } else { problem };
-    problem.at_index(rule).at_field("rules")
+    let problem = match candidate.rule.rule.matches.len() {
+        0 | 1 => problem,
+        _ => problem.at_index(candidate.entry).at_field("matches"),
+    };
+    problem.at_index(candidate.rule.number).at_field("rules")
 }
 
 /// Equal for matches that take the same requests; the order of header fields and parameters does not count.

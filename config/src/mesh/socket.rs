@@ -36,6 +36,13 @@ pub(super) struct Socket {
     pub(super) place: (usize, &'static str, usize),
 }
 
+impl Socket {
+    /// The field of the workload that says it: `ports[0]`.
+    pub(super) fn field(&self) -> String {
+        format!("{}[{}]", self.place.1, self.place.2)
+    }
+}
+
 /// The listening addresses of the mesh.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
@@ -74,7 +81,7 @@ impl Sockets {
                 true => "this workload".to_owned(),
                 false => format!("Workload {}", other.workload),
             };
-            let reason = format!("{} is taken already by {} of {whose}", socket.address, other.place.1);
+            let reason = format!("{} is taken already by {} of {whose}", socket.address, other.field());
             let (document, field, number) = socket.place;
             let problem = Problem::new(Code::Conflict, reason).at_field("port").at_index(number).at_field(field);
             findings.note(document, problem);

@@ -34,13 +34,13 @@ pub(super) fn service(index: &Index, namespace: &str, name: &ObjectName, port: &
     RouteTable { name: name::service_table(name, port), hosts: vec![host] }
 }
 
-/// A match of a rule, where it comes from and where it stands.
+/// A match of a rule, and where it stands.
 pub(super) struct Candidate<'a> {
-    pub(super) precedence: Precedence,
-    pub(super) matches: &'a RouteMatch,
+    precedence: Precedence,
     pub(super) rule: RuleRef<'a>,
-    /// The document of the route, the rule in it and the match in that.
-    pub(super) place: (usize, usize, usize),
+    /// Which of the rule's matches it is.
+    pub(super) entry: usize,
+    pub(super) matches: &'a RouteMatch,
 }
 
 /// The matches that hold for one port of a service as a namespace sees it, in the order they are tried; nothing when no
@@ -65,22 +65,19 @@ pub(super) fn candidates<'a>(
     // A route may have the same port as its parent twice, by number and by name.
     chosen.dedup_by(|a, b| a.route == b.route);
     let found: Vec<_> = chosen.iter().filter_map(|one| Some((&one.route, index.routes.get(&one.route)?))).collect();
-    let mut candidates: Vec<Candidate<'a>> = found
-        .iter()
-        .flat_map(|(route, known)| {
-            known.spec.rules.iter().enumerate().map(move |(index, rule)| (*route, *known, index, rule))
-        })
-        .flat_map(|(route, known, index, rule)| {
-            rule.matches.iter().enumerate().map(move |(entry, matches)| Candidate {
-                precedence: Precedence::new(matches, &route.1, index, entry),
-                matches,
-                rule: RuleRef { route, rule },
-                place: (known.document, index, entry),
-            })
-        })
-        .collect();
+    let rules = found.iter().flat_map(|(route, known)| RuleRef::all(route, known));
+    let mut candidates: Vec<Candidate<'a>> = rules.flat_map(Candidate::of_rule).collect();
     candidates.sort_by(|a, b| a.precedence.cmp(&b.precedence));
     (!found.is_empty()).then_some(candidates)
+}
+
+impl<'a> Candidate<'a> {
+    fn of_rule(rule: RuleRef<'a>) -> impl Iterator<Item = Self> {
+        rule.rule.matches.iter().enumerate().map(move |(entry, matches)| {
+            let precedence = Precedence::new(matches, &rule.route.1, rule.number, entry);
+            Candidate { precedence, rule, entry, matches }
+        })
+    }
 }
 
 /// The routes of one port of a service, in order. Without any for it, everything goes to the service itself; with some,
@@ -102,12 +99,12 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
-    let RuleRef { route: (kind, route), rule } = candidate.rule;
+    let RuleRef { route: (kind, route), rule, .. } = candidate.rule;
     let policy = index.route_policy(Some(candidate.rule), name, port).map(|known| &known.spec);
     let (retry, timeouts) = retry_and_timeouts(Some(rule), policy);
     let backends = backends(index, rule);
     Route {
-        name: format!("{kind} {route}/{}", rule.display_name(candidate.place.1)).into(),
+        name: candidate.rule.to_string().into(),
         origin: Origin(Arc::from(format!("{kind} {route}"))),
         matches: candidate.matches.clone(),
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),

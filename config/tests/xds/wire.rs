@@ -1,1 +1,308 @@
+//! Our hand-written messages tag by tag: encoded by us, read by the newest protos, and back.
 
+use bytes::Bytes;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
+use envoy_types::pb::envoy::extensions::load_balancing_policies as balancing;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
+use envoy_types::pb::envoy::service::discovery::v3 as discovery;
+use envoy_types::pb::google;
+use outrigger_config::xds::transport::{self, Any, value};
+use prost::Message;
+
+/// Their message of our bytes. Nothing was lost on the way: their own bytes are the same again.
+fn theirs<T: Message + Default>(ours: &[u8]) -> T {
+    let theirs = T::decode(ours).expect("our bytes are valid");
+    assert_eq!(theirs.encode_to_vec(), ours, "a field of ours is none of theirs");
+    theirs
+}
+
+/// As [`theirs`], and our message of their bytes is ours.
+fn both_ways<O: Message + Default + PartialEq + std::fmt::Debug, T: Message + Default>(ours: &O) -> T {
+    let theirs: T = theirs(&ours.encode_to_vec());
+    assert_eq!(&O::decode(theirs.encode_to_vec().as_slice()).expect("their bytes are valid"), ours);
+    theirs
+}
+
+fn any(text: &str) -> Any {
+    Any { type_url: format!("type.googleapis.com/{text}"), value: Bytes::from(text.to_owned()) }
+}
+
+fn status(code: i32, message: &str) -> transport::Status {
+    transport::Status { code, message: message.into(), details: vec![any("detail")] }
+}
+
+fn node() -> transport::Node {
+    let mut metadata = transport::Struct::of_texts([("NAMESPACE", "shop")]);
+    let nested = value::Kind::Object(transport::Struct::of_texts([("inner", "text")]));
+    let list = transport::ListValue {
+        values: [value::Kind::Null(0), value::Kind::Number(1.5), value::Kind::Bool(true), nested]
+            .map(|kind| transport::Value { kind: Some(kind) })
+            .to_vec(),
+    };
+    metadata.fields.insert("list".into(), transport::Value { kind: Some(value::Kind::List(list)) });
+    transport::Node {
+        id: "shop/catalog-1".into(),
+        cluster: "catalog".into(),
+        metadata: Some(metadata),
+        locality: Some(transport::Locality { region: "r".into(), zone: "z".into(), sub_zone: "s".into() }),
+        user_agent_name: "outrigger-proxy".into(),
+        user_agent_version: "0.1.0".into(),
+        client_features: vec!["feature".into()],
+    }
+}
+
+fn resource_error() -> transport::ResourceError {
+    let name = transport::ResourceName { name: "gone".into() };
+    transport::ResourceError { resource_name: Some(name), error_detail: Some(status(5, "not there")) }
+}
+
+#[test]
+fn discovery_request() {
+    let ours = transport::DiscoveryRequest {
+        version_info: "v1".into(),
+        node: Some(node()),
+        resource_names: vec!["a".into(), "b".into()],
+        type_url: "type".into(),
+        response_nonce: "n1".into(),
+        error_detail: Some(status(3, "refused")),
+    };
+    // Their metadata is a hash map, so that its bytes have no order of their own.
+    let theirs = discovery::DiscoveryRequest::decode(ours.encode_to_vec().as_slice()).expect("valid");
+    assert_eq!(theirs.version_info, "v1");
+    assert_eq!(theirs.resource_names, ["a", "b"]);
+    assert_eq!(theirs.type_url, "type");
+    assert_eq!(theirs.response_nonce, "n1");
+    let error = theirs.error_detail.as_ref().expect("an error");
+    assert_eq!((error.code, error.message.as_str()), (3, "refused"));
+    assert_eq!(error.details[0].type_url, "type.googleapis.com/detail");
+    assert_eq!(error.details[0].value, b"detail");
+    let their_node = theirs.node.as_ref().expect("a node");
+    assert_eq!((their_node.id.as_str(), their_node.cluster.as_str()), ("shop/catalog-1", "catalog"));
+    assert_eq!(their_node.user_agent_name, "outrigger-proxy");
+    assert_eq!(their_node.client_features, ["feature"]);
+    assert_eq!(
+        their_node.user_agent_version_type,
+        Some(core::node::UserAgentVersionType::UserAgentVersion("0.1.0".into()))
+    );
+    let locality = their_node.locality.as_ref().expect("a locality");
+    assert_eq!([&locality.region, &locality.zone, &locality.sub_zone], ["r", "z", "s"]);
+    let fields = &their_node.metadata.as_ref().expect("metadata").fields;
+    assert_eq!(fields["NAMESPACE"].kind, Some(google::protobuf::value::Kind::StringValue("shop".into())));
+    let Some(google::protobuf::value::Kind::ListValue(list)) = &fields["list"].kind else { panic!("{fields:?}") };
+    assert_eq!(list.values[1].kind, Some(google::protobuf::value::Kind::NumberValue(1.5)));
+    assert_eq!(list.values[2].kind, Some(google::protobuf::value::Kind::BoolValue(true)));
+    let back = transport::DiscoveryRequest::decode(theirs.encode_to_vec().as_slice()).expect("valid");
+    assert_eq!(back, ours);
+}
+
+#[test]
+fn the_extensions_of_a_node_are_dropped() {
+    let extensions = vec![core::Extension { name: "envoy.filters.http.router".into(), ..Default::default() }; 500];
+    let theirs = core::Node { id: "n".into(), extensions, ..Default::default() };
+    let ours = transport::Node::decode(theirs.encode_to_vec().as_slice()).expect("valid");
+    assert_eq!(ours, transport::Node { id: "n".into(), ..Default::default() });
+}
+
+#[test]
+fn discovery_response() {
+    let theirs: discovery::DiscoveryResponse = both_ways(&transport::DiscoveryResponse {
+        version_info: "v1".into(),
+        resources: vec![any("resource")],
+        type_url: "type".into(),
+        nonce: "n1".into(),
+        control_plane: Some(transport::ControlPlane { identifier: "replica".into() }),
+        resource_errors: vec![resource_error()],
+    });
+    assert_eq!(theirs.version_info, "v1");
+    assert_eq!(theirs.resources[0].value, b"resource");
+    assert_eq!(theirs.type_url, "type");
+    assert_eq!(theirs.nonce, "n1");
+    assert_eq!(theirs.control_plane.expect("a control plane").identifier, "replica");
+    let error = &theirs.resource_errors[0];
+    assert_eq!(error.resource_name.as_ref().expect("a name").name, "gone");
+    assert_eq!(error.error_detail.as_ref().expect("a reason").code, 5);
+}
+
+#[test]
+fn delta_discovery_request() {
+    let theirs: discovery::DeltaDiscoveryRequest = both_ways(&transport::DeltaDiscoveryRequest {
+        node: Some(transport::Node { id: "n".into(), ..Default::default() }),
+        type_url: "type".into(),
+        resource_names_subscribe: vec!["more".into()],
+        resource_names_unsubscribe: vec!["less".into()],
+        initial_resource_versions: [("a".into(), "v".into())].into(),
+        response_nonce: "n1".into(),
+        error_detail: Some(status(3, "refused")),
+    });
+    assert_eq!(theirs.node.expect("a node").id, "n");
+    assert_eq!(theirs.type_url, "type");
+    assert_eq!(theirs.resource_names_subscribe, ["more"]);
+    assert_eq!(theirs.resource_names_unsubscribe, ["less"]);
+    assert_eq!(theirs.initial_resource_versions["a"], "v");
+    assert_eq!(theirs.response_nonce, "n1");
+    assert_eq!(theirs.error_detail.expect("an error").code, 3);
+}
+
+#[test]
+fn delta_discovery_response() {
+    let ours = transport::DeltaDiscoveryResponse {
+        system_version_info: "s1".into(),
+        resources: vec![transport::Resource {
+            version: "v".into(),
+            resource: Some(any("resource")),
+            name: "name".into(),
+            aliases: vec!["alias".into()],
+            ttl: Some(transport::Duration { seconds: 3, nanos: 4 }),
+        }],
+        type_url: "type".into(),
+        nonce: "n1".into(),
+        removed_resources: vec!["gone".into()],
+        control_plane: Some(transport::ControlPlane { identifier: "replica".into() }),
+        resource_errors: vec![resource_error()],
+    };
+    let theirs: discovery::DeltaDiscoveryResponse = both_ways(&ours);
+    assert_eq!(theirs.system_version_info, "s1");
+    assert_eq!(theirs.type_url, "type");
+    assert_eq!(theirs.nonce, "n1");
+    assert_eq!(theirs.removed_resources, ["gone"]);
+    assert_eq!(theirs.control_plane.expect("a control plane").identifier, "replica");
+    assert_eq!(theirs.resource_errors.len(), 1);
+    let resource = &theirs.resources[0];
+    assert_eq!((resource.version.as_str(), resource.name.as_str()), ("v", "name"));
+    assert_eq!(resource.aliases, ["alias"]);
+    assert_eq!(resource.resource.as_ref().expect("a resource").value, b"resource");
+    let ttl = resource.ttl.as_ref().expect("a time to live");
+    assert_eq!((ttl.seconds, ttl.nanos), (3, 4));
+}
+
+/// The messages that nest in xds-api's are of prost 0.13.
+mod nested {
+    use outrigger_config::xds::wire::balancing::{
+        HashFunction, LeastRequest, Random, RingHash, RoundRobin, WrrLocality,
+    };
+    use outrigger_config::xds::wire::http::{HttpProtocolOptions, http_protocol_options as inner};
+    use outrigger_config::xds::wire::rate_limit::LocalRateLimit;
+    use outrigger_config::xds::wire::{TYPE_URL_PREFIX, pack};
+    use prost_xds::{Message, Name};
+    use xds_api::pb::envoy::config::cluster::v3 as cluster;
+    use xds_api::pb::envoy::config::core::v3 as core;
+    use xds_api::pb::envoy::config::route::v3 as route;
+    use xds_api::pb::envoy::extensions::common::ratelimit::v3::LocalRateLimitDescriptor;
+    use xds_api::pb::envoy::r#type::v3 as kinds;
+    use xds_api::pb::google::protobuf as pb;
+
+    use super::{balancing, local_ratelimit, theirs, upstream};
+
+    /// Their message of ours, under the name that both have.
+    fn read<O, T>(ours: &O) -> T
+    where
+        O: Message + Name + Default + PartialEq,
+        T: prost::Message + prost::Name + Default,
+    {
+        let packed = pack(ours);
+        assert_eq!(packed.type_url, format!("{TYPE_URL_PREFIX}{}", T::full_name()));
+        let read: T = theirs(&packed.value);
+        assert_eq!(O::decode(read.encode_to_vec().as_slice()).as_ref(), Ok(ours));
+        read
+    }
+
+    #[test]
+    fn load_balancing_policies() {
+        read::<_, balancing::round_robin::v3::RoundRobin>(&RoundRobin {});
+        read::<_, balancing::least_request::v3::LeastRequest>(&LeastRequest {});
+        read::<_, balancing::random::v3::Random>(&Random {});
+        let ring: balancing::ring_hash::v3::RingHash = read(&RingHash {
+            hash_function: HashFunction::XxHash.into(),
+            minimum_ring_size: Some(pb::UInt64Value { value: 2 }),
+            maximum_ring_size: Some(pb::UInt64Value { value: 3 }),
+        });
+        assert_eq!(ring.hash_function(), balancing::ring_hash::v3::ring_hash::HashFunction::XxHash);
+        assert_eq!(ring.minimum_ring_size.expect("a size").value, 2);
+        assert_eq!(ring.maximum_ring_size.expect("a size").value, 3);
+        let config = core::TypedExtensionConfig { name: "inner".into(), typed_config: Some(pack(&RoundRobin {})) };
+        let policy = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
+        let locality: balancing::wrr_locality::v3::WrrLocality = read(&WrrLocality {
+            endpoint_picking_policy: Some(cluster::LoadBalancingPolicy { policies: vec![policy] }),
+        });
+        let policies = locality.endpoint_picking_policy.expect("a policy").policies;
+        assert_eq!(policies[0].typed_extension_config.as_ref().expect("a policy").name, "inner");
+    }
+
+    #[test]
+    fn http_protocol_options() {
+        use upstream::http_protocol_options::UpstreamProtocolOptions as Their;
+        use upstream::http_protocol_options::explicit_http_config::ProtocolConfig as TheirConfig;
+        let options = |options| HttpProtocolOptions {
+            common_http_protocol_options: Some(core::HttpProtocolOptions {
+                idle_timeout: Some(pb::Duration { seconds: 7, nanos: 0 }),
+                ..Default::default()
+            }),
+            upstream_protocol_options: Some(options),
+        };
+        let explicit = |config| {
+            let explicit = inner::ExplicitHttpConfig { protocol_config: Some(config) };
+            let read: upstream::HttpProtocolOptions =
+                read(&options(inner::UpstreamProtocolOptions::Explicit(explicit)));
+            let common = read.common_http_protocol_options.expect("common options");
+            assert_eq!(common.idle_timeout.expect("a timeout").seconds, 7);
+            match read.upstream_protocol_options {
+                Some(Their::ExplicitHttpConfig(explicit)) => explicit.protocol_config.expect("a version"),
+                other => panic!("{other:?}"),
+            }
+        };
+        let http1 = explicit(inner::ProtocolConfig::Http(Default::default()));
+        assert!(matches!(http1, TheirConfig::HttpProtocolOptions(_)));
+        let http2 = explicit(inner::ProtocolConfig::Http2(Default::default()));
+        assert!(matches!(http2, TheirConfig::Http2ProtocolOptions(_)));
+        let http3 = explicit(inner::ProtocolConfig::Http3(Default::default()));
+        assert!(matches!(http3, TheirConfig::Http3ProtocolOptions(_)));
+
+        let downstream = inner::UseDownstreamHttpConfig {
+            http_protocol_options: Some(core::Http1ProtocolOptions { accept_http_10: true, ..Default::default() }),
+            http2_protocol_options: Some(core::Http2ProtocolOptions { allow_connect: true, ..Default::default() }),
+        };
+        let read: upstream::HttpProtocolOptions =
+            self::read(&options(inner::UpstreamProtocolOptions::UseDownstream(downstream)));
+        let Some(Their::UseDownstreamProtocolConfig(config)) = read.upstream_protocol_options else { panic!() };
+        assert!(config.http_protocol_options.expect("options of HTTP/1.1").accept_http_10);
+        assert!(config.http2_protocol_options.expect("options of HTTP/2").allow_connect);
+
+        let auto = options(inner::UpstreamProtocolOptions::Auto(inner::AutoHttpConfig {}));
+        let read: upstream::HttpProtocolOptions = self::read(&auto);
+        assert!(matches!(read.upstream_protocol_options, Some(Their::AutoConfig(_))));
+    }
+
+    #[test]
+    fn local_rate_limit() {
+        let share = |numerator| {
+            let value = kinds::FractionalPercent { numerator, denominator: 0 };
+            Some(core::RuntimeFractionalPercent { default_value: Some(value), runtime_key: String::new() })
+        };
+        let limit: local_ratelimit::LocalRateLimit = read(&LocalRateLimit {
+            stat_prefix: "prefix".into(),
+            status: Some(kinds::HttpStatus { code: 429 }),
+            token_bucket: Some(kinds::TokenBucket { max_tokens: 9, ..Default::default() }),
+            filter_enabled: share(1),
+            filter_enforced: share(2),
+            response_headers_to_add: vec![core::HeaderValueOption::default()],
+            descriptors: vec![LocalRateLimitDescriptor::default(); 2],
+            local_rate_limit_per_downstream_connection: true,
+            rate_limited_as_resource_exhausted: true,
+            rate_limits: vec![route::RateLimit::default(); 3],
+            enable_retry_after_header: true,
+        });
+        assert_eq!(limit.stat_prefix, "prefix");
+        assert_eq!(limit.status.expect("a status").code, 429);
+        assert_eq!(limit.token_bucket.expect("a bucket").max_tokens, 9);
+        let numerator = |share: Option<envoy_types::pb::envoy::config::core::v3::RuntimeFractionalPercent>| {
+            share.and_then(|share| share.default_value).expect("a share").numerator
+        };
+        assert_eq!((numerator(limit.filter_enabled), numerator(limit.filter_enforced)), (1, 2));
+        assert_eq!(limit.response_headers_to_add.len(), 1);
+        assert_eq!((limit.descriptors.len(), limit.rate_limits.len()), (2, 3));
+        assert!(limit.local_rate_limit_per_downstream_connection);
+        assert!(limit.rate_limited_as_resource_exhausted);
+        assert!(limit.enable_retry_after_header);
+    }
+}
