@@ -20,6 +20,8 @@ use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
 
 use crate::ads::server::Ads;
+use crate::api::serve::serve;
+use crate::api::{self, Api, Hosts};
 use crate::error::Error;
 use crate::follow::follow;
 use crate::otlp::forward::{Forwarder, Target};
@@ -47,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(NoSettings::Wrong(text)) => return refuse(&text),
     };
-    match serve(&settings) {
+    match steer(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&error.to_string()),
     }
@@ -109,14 +111,16 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let (xds_address, api_address) = (xds.local_addr()?, api.local_addr()?);
     let ads = Ads::new(steering.snapshots(), steering.registry().clone(), stop.clone());
     tasks.spawn(serve_grpc(xds, otlp_routes(Routes::new(ads), &receiver), stop.clone()));
-    tasks.spawn(serve_http(api, api_routes(&steering, &signals, &receiver), stop.clone()));
+    let hosts = Hosts::new(api_address, settings.api_host.iter().cloned());
+    let state = Api { steering: steering.clone(), signals, receiver: receiver.clone() };
+    tasks.spawn(serve(api, api::router(state, hosts), stop.clone()));
     if let Some(address) = settings.otlp_grpc {
         let listener = listen(address, "--otlp-grpc").await?;
         tasks.spawn(serve_grpc(listener, otlp_routes(Routes::default(), &receiver), stop.clone()));
     }
     if let Some(address) = settings.otlp_http {
         let listener = listen(address, "--otlp-http").await?;
-        tasks.spawn(serve_http(listener, otlp::http::router(receiver), stop.clone()));
+        tasks.spawn(serve(listener, otlp::http::router(receiver), stop.clone()));
     }
     if let Some(directory) = directory {
         tasks.spawn(follow(directory, steering.clone(), stop.clone()));
@@ -124,7 +128,7 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     Ok(Running { xds: xds_address, api: api_address, steering, stop, tasks })
 }
 
-fn serve(settings: &Settings) -> Result<(), Error> {
+fn steer(settings: &Settings) -> Result<(), Error> {
     log(settings)?;
     let runtime = runtime(settings)?;
     let outcome = runtime.block_on(async {
@@ -173,11 +177,6 @@ fn otlp_routes(routes: Routes, receiver: &Receiver) -> Routes {
     routes.add_service(TraceService::new(receiver.clone())).add_service(MetricsService::new(receiver.clone()))
 }
 
-fn api_routes(steering: &Steering, signals: &Signals, receiver: &Receiver) -> axum::Router {
-    let _ = (steering, signals);
-    otlp::http::router(receiver.clone())
-}
-
 async fn serve_grpc(listener: TcpListener, routes: Routes, stop: CancellationToken) {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let mut server =
@@ -185,13 +184,6 @@ async fn serve_grpc(listener: TcpListener, routes: Routes, stop: CancellationTok
     let served = server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     if let Err(error) = served.await {
         tracing::error!(error = &error as &dyn std::error::Error, "serving gRPC ended");
-    }
-}
-
-async fn serve_http(listener: TcpListener, routes: axum::Router, stop: CancellationToken) {
-    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "serving HTTP ended");
     }
 }
 

@@ -23,6 +23,9 @@ pub struct Settings {
     /// Where to serve the API, and OTLP over HTTP
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15080")]
     pub api: SocketAddr,
+    /// Host name under which the API may be asked, beside loopback and the address it listens on; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub api_host: Vec<String>,
     /// Another address to receive OTLP over gRPC, such as 127.0.0.1:4317
     #[arg(long, value_name = "ADDRESS")]
     pub otlp_grpc: Option<SocketAddr>,
@@ -33,7 +36,7 @@ pub struct Settings {
     #[arg(long, value_name = "URL", env = "OUTRIGGER_OTLP_FORWARD")]
     pub otlp_forward: Option<String>,
     /// Most memory that received traces may take, bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024 * 1024)]
+    #[arg(long, value_name = "BYTES", default_value_t = 32 * 1024 * 1024)]
     pub trace_memory: usize,
     /// Threads that serve
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
