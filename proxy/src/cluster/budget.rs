@@ -166,7 +166,7 @@ mod tests {
 
     use outrigger_config::policy::Budget as Model;
     use outrigger_config::value::Percent;
-    use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
 
     use super::Budget;
 

@@ -240,7 +240,7 @@ mod tests {
                 prop_assert!(admitted <= most, "{admitted} of {most}");
             }
             // And whoever waits as long as told is admitted.
-            (0..=burst).for_each(|_| drop(bucket.take()));
+            let _ = (0..=burst).filter(|_| bucket.take().is_ok()).count();
             if let Err(wait) = bucket.take() {
                 clock.advance(wait);
                 prop_assert_eq!(bucket.take(), Ok(()));
