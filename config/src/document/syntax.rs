@@ -135,6 +135,10 @@ impl Builder {
         if self.open.len() == MAX_DEPTH {
             return Err(finding(at, format!("is nested more than {MAX_DEPTH} levels deep")));
         }
+        // The parser takes many times longer over a list at the root than over one in a mapping.
+        if let (None, Frame::List(..)) = (self.open.last(), &frame) {
+            return Err(finding(at, "a document must be a mapping, not a list"));
+        }
         if let Some(Frame::Map { key: None, .. }) = self.open.last() {
             return Err(finding(at, "a key must be a string, not a list or mapping"));
         }
