@@ -55,9 +55,10 @@ pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed()
 }
 
-/// A response of `status`, with a body that says so.
+/// A response of `status`, with a body that says so where there may be one.
 pub fn status(status: u16) -> Response<Body> {
-    let mut response = Response::new(full(format!("{status}\n")));
+    let body = if matches!(status, 204 | 304) { empty() } else { full(format!("{status}\n")) };
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).expect("tests ask for real statuses");
     response
 }

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::behaviour::{Body, empty, full};
-use crate::{wait, wire};
+use crate::wait;
+use crate::wire;
 
 /// One connection to a proxy or an admin port.
 #[derive(Debug)]

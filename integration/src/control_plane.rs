@@ -6,10 +6,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::binaries;
 use crate::client::{self, Client, Reply};
 use crate::documents::NAMESPACE;
+use crate::ports;
 use crate::process::Process;
-use crate::{binaries, ports, wait};
+use crate::wait;
 
 /// A control plane, running or killed.
 #[derive(Debug)]

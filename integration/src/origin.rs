@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -209,15 +209,18 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Response<Body>
     if let Ok(name) = HeaderValue::from_str(&state.name) {
         response.headers_mut().insert("x-origin", name);
     }
-    if hyper::body::Body::is_end_stream(response.body()) {
+    if response.body().is_end_stream() {
         under_way.end();
     }
-    response.map(|body| BodyExt::boxed(Tracked { body, under_way }))
+    let announced = response.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse().ok());
+    response.map(|body| BodyExt::boxed(Tracked { left: announced.or(body.size_hint().exact()), body, under_way }))
 }
 
 /// A response's body that marks its request as ended with its last frame.
 struct Tracked {
     body: Body,
+    /// What is left of the announced length, if there is one: hyper does not ask for what comes after it.
+    left: Option<u64>,
     under_way: UnderWay,
 }
 
@@ -230,8 +233,11 @@ impl hyper::body::Body for Tracked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        // hyper does not ask for what comes after the last byte of a body of known length.
-        if frame.is_none() || self.body.is_end_stream() {
+        if let Some(Ok(frame)) = &frame {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            self.left = self.left.map(|left| left.saturating_sub(length));
+        }
+        if frame.is_none() || self.body.is_end_stream() || self.left == Some(0) {
             self.under_way.end();
         }
         Poll::Ready(frame)
@@ -243,5 +249,80 @@ impl hyper::body::Body for Tracked {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Origin;
+    use crate::call::Call;
+    use crate::client::{Client, get, post};
+    use crate::wait;
+    use crate::wire::Wire;
+
+    #[tokio::test]
+    async fn a_request_that_ended_is_not_given_up() {
+        let origin = Origin::start().await;
+        for mut client in [Client::http1(origin.address()).await, Client::http2(origin.address()).await] {
+            for ask in
+                [get("here", "/"), get("here", "/bytes/100000"), get("here", "/status/204"), post("here", "/echo", "x")]
+            {
+                assert!(client.send(ask).await.complete);
+            }
+            wait::holds("nothing to be under way", || origin.under_way() == 0).await;
+        }
+        assert_eq!((origin.requests(), origin.given_up()), (8, 0));
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_is_noticed() {
+        let origin = Origin::start().await;
+        for path in ["/slow/60000", "/stall", "/bytes/100000000"] {
+            let before = origin.given_up();
+            let mut wire = Wire::connect(origin.address()).await;
+            wire.send(format!("GET {path} HTTP/1.1\r\nhost: here\r\n\r\n")).await;
+            wait::holds("the request to arrive", || origin.under_way() == 1).await;
+            drop(wire);
+            wait::holds("it to be given up", || origin.given_up() == before + 1).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn it_fails_as_often_as_it_is_told_to() {
+        let origin = Origin::start().await;
+        origin.fail_next(2, 503);
+        let mut client = Client::http1(origin.address()).await;
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            statuses.push(client.send(get("here", "/")).await.status);
+        }
+        assert_eq!(statuses, [503, 503, 200]);
+    }
+
+    #[tokio::test]
+    async fn calls_of_all_kinds_are_answered() {
+        let origin = Origin::start().await;
+        let mut client = Client::http2(origin.address()).await;
+        for (method, messages, status) in [
+            ("Unary", vec!["a"], 0),
+            ("Server", vec!["a"; 3], 0),
+            ("Client", vec!["a"], 0),
+            ("Refuse", vec![], 14),
+            ("Late", vec!["a"], 13),
+        ] {
+            let mut call = Call::open(&mut client, "here", method, &[], "a").await;
+            assert_eq!(call.end().await, (messages.into_iter().map(str::to_owned).collect(), Some(status)), "{method}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_wire_sees_trailers_and_truncation() {
+        let origin = Origin::start().await;
+        let mut wire = Wire::connect(origin.address()).await;
+        wire.send("GET /trailers HTTP/1.1\r\nhost: here\r\nte: trailers\r\n\r\n").await;
+        let response = wire.response().await;
+        assert_eq!((response.text().as_str(), response.trailers.len(), response.complete), ("summed", 1, true));
+        wire.send("GET /truncate HTTP/1.1\r\nhost: here\r\n\r\n").await;
+        assert!(!wire.response().await.complete);
     }
 }

@@ -23,7 +23,8 @@ use tokio::task::JoinHandle;
 
 use crate::behaviour::{Body, fed, full};
 use crate::grpc::{self, Frames};
-use crate::{ports, wait};
+use crate::ports;
+use crate::wait;
 
 /// A running receiver.
 #[derive(Debug)]

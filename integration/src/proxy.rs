@@ -6,10 +6,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::binaries;
 use crate::client::{self, Client, Reply};
 use crate::documents::{Documents, NAMESPACE};
+use crate::ports;
 use crate::process::{Ended, Process};
-use crate::{binaries, ports, wait};
+use crate::wait;
 
 /// What a proxy is started with.
 #[derive(Debug)]

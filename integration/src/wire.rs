@@ -13,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::{ports, wait};
+use crate::ports;
+use crate::wait;
 
 /// One end of a connection.
 #[derive(Debug)]
