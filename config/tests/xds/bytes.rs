@@ -52,35 +52,26 @@ fn a_resource_that_is_too_long_is_refused_unread() {
 /// A message inside a message inside a message: prost stops at a hundred.
 #[test]
 fn deep_nesting_is_refused() {
-    // Cluster.load_balancing_policy = 41, LoadBalancingPolicy.policies = 1, Policy.typed_extension_config = 4: a
-    // Struct in Metadata (25, filter_metadata 1, value 2) nests without bound, each level five bytes of header.
     let mut value = Vec::new();
-    for _ in 0..2000 {
-        // Value.struct_value (5) { fields (1) { value (2) { .. } } }
-        for tag in [0x12, 0x0a, 0x2a] {
-            let mut outer = vec![tag];
-            push_varint(&mut outer, value.len());
-            outer.append(&mut value);
-            value = outer;
-        }
+    // Struct { fields { value { struct_value { fields { value ..
+    for _ in 0..200 {
+        value = [0x2a, 0x12, 0x0a].into_iter().fold(value, nest);
     }
-    for tags in [&[0x12, 0x0a, 0x12, 0x0a][..], &[0xca, 0x01]] {
-        if tags.len() == 2 {
-            let mut outer = tags.to_vec();
-            push_varint(&mut outer, value.len());
-            outer.append(&mut value);
-            value = outer;
-            continue;
-        }
-        for tag in tags {
-            let mut outer = vec![*tag];
-            push_varint(&mut outer, value.len());
-            outer.append(&mut value);
-            value = outer;
-        }
-    }
-    let problem = decode(ResourceType::Cluster, &value).expect_err("too deep");
+    // Cluster { metadata { filter_metadata { value: this Struct } } }: the key of field 25 takes two bytes.
+    let metadata = [0x12, 0x0a].into_iter().fold(value, nest);
+    let mut cluster = vec![0xca, 0x01];
+    push_varint(&mut cluster, metadata.len());
+    cluster.extend(metadata);
+    let problem = decode(ResourceType::Cluster, &cluster).expect_err("too deep");
     assert!(problem.reason.contains("recursion"), "{problem}");
+}
+
+/// A message as the field with this one-byte key of another.
+fn nest(inner: Vec<u8>, key: u8) -> Vec<u8> {
+    let mut outer = vec![key];
+    push_varint(&mut outer, inner.len());
+    outer.extend(inner);
+    outer
 }
 
 fn push_varint(bytes: &mut Vec<u8>, mut value: usize) {

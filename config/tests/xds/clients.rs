@@ -27,8 +27,8 @@ fn name(text: &str) -> ResourceName {
     ResourceName::try_new(text).expect("a name")
 }
 
-fn read<T: Message + Default>(resource: Resource, client: ClientKind) -> T {
-    let bytes = encode(&resource, client).expect("this client gets it");
+fn read<T: Message + Default>(resource: &Resource, client: ClientKind) -> T {
+    let bytes = encode(resource, client).expect("this client gets it");
     T::decode(bytes).expect("our bytes are valid")
 }
 
@@ -55,7 +55,7 @@ fn table(route: Route) -> Resource {
     Resource::Table(RouteTable { name: name("outbound/shop"), hosts: vec![host] })
 }
 
-fn only_route(resource: Resource, client: ClientKind) -> (route::Route, route::RouteAction) {
+fn only_route(resource: &Resource, client: ClientKind) -> (route::Route, route::RouteAction) {
     let table: route::RouteConfiguration = read(resource, client);
     let route = table.virtual_hosts[0].routes[0].clone();
     match route.action.clone() {
@@ -83,7 +83,7 @@ fn listener_of(table: TableSource) -> Resource {
 
 #[test]
 fn a_listener_of_envoy_has_all_that_envoy_insists_on() {
-    let listener: listener::Listener = read(listener_of(TableSource::Rds(name("outbound/shop"))), ClientKind::Envoy);
+    let listener: listener::Listener = read(&listener_of(TableSource::Rds(name("outbound/shop"))), ClientKind::Envoy);
     assert_eq!(listener.traffic_direction(), core::TrafficDirection::Outbound);
     assert!(listener.metadata.is_none(), "our own words are for our own proxy");
     let filter = &listener.filter_chains[0].filters[0];
@@ -118,7 +118,7 @@ fn a_listener_of_envoy_has_all_that_envoy_insists_on() {
 fn grpc_gets_api_listeners_with_a_router_alone_and_no_sockets() {
     assert_eq!(encode(&listener_of(TableSource::Rds(name("t"))), ClientKind::Grpc), None);
     let api = Resource::ApiListener(ApiListener { name: name("pricing"), table: name("outbound/shop") });
-    let listener: listener::Listener = read(api, ClientKind::Grpc);
+    let listener: listener::Listener = read(&api, ClientKind::Grpc);
     assert_eq!(listener.name, "pricing");
     assert!(listener.address.is_none() && listener.filter_chains.is_empty());
     let any = listener.api_listener.expect("an API listener").api_listener.expect("its manager");
@@ -131,13 +131,13 @@ fn grpc_gets_api_listeners_with_a_router_alone_and_no_sockets() {
 
 #[test]
 fn absent_timeouts_are_switched_off_and_absent_limits_lifted() {
-    let (route, action) = only_route(table(Route::forward("r", name("c"))), ClientKind::Envoy);
+    let (route, action) = only_route(&table(Route::forward("r", name("c"))), ClientKind::Envoy);
     assert_eq!(seconds(action.timeout), Some(0));
     assert_eq!(seconds(action.idle_timeout), Some(0));
     assert_eq!(action.retry_policy, None);
     assert!(route.typed_per_filter_config.is_empty() && route.metadata.is_none());
 
-    let cluster: cluster::Cluster = read(Resource::Cluster(eds()), ClientKind::Envoy);
+    let cluster: cluster::Cluster = read(&Resource::Cluster(eds()), ClientKind::Envoy);
     let thresholds = &cluster.circuit_breakers.expect("breakers").thresholds[0];
     assert_eq!(thresholds.priority(), core::RoutingPriority::Default);
     for limit in [thresholds.max_connections, thresholds.max_pending_requests, thresholds.max_requests] {
@@ -154,14 +154,14 @@ fn what_is_only_observed_never_reaches_standard_fields() {
     let mut route = Route::forward("r", name("c"));
     route.retry = Some(Retry { mode: Mode::Observe, ..Retry::default_policy() });
     route.rate_limit = Some(rate_limit(Mode::Observe, 429));
-    let (route, action) = only_route(table(route), ClientKind::Envoy);
+    let (route, action) = only_route(&table(route), ClientKind::Envoy);
     assert_eq!(action.retry_policy, None);
     assert!(route.typed_per_filter_config.is_empty());
 
     let mut cluster = eds();
     cluster.limits = Some(Limits { mode: Mode::Observe, max_requests: Some(1), ..Limits::default() });
     cluster.outlier = Some(Outlier { mode: Mode::Observe, ..Outlier::with_defaults(Origin::default()) });
-    let cluster: cluster::Cluster = read(Resource::Cluster(cluster), ClientKind::Envoy);
+    let cluster: cluster::Cluster = read(&Resource::Cluster(cluster), ClientKind::Envoy);
     let thresholds = &cluster.circuit_breakers.expect("breakers").thresholds[0];
     assert_eq!(wrapped(thresholds.max_requests), Some(u32::MAX));
     assert_eq!(cluster.outlier_detection, None);
@@ -183,7 +183,7 @@ fn envoy_is_told_how_to_retry() {
     let mut route = Route::forward("r", name("c"));
     route.retry = Some(retry());
     route.timeouts.request = Some(Duration::from_secs(9));
-    let (route, action) = only_route(table(route), ClientKind::Envoy);
+    let (route, action) = only_route(&table(route), ClientKind::Envoy);
     assert_eq!(seconds(action.timeout), Some(9));
     let policy = action.retry_policy.expect("a policy");
     let tokens = "connect-failure,refused-stream,reset-before-request,5xx,retriable-status-codes,unavailable";
@@ -202,10 +202,10 @@ fn envoy_is_told_how_to_retry() {
 fn a_per_try_timeout_without_retries_reaches_envoy_and_never_grpc() {
     let mut route = Route::forward("r", name("c"));
     route.timeouts.per_try = Some(Duration::from_secs(3));
-    let (_, action) = only_route(table(route.clone()), ClientKind::Envoy);
+    let (_, action) = only_route(&table(route.clone()), ClientKind::Envoy);
     let policy = action.retry_policy.expect("a policy");
     assert_eq!((wrapped(policy.num_retries), seconds(policy.per_try_timeout)), (Some(0), Some(3)));
-    let (_, action) = only_route(table(route), ClientKind::Grpc);
+    let (_, action) = only_route(&table(route), ClientKind::Grpc);
     assert_eq!(action.retry_policy, None, "gRPC refuses num_retries 0");
 }
 
@@ -214,7 +214,7 @@ fn grpc_gets_matches_and_deadlines_in_the_words_it_knows() {
     let mut route = Route::forward("r", name("c"));
     route.matches.path = PathMatch::Prefix("/shop.Pricing".into());
     route.timeouts.request = Some(Duration::from_secs(9));
-    let (route, action) = only_route(table(route), ClientKind::Grpc);
+    let (route, action) = only_route(&table(route), ClientKind::Grpc);
     let path = route.r#match.expect("a match").path_specifier;
     let Some(route::route_match::PathSpecifier::SafeRegex(regex)) = path else { panic!("{path:?}") };
     assert_eq!(regex.regex, "/shop\\.Pricing(?:/.*)?");
@@ -244,7 +244,7 @@ fn envoy_is_told_the_strictest_limit_in_an_interval_it_takes() {
     for (status, told) in [(503, 503), (499, 429)] {
         let mut route = Route::forward("r", name("c"));
         route.rate_limit = Some(rate_limit(Mode::Enforce, status));
-        let (route, _) = only_route(table(route), ClientKind::Envoy);
+        let (route, _) = only_route(&table(route), ClientKind::Envoy);
         let limit: LocalRateLimit = unpack(&route.typed_per_filter_config["envoy.filters.http.local_ratelimit"]);
         assert!(!limit.stat_prefix.is_empty());
         let bucket = limit.token_bucket.expect("a bucket");
@@ -265,7 +265,7 @@ fn envoy_is_told_the_strictest_limit_in_an_interval_it_takes() {
 fn clusters_come_over_ads_with_the_protocol_spelt_out() {
     use upstream::http_protocol_options::UpstreamProtocolOptions as Options;
     for protocol in [Protocol::Http1, Protocol::Http2, Protocol::Downstream] {
-        let cluster: cluster::Cluster = read(Resource::Cluster(Cluster { protocol, ..eds() }), ClientKind::Envoy);
+        let cluster: cluster::Cluster = read(&Resource::Cluster(Cluster { protocol, ..eds() }), ClientKind::Envoy);
         let eds = cluster.eds_cluster_config.as_ref().expect("EDS");
         check_ads(eds.eds_config.as_ref());
         assert_eq!(eds.service_name, "shop/catalog/http");
@@ -296,11 +296,11 @@ fn each_client_gets_a_balancing_policy_that_it_has() {
         (ring, LbPolicy::RingHash),
     ] {
         let resource = Resource::Cluster(Cluster { balancing, ..eds() });
-        let cluster: cluster::Cluster = read(resource.clone(), ClientKind::Envoy);
+        let cluster: cluster::Cluster = read(&resource, ClientKind::Envoy);
         assert_eq!(cluster.lb_policy(), envoy);
         assert_eq!(cluster.load_balancing_policy, None);
 
-        let cluster: cluster::Cluster = read(resource, ClientKind::Grpc);
+        let cluster: cluster::Cluster = read(&resource, ClientKind::Grpc);
         assert_eq!(cluster.lb_policy(), LbPolicy::RoundRobin, "gRPC refuses other enums before it reads the list");
         let list = cluster.load_balancing_policy.expect("a list").policies;
         let names: Vec<_> = list
@@ -318,7 +318,7 @@ fn envoy_is_told_to_eject_by_errors_alone_and_always_one() {
     let mut cluster = eds();
     cluster.outlier = Some(Outlier::with_defaults(Origin::default()));
     let resource = Resource::Cluster(cluster);
-    let read_by_envoy: cluster::Cluster = read(resource.clone(), ClientKind::Envoy);
+    let read_by_envoy: cluster::Cluster = read(&resource, ClientKind::Envoy);
     let outlier = read_by_envoy.outlier_detection.expect("detection");
     assert_eq!(wrapped(outlier.consecutive_5xx), Some(5));
     assert_eq!(wrapped(outlier.enforcing_consecutive_5xx), Some(100));
@@ -328,7 +328,7 @@ fn envoy_is_told_to_eject_by_errors_alone_and_always_one() {
     assert_eq!(times.map(seconds), [Some(10), Some(30), Some(300)]);
     assert!(outlier.always_eject_one_host.expect("said").value, "the second part is merged into the first");
 
-    let read_by_grpc: cluster::Cluster = read(resource, ClientKind::Grpc);
+    let read_by_grpc: cluster::Cluster = read(&resource, ClientKind::Grpc);
     assert_eq!(read_by_grpc.outlier_detection, None);
 }
 
@@ -350,7 +350,7 @@ fn localities_always_have_a_weight() {
     ];
     let assignment = Assignment::try_new(name("c"), endpoints).expect("distinct addresses");
     for client in [ClientKind::Envoy, ClientKind::Grpc] {
-        let read: endpoint::ClusterLoadAssignment = read(Resource::Assignment(assignment.clone()), client);
+        let read: endpoint::ClusterLoadAssignment = read(&Resource::Assignment(assignment.clone()), client);
         let weights: Vec<_> = read.endpoints.iter().map(|group| wrapped(group.load_balancing_weight)).collect();
         assert_eq!(weights, [Some(5), Some(u32::MAX / 2)], "together they fit a u32");
         assert!(read.endpoints.iter().all(|group| group.locality.is_some() && group.priority == 0));
@@ -366,7 +366,7 @@ fn grpc_gets_no_static_clusters() {
     let assignment = Assignment::try_new(name("local"), Vec::new()).expect("empty");
     let cluster = Resource::Cluster(Cluster::new(name("local"), Discovery::Static(assignment)));
     assert_eq!(encode(&cluster, ClientKind::Grpc), None);
-    let read: cluster::Cluster = read(cluster, ClientKind::Envoy);
+    let read: cluster::Cluster = read(&cluster, ClientKind::Envoy);
     let kind = cluster::cluster::ClusterDiscoveryType::Type(cluster::cluster::DiscoveryType::Static.into());
     assert_eq!(read.cluster_discovery_type, Some(kind));
     assert_eq!(read.load_assignment.expect("endpoints").cluster_name, "local");

@@ -1,0 +1,70 @@
+//! Endpoints.
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use outrigger_config::endpoint::{Assignment, Health};
+use outrigger_config::error::{Code, Problem};
+use outrigger_config::resource::{Resource, ResourceType};
+use outrigger_config::xds::decode;
+use prost::Message;
+
+use super::{address, number, refused};
+
+pub(super) fn one(ip: &str, port: u32) -> endpoint::LbEndpoint {
+    let inner = endpoint::Endpoint { address: address(ip, port), ..Default::default() };
+    let host_identifier = Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(inner));
+    endpoint::LbEndpoint { host_identifier, ..Default::default() }
+}
+
+pub(super) fn base(lb_endpoints: Vec<endpoint::LbEndpoint>) -> endpoint::ClusterLoadAssignment {
+    let group = endpoint::LocalityLbEndpoints { lb_endpoints, ..Default::default() };
+    endpoint::ClusterLoadAssignment { cluster_name: "c".into(), endpoints: vec![group], ..Default::default() }
+}
+
+fn read(message: &endpoint::ClusterLoadAssignment) -> Result<Assignment, Problem> {
+    match decode(ResourceType::Assignment, &message.encode_to_vec())? {
+        Resource::Assignment(assignment) => Ok(assignment),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn health_is_known_in_every_shade() {
+    use core::HealthStatus::{Degraded, Draining, Healthy, Timeout, Unhealthy, Unknown};
+    for (status, health) in [
+        (Unknown, Health::Healthy),
+        (Healthy, Health::Healthy),
+        (Draining, Health::Draining),
+        (Unhealthy, Health::Unhealthy),
+        (Timeout, Health::Unhealthy),
+        (Degraded, Health::Unhealthy),
+    ] {
+        let endpoint = endpoint::LbEndpoint { health_status: status.into(), ..one("10.0.0.1", 80) };
+        let assignment = read(&base(vec![endpoint])).expect("taken");
+        assert_eq!((assignment.endpoints[0].health, assignment.endpoints[0].weight), (health, 1));
+    }
+}
+
+#[test]
+fn an_empty_assignment_is_one() {
+    assert!(read(&base(Vec::new())).expect("taken").endpoints.is_empty());
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_refused_with_its_path() {
+    let mut failover = base(vec![one("10.0.0.1", 80)]);
+    failover.endpoints[0].priority = 1;
+    refused("priority", read(&failover), Code::Unsupported, "endpoints[0].priority");
+    let mut drops = base(Vec::new());
+    let overload = endpoint::cluster_load_assignment::policy::DropOverload::default();
+    drops.policy =
+        Some(endpoint::cluster_load_assignment::Policy { drop_overloads: vec![overload], ..Default::default() });
+    refused("drops", read(&drops), Code::Unsupported, "policy.drop_overloads");
+    let twice = base(vec![one("10.0.0.1", 80), one("10.0.0.1", 80)]);
+    refused("twice", read(&twice), Code::InvalidValue, "endpoints.address");
+    let weightless = endpoint::LbEndpoint { load_balancing_weight: number(0), ..one("10.0.0.1", 80) };
+    refused("weight 0", read(&base(vec![weightless])), Code::InvalidValue, "endpoints.weight");
+    let host = base(vec![one("catalog", 80)]);
+    let path = "endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address";
+    refused("a host name", read(&host), Code::InvalidValue, path);
+}

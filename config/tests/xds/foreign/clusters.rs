@@ -1,0 +1,227 @@
+//! Clusters.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::cluster::v3 as cluster;
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::load_balancing_policies as balancing;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
+use envoy_types::pb::google::protobuf as pb;
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
+use outrigger_config::error::{Code, Problem};
+use outrigger_config::policy::{Budget, Limits, Mode};
+use outrigger_config::resource::{Resource, ResourceType};
+use outrigger_config::value::Percent;
+use outrigger_config::xds::decode;
+use prost::Message;
+
+use super::assignments;
+use super::{ads, any, number, pack, refused, secs};
+
+use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy};
+
+fn base() -> cluster::Cluster {
+    cluster::Cluster {
+        name: "c".into(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(EdsClusterConfig { eds_config: ads(), service_name: String::new() }),
+        ..Default::default()
+    }
+}
+
+fn read(message: &cluster::Cluster) -> Result<Cluster, Problem> {
+    match decode(ResourceType::Cluster, &message.encode_to_vec())? {
+        Resource::Cluster(cluster) => Ok(cluster),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn absent_fields_mean_what_xds_says_they_mean() {
+    let cluster = read(&base()).expect("taken");
+    assert_eq!(cluster.discovery, Discovery::Eds(cluster.name.clone()));
+    assert_eq!(cluster.connect_timeout, Duration::from_secs(5));
+    assert_eq!(cluster.idle_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!((cluster.protocol, cluster.balancing), (Protocol::Http1, Balancing::RoundRobin));
+    let limit = Some(1024);
+    let limits =
+        Limits { max_connections: limit, max_pending_requests: limit, max_requests: limit, ..Limits::default() };
+    assert_eq!(cluster.limits, Some(limits));
+    assert_eq!((cluster.outlier, cluster.budget), (None, Budget::default()));
+}
+
+#[test]
+fn protocols_are_understood_in_both_spellings() {
+    use upstream::http_protocol_options::explicit_http_config::ProtocolConfig;
+    use upstream::http_protocol_options::{ExplicitHttpConfig, UpstreamProtocolOptions};
+    let explicit =
+        |config| UpstreamProtocolOptions::ExplicitHttpConfig(ExplicitHttpConfig { protocol_config: Some(config) });
+    let key = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    for (options, protocol) in [
+        (explicit(ProtocolConfig::HttpProtocolOptions(Default::default())), Protocol::Http1),
+        (explicit(ProtocolConfig::Http2ProtocolOptions(Default::default())), Protocol::Http2),
+        (UpstreamProtocolOptions::UseDownstreamProtocolConfig(Default::default()), Protocol::Downstream),
+    ] {
+        let options = upstream::HttpProtocolOptions { upstream_protocol_options: Some(options), ..Default::default() };
+        let mut cluster = base();
+        cluster.typed_extension_protocol_options.insert(key.into(), pack(&options));
+        assert_eq!(read(&cluster).expect("taken").protocol, protocol);
+    }
+    let auto = UpstreamProtocolOptions::AutoConfig(Default::default());
+    let options = upstream::HttpProtocolOptions { upstream_protocol_options: Some(auto), ..Default::default() };
+    let mut cluster = base();
+    cluster.typed_extension_protocol_options.insert(key.into(), pack(&options));
+    let path = format!("typed_extension_protocol_options[\"{key}\"].auto_config");
+    refused("ALPN", read(&cluster), Code::Unsupported, &path);
+
+    #[allow(deprecated)] // Deprecated, and still what many control planes send.
+    let old = cluster::Cluster { http2_protocol_options: Some(Default::default()), ..base() };
+    assert_eq!(read(&old).expect("taken").protocol, Protocol::Http2);
+}
+
+#[test]
+fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
+    let entry = |any: pb::Any| {
+        let config = core::TypedExtensionConfig { name: "policy".into(), typed_config: Some(any) };
+        cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) }
+    };
+    let list =
+        |entries: Vec<pb::Any>| cluster::LoadBalancingPolicy { policies: entries.into_iter().map(entry).collect() };
+    let ring = balancing::ring_hash::v3::RingHash {
+        maximum_ring_size: Some(pb::UInt64Value { value: 100 }),
+        ..Default::default()
+    };
+    let locality = |inner: cluster::LoadBalancingPolicy| {
+        pack(&balancing::wrr_locality::v3::WrrLocality { endpoint_picking_policy: Some(inner) })
+    };
+    let random = pack(&balancing::random::v3::Random::default());
+    let least = pack(&balancing::least_request::v3::LeastRequest::default());
+    for (entries, expected) in [
+        (vec![random.clone()], Balancing::Random),
+        (vec![pack(&ring)], Balancing::RingHash { min_size: 100, max_size: 100 }),
+        (vec![any("some.NewPolicy", b""), random], Balancing::Random),
+        (vec![locality(list(vec![any("some.NewPolicy", b""), least]))], Balancing::LeastRequest),
+    ] {
+        let cluster = cluster::Cluster { load_balancing_policy: Some(list(entries)), ..base() };
+        assert_eq!(read(&cluster).expect("taken").balancing, expected);
+    }
+    let unknown = cluster::Cluster { load_balancing_policy: Some(list(vec![any("new", b"")])), ..base() };
+    refused("none known", read(&unknown), Code::Unsupported, "load_balancing_policy");
+    for (policy, expected) in [
+        (LbPolicy::LeastRequest, Balancing::LeastRequest),
+        (LbPolicy::RingHash, Balancing::RingHash { min_size: 1024, max_size: 8_388_608 }),
+    ] {
+        let cluster = cluster::Cluster { lb_policy: policy.into(), ..base() };
+        assert_eq!(read(&cluster).expect("taken").balancing, expected);
+    }
+    let maglev = cluster::Cluster { lb_policy: LbPolicy::Maglev.into(), ..base() };
+    refused("maglev", read(&maglev), Code::Unsupported, "lb_policy");
+}
+
+#[test]
+fn limits_are_those_of_the_default_priority() {
+    use cluster::circuit_breakers::Thresholds;
+    let thresholds = vec![
+        Thresholds { priority: 1, max_requests: number(1), ..Default::default() },
+        Thresholds {
+            max_connections: number(u32::MAX),
+            max_requests: number(7),
+            max_retries: number(5),
+            ..Default::default()
+        },
+    ];
+    let breakers = cluster::CircuitBreakers { thresholds, ..Default::default() };
+    let cluster = read(&cluster::Cluster { circuit_breakers: Some(breakers), ..base() }).expect("taken");
+    let limits = cluster.limits.expect("limits");
+    assert_eq!((limits.max_connections, limits.max_requests, limits.max_pending_requests), (None, Some(7), Some(1024)));
+    let budget = Budget { percent: Percent::ZERO, min_concurrent: 5, min_per_second: 0, ..Budget::default() };
+    assert_eq!(cluster.budget, budget);
+}
+
+#[test]
+fn outlier_detection_by_consecutive_errors_is_taken() {
+    let outlier = cluster::OutlierDetection {
+        consecutive_5xx: number(3),
+        base_ejection_time: secs(400),
+        max_ejection_percent: number(50),
+        enforcing_consecutive_5xx: number(0),
+        ..Default::default()
+    };
+    let cluster = cluster::Cluster { outlier_detection: Some(outlier), ..base() };
+    let outlier = read(&cluster).expect("taken").outlier.expect("detection");
+    assert_eq!((outlier.consecutive_errors, outlier.mode), (3, Mode::Observe));
+    assert_eq!(outlier.max_ejection, Duration::from_secs(400), "never below the first");
+    assert_eq!(outlier.max_percent, Percent::try_new(50.0).expect("a share"));
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_refused_with_its_path() {
+    type Change = fn(&mut cluster::Cluster);
+    let cases: [(&str, Change, Code, &str); 9] = [
+        (
+            "DNS",
+            |c| {
+                let kind = DiscoveryType::StrictDns.into();
+                c.cluster_discovery_type = Some(ClusterDiscoveryType::Type(kind));
+            },
+            Code::Unsupported,
+            "type",
+        ),
+        (
+            "TLS",
+            |c| {
+                let tls = any("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", b"");
+                let config_type = Some(core::transport_socket::ConfigType::TypedConfig(tls));
+                c.transport_socket = Some(core::TransportSocket { name: "tls".into(), config_type });
+            },
+            Code::Unsupported,
+            "transport_socket.typed_config",
+        ),
+        ("health checks", |c| c.health_checks.push(Default::default()), Code::Unsupported, "health_checks"),
+        ("subsets", |c| c.lb_subset_config = Some(Default::default()), Code::Unsupported, "lb_subset_config"),
+        ("no EDS", |c| c.eds_cluster_config = None, Code::MissingField, "eds_cluster_config"),
+        (
+            "no source",
+            |c| c.eds_cluster_config = Some(Default::default()),
+            Code::MissingField,
+            "eds_cluster_config.eds_config",
+        ),
+        (
+            "success rate",
+            |c| {
+                let outlier = cluster::OutlierDetection { enforcing_success_rate: number(100), ..Default::default() };
+                c.outlier_detection = Some(outlier);
+            },
+            Code::Unsupported,
+            "outlier_detection.enforcing_success_rate",
+        ),
+        ("no time to connect", |c| c.connect_timeout = secs(0), Code::InvalidValue, "timeouts.connect"),
+        (
+            "a metadata of ours that is not",
+            |c| {
+                let mut metadata = core::Metadata::default();
+                metadata.typed_filter_metadata.insert("outrigger.dev".into(), any("something.Else", b""));
+                c.metadata = Some(metadata);
+            },
+            Code::WrongType,
+            "metadata.typed_filter_metadata[\"outrigger.dev\"].type_url",
+        ),
+    ];
+    for (label, change, code, path) in cases {
+        let mut cluster = base();
+        change(&mut cluster);
+        refused(label, read(&cluster), code, path);
+    }
+}
+
+#[test]
+fn static_clusters_carry_their_endpoints() {
+    let assignment = assignments::base(vec![assignments::one("10.0.0.1", 80)]);
+    let cluster = cluster::Cluster {
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())),
+        load_assignment: Some(assignment),
+        ..base()
+    };
+    let Discovery::Static(assignment) = read(&cluster).expect("taken").discovery else { panic!() };
+    assert_eq!(assignment.endpoints.len(), 1);
+}

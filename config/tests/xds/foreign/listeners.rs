@@ -1,0 +1,187 @@
+//! Listeners.
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::listener::v3 as listener;
+use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::filters::http as http_filters;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use envoy_types::pb::google::protobuf as pb;
+use outrigger_config::error::{Code, Problem};
+use outrigger_config::listener::{Direction, Listener, TableSource};
+use outrigger_config::resource::{Resource, ResourceType};
+use outrigger_config::xds::decode;
+use prost::Message;
+
+use super::tables;
+use super::{address, ads, any, pack, refused};
+
+fn filter(config: pb::Any) -> hcm::HttpFilter {
+    let config_type = Some(hcm::http_filter::ConfigType::TypedConfig(config));
+    hcm::HttpFilter { name: "filter".into(), config_type, ..Default::default() }
+}
+
+fn router() -> hcm::HttpFilter {
+    filter(pack(&http_filters::router::v3::Router::default()))
+}
+
+fn manager() -> hcm::HttpConnectionManager {
+    let rds = hcm::Rds { config_source: ads(), route_config_name: "t".into() };
+    hcm::HttpConnectionManager {
+        stat_prefix: "s".into(),
+        route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds)),
+        http_filters: vec![router()],
+        ..Default::default()
+    }
+}
+
+fn chain(manager: &hcm::HttpConnectionManager) -> listener::FilterChain {
+    let config_type = Some(listener::filter::ConfigType::TypedConfig(pack(manager)));
+    let filters = vec![listener::Filter { name: "hcm".into(), config_type }];
+    listener::FilterChain { filters, ..Default::default() }
+}
+
+fn base(manager: &hcm::HttpConnectionManager) -> listener::Listener {
+    listener::Listener {
+        name: "l".into(),
+        address: address("0.0.0.0", 8080),
+        filter_chains: vec![chain(manager)],
+        ..Default::default()
+    }
+}
+
+fn read(message: &listener::Listener) -> Result<Listener, Problem> {
+    match decode(ResourceType::Listener, &message.encode_to_vec())? {
+        Resource::Listener(listener) => Ok(listener),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_listener_without_our_words_is_taken() {
+    let listener = read(&base(&manager())).expect("taken");
+    assert_eq!(listener.address, "0.0.0.0:8080".parse().expect("an address"));
+    assert_eq!(listener.direction, Direction::Outbound);
+    assert_eq!(listener.identity, None);
+    assert!(!listener.telemetry.access_log);
+}
+
+#[test]
+fn a_table_may_be_written_into_the_listener() {
+    let mut manager = manager();
+    let table = route::RouteConfiguration { name: String::new(), ..tables::plain() };
+    manager.route_specifier = Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(table));
+    manager.access_log = vec![Default::default()];
+    let listener = read(&base(&manager)).expect("taken");
+    assert!(listener.telemetry.access_log);
+    let TableSource::Inline(table) = listener.table else { panic!("{listener:?}") };
+    assert_eq!(table.hosts.len(), 1);
+}
+
+#[test]
+fn filters_that_change_nothing_are_taken() {
+    let stats = any("stats.PluginConfig", b"anything");
+    let mut typed_struct = vec![0x0a, 40 - 1 - 1];
+    typed_struct.extend_from_slice(b"type.googleapis.com/stats.PluginConfig");
+    for harmless in [
+        filter(stats),
+        filter(any("udpa.type.v1.TypedStruct", &typed_struct)),
+        filter(pack(&http_filters::cors::v3::Cors::default())),
+        filter(pack(&http_filters::fault::v3::HttpFault::default())),
+        filter(pack(&http_filters::local_ratelimit::v3::LocalRateLimit::default())),
+        hcm::HttpFilter { is_optional: true, ..filter(any("unknown", b"")) },
+        hcm::HttpFilter { disabled: true, ..filter(any("unknown", b"")) },
+    ] {
+        let label = format!("{harmless:?}");
+        let manager = hcm::HttpConnectionManager { http_filters: vec![harmless, router()], ..manager() };
+        read(&base(&manager)).expect(&label);
+    }
+}
+
+#[test]
+fn filters_that_are_unknown_or_out_of_order_are_refused() {
+    const AT: &str = "filter_chains[0].filters[0].typed_config.http_filters";
+    let fault = any("envoy.extensions.filters.http.fault.v3.HTTPFault", b"\x0a\x00");
+    for (label, filters, code, at) in [
+        ("unknown", vec![filter(any("unknown", b"")), router()], Code::Unsupported, "[0].typed_config"),
+        ("fault", vec![filter(fault), router()], Code::Unsupported, "[0].typed_config"),
+        ("no router", vec![filter(any("stats.PluginConfig", b""))], Code::Conflict, "[0]"),
+        ("two routers", vec![router(), router()], Code::Conflict, "[0]"),
+        ("nothing", vec![], Code::MissingField, ""),
+    ] {
+        let manager = hcm::HttpConnectionManager { http_filters: filters, ..manager() };
+        refused(label, read(&base(&manager)), code, &format!("{AT}{at}"));
+    }
+}
+
+#[test]
+fn listener_filters_that_only_look_are_taken() {
+    let filter = |name: &str| listener::ListenerFilter {
+        name: name.into(),
+        config_type: Some(listener::listener_filter::ConfigType::TypedConfig(any(name, b""))),
+        ..Default::default()
+    };
+    let mut listener = base(&manager());
+    listener.listener_filters.push(filter("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"));
+    read(&listener).expect("taken");
+    listener.listener_filters.push(filter("envoy.extensions.filters.listener.original_dst.v3.OriginalDst"));
+    refused("original_dst", read(&listener), Code::Unsupported, "listener_filters[1]");
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_refused_with_its_path() {
+    type Change = fn(&mut listener::Listener);
+    let cases: [(&str, Change, Code, &str); 8] = [
+        (
+            "TLS",
+            |l| {
+                let tls = any("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", b"");
+                let config_type = Some(core::transport_socket::ConfigType::TypedConfig(tls));
+                let socket = core::TransportSocket { name: "tls".into(), config_type };
+                l.filter_chains[0].transport_socket = Some(socket);
+            },
+            Code::Unsupported,
+            "filter_chains[0].transport_socket.typed_config",
+        ),
+        (
+            "a match",
+            |l| {
+                let matches = listener::FilterChainMatch { transport_protocol: "tls".into(), ..Default::default() };
+                l.filter_chains[0].filter_chain_match = Some(matches);
+            },
+            Code::Unsupported,
+            "filter_chains[0].filter_chain_match",
+        ),
+        ("two chains", |l| l.filter_chains.push(l.filter_chains[0].clone()), Code::Unsupported, "filter_chains"),
+        ("no chain", |l| l.filter_chains.clear(), Code::MissingField, "filter_chains"),
+        ("a host name", |l| l.address = address("localhost", 80), Code::InvalidValue, "address.socket_address.address"),
+        (
+            "a great port",
+            |l| l.address = address("127.0.0.1", 65536),
+            Code::InvalidValue,
+            "address.socket_address.port_value",
+        ),
+        (
+            "original destination",
+            |l| l.use_original_dst = Some(pb::BoolValue { value: true }),
+            Code::Unsupported,
+            "use_original_dst",
+        ),
+        ("no name", |l| l.name.clear(), Code::InvalidValue, "name"),
+    ];
+    for (label, change, code, path) in cases {
+        let mut listener = base(&manager());
+        change(&mut listener);
+        refused(label, read(&listener), code, path);
+    }
+}
+
+#[test]
+fn a_table_from_elsewhere_is_refused() {
+    let mut manager = manager();
+    let path = core::config_source::ConfigSourceSpecifier::ApiConfigSource(Default::default());
+    let source = core::ConfigSource { config_source_specifier: Some(path), ..Default::default() };
+    let rds = hcm::Rds { config_source: Some(source), route_config_name: "t".into() };
+    manager.route_specifier = Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds));
+    let path = "filter_chains[0].filters[0].typed_config.rds.config_source";
+    refused("path", read(&base(&manager)), Code::Unsupported, path);
+}

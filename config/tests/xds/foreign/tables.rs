@@ -1,0 +1,328 @@
+//! Tables of routes.
+
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::config::route::v3 as route;
+use envoy_types::pb::envoy::extensions::filters::http as http_filters;
+use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
+use envoy_types::pb::envoy::r#type::v3 as kinds;
+use envoy_types::pb::google::protobuf as pb;
+use outrigger_config::error::{Code, Problem};
+use outrigger_config::policy::{Condition, Conditions, Methods, Mode};
+use outrigger_config::resource::{Resource, ResourceType};
+use outrigger_config::route::{Backend, HashKey, PathMatch, Route, RouteTable, ValueMatch};
+use outrigger_config::xds::decode;
+use prost::Message;
+
+use super::{any, number, pack, refused, regex, secs, text};
+
+use route::route_action::{ClusterSpecifier, HashPolicy, hash_policy};
+use route::route_match::PathSpecifier;
+
+fn base() -> (route::Route, route::RouteAction) {
+    let path = Some(PathSpecifier::Prefix("/".into()));
+    let matches = route::RouteMatch { path_specifier: path, ..Default::default() };
+    let to = Some(ClusterSpecifier::Cluster("c".into()));
+    let action = route::RouteAction { cluster_specifier: to, ..Default::default() };
+    (route::Route { r#match: Some(matches), ..Default::default() }, action)
+}
+
+pub(super) fn table_of(mut route: route::Route, action: route::RouteAction) -> route::RouteConfiguration {
+    route.action.get_or_insert(route::route::Action::Route(action));
+    let host =
+        route::VirtualHost { name: "h".into(), domains: vec!["*".into()], routes: vec![route], ..Default::default() };
+    route::RouteConfiguration { name: "t".into(), virtual_hosts: vec![host], ..Default::default() }
+}
+
+pub(super) fn plain() -> route::RouteConfiguration {
+    let (route, action) = base();
+    table_of(route, action)
+}
+
+fn read(message: &route::RouteConfiguration) -> Result<RouteTable, Problem> {
+    match decode(ResourceType::Table, &message.encode_to_vec())? {
+        Resource::Table(table) => Ok(table),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn read_route(change: impl FnOnce(&mut route::Route, &mut route::RouteAction)) -> Result<Route, Problem> {
+    let (mut route, mut action) = base();
+    change(&mut route, &mut action);
+    read(&table_of(route, action)).map(|table| table.hosts[0].routes[0].clone())
+}
+
+fn read_path(path: PathSpecifier) -> PathMatch {
+    let route = read_route(|route, _| route.r#match.as_mut().expect("a match").path_specifier = Some(path));
+    route.expect("a path that is taken").matches.path
+}
+
+#[test]
+fn absent_fields_mean_what_xds_says_they_mean() {
+    let route = read_route(|_, _| {}).expect("taken");
+    assert_eq!(route.timeouts.request, Some(Duration::from_secs(15)));
+    assert_eq!(route.timeouts.idle, Some(Duration::from_secs(300)));
+    assert_eq!((route.retry, route.rate_limit), (None, None));
+    assert_eq!(route.backends.len(), 1);
+}
+
+#[test]
+fn paths_of_every_kind_are_taken() {
+    assert_eq!(read_path(PathSpecifier::Prefix("".into())), PathMatch::Prefix("/".into()));
+    assert_eq!(read_path(PathSpecifier::Prefix("/a".into())), PathMatch::RawPrefix("/a".into()));
+    assert_eq!(read_path(PathSpecifier::PathSeparatedPrefix("/a".into())), PathMatch::Prefix("/a".into()));
+    assert_eq!(read_path(PathSpecifier::Path("/a".into())), PathMatch::Exact("/a".into()));
+    let PathMatch::Regex(pattern) = read_path(PathSpecifier::SafeRegex(regex("/a.*"))) else { panic!() };
+    assert!(pattern.is_match("/abc"));
+}
+
+#[test]
+fn header_matchers_of_every_kind_are_taken() {
+    use matcher::string_matcher::MatchPattern;
+    use route::header_matcher::HeaderMatchSpecifier as Specifier;
+    #[allow(deprecated)] // Deprecated, and still what many control planes send.
+    let cases = [
+        (Specifier::ExactMatch("A".into()), "A", "a"),
+        (Specifier::PrefixMatch("a.".into()), "a.b", "ab"),
+        (Specifier::SuffixMatch("b".into()), "ab", "ba"),
+        (Specifier::ContainsMatch("b".into()), "abc", "ac"),
+        (Specifier::SafeRegexMatch(regex("a+")), "aa", "aab"),
+        (Specifier::StringMatch(text(MatchPattern::Exact("a".into()), false)), "a", "A"),
+        (Specifier::StringMatch(text(MatchPattern::Exact("a".into()), true)), "A", "b"),
+        (Specifier::StringMatch(text(MatchPattern::Prefix("a".into()), true)), "Ab", "b"),
+        (Specifier::StringMatch(text(MatchPattern::Suffix("a".into()), false)), "ba", "ab"),
+        (Specifier::StringMatch(text(MatchPattern::Contains("a".into()), false)), "bab", "b"),
+        (Specifier::StringMatch(text(MatchPattern::SafeRegex(regex("a|b")), false)), "b", "ab"),
+    ];
+    for (specifier, yes, no) in cases {
+        let label = format!("{specifier:?}");
+        let header = route::HeaderMatcher {
+            name: "X-Group".into(),
+            header_match_specifier: Some(specifier),
+            ..Default::default()
+        };
+        let route = read_route(|route, _| route.r#match.as_mut().expect("a match").headers.push(header));
+        let headers = route.expect(&label).matches.headers;
+        assert_eq!(&*headers[0].name, "x-group", "{label}");
+        let matches = |value: &str| match &headers[0].value {
+            ValueMatch::Exact(text) => &**text == value,
+            ValueMatch::Regex(pattern) => pattern.is_match(value),
+            ValueMatch::Present => true,
+        };
+        assert!(matches(yes) && !matches(no), "{label}");
+    }
+}
+
+#[test]
+fn the_method_is_found_among_the_headers() {
+    let exact = route::header_matcher::HeaderMatchSpecifier::StringMatch(text(
+        matcher::string_matcher::MatchPattern::Exact("POST".into()),
+        false,
+    ));
+    let header = |name: &str| route::HeaderMatcher {
+        name: name.into(),
+        header_match_specifier: Some(exact.clone()),
+        ..Default::default()
+    };
+    let route = read_route(|route, _| {
+        route.r#match.as_mut().expect("a match").headers = vec![header("x-a"), header(":method")];
+    });
+    let matches = route.expect("taken").matches;
+    assert_eq!((matches.method.as_deref(), matches.headers.len()), (Some("POST"), 1));
+    let route = read_route(|route, _| route.r#match.as_mut().expect("a match").headers = vec![header(":path")]);
+    refused("a pseudo-header", route, Code::Unsupported, "virtual_hosts[0].routes[0].match.headers");
+}
+
+#[test]
+fn weighted_clusters_and_hash_keys_are_taken() {
+    let weight = |name: &str, weight| route::weighted_cluster::ClusterWeight {
+        name: name.into(),
+        weight: number(weight),
+        ..Default::default()
+    };
+    let key = |specifier| HashPolicy { policy_specifier: Some(specifier), terminal: false };
+    let route = read_route(|_, action| {
+        let clusters = vec![weight("v1", 90), weight("v2", 10)];
+        let weighted = route::WeightedCluster { clusters, ..Default::default() };
+        action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(weighted));
+        action.hash_policy = vec![
+            key(hash_policy::PolicySpecifier::Header(hash_policy::Header {
+                header_name: "X-User".into(),
+                ..Default::default()
+            })),
+            key(hash_policy::PolicySpecifier::ConnectionProperties(hash_policy::ConnectionProperties {
+                source_ip: true,
+            })),
+        ];
+    });
+    let route = route.expect("taken");
+    let split: Vec<_> = route.backends.iter().map(|Backend { cluster, weight }| (cluster.as_str(), *weight)).collect();
+    assert_eq!(split, [("v1", 90), ("v2", 10)]);
+    assert_eq!(route.hash, [HashKey::Header("x-user".into()), HashKey::SourceIp]);
+}
+
+#[test]
+fn a_retry_policy_as_istio_writes_it_is_taken() {
+    let policy = route::RetryPolicy {
+        retry_on: "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes,some-new-token".into(),
+        num_retries: number(2),
+        retriable_status_codes: vec![503],
+        retry_host_predicate: vec![Default::default()],
+        host_selection_retry_max_attempts: 5,
+        ..Default::default()
+    };
+    let stream = route::route_action::MaxStreamDuration {
+        max_stream_duration: secs(0),
+        grpc_timeout_header_max: secs(0),
+        ..Default::default()
+    };
+    let route = read_route(|_, action| {
+        action.retry_policy = Some(policy.clone());
+        action.timeout = secs(0);
+        action.max_stream_duration = Some(stream);
+    });
+    let route = route.expect("taken");
+    assert_eq!(route.timeouts.request, None);
+    let retry = route.retry.expect("a policy");
+    let on = Conditions::from_iter([Condition::ConnectFailure, Condition::RefusedStream]);
+    assert_eq!((retry.attempts, retry.on, retry.codes), (2, on, vec![503]));
+    assert_eq!(retry.grpc_codes.iter().collect::<Vec<_>>(), [1, 14]);
+    assert_eq!((retry.methods, retry.mode), (Methods::Any, Mode::Enforce));
+
+    // A host's policy holds for the routes that have none.
+    let (route, action) = base();
+    let mut table = table_of(route, action);
+    table.virtual_hosts[0].retry_policy = Some(policy);
+    assert_eq!(read(&table).expect("taken").hosts[0].routes[0].retry.as_ref().map(|retry| retry.attempts), Some(2));
+}
+
+fn limit(enforced: u32) -> http_filters::local_ratelimit::v3::LocalRateLimit {
+    let share = |numerator| {
+        let value = kinds::FractionalPercent { numerator, ..Default::default() };
+        Some(core::RuntimeFractionalPercent { default_value: Some(value), runtime_key: "key".into() })
+    };
+    http_filters::local_ratelimit::v3::LocalRateLimit {
+        stat_prefix: "limit".into(),
+        token_bucket: Some(kinds::TokenBucket { max_tokens: 20, tokens_per_fill: number(10), fill_interval: secs(1) }),
+        filter_enabled: share(100),
+        filter_enforced: share(enforced),
+        ..Default::default()
+    }
+}
+
+const FILTER: &str = "envoy.filters.http.local_ratelimit";
+
+#[test]
+fn a_local_rate_limit_of_a_route_is_taken() {
+    for (enforced, mode) in [(100, Mode::Enforce), (0, Mode::Observe)] {
+        let wrapped = route::FilterConfig { config: Some(pack(&limit(enforced))), ..Default::default() };
+        for config in [pack(&limit(enforced)), pack(&wrapped)] {
+            let route = read_route(|route, _| {
+                route.typed_per_filter_config.insert(FILTER.into(), config);
+            });
+            let limit = route.expect("taken").rate_limit.expect("a limit");
+            let rule = &limit.rules[0];
+            assert_eq!((limit.mode, limit.status), (mode, 429));
+            assert_eq!((rule.requests, rule.burst, rule.interval), (10, 20, Duration::from_secs(1)));
+        }
+    }
+    let disabled = route::FilterConfig { config: Some(pack(&limit(100))), disabled: true, ..Default::default() };
+    let route = read_route(|route, _| {
+        route.typed_per_filter_config.insert(FILTER.into(), pack(&disabled));
+    });
+    assert_eq!(route.expect("taken").rate_limit, None);
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_refused_with_its_path() {
+    type Change = fn(&mut route::Route, &mut route::RouteAction);
+    let cases: [(&str, Change, &str); 15] = [
+        ("redirect", |r, _| r.action = Some(route::route::Action::Redirect(Default::default())), "redirect"),
+        (
+            "direct response",
+            |r, _| r.action = Some(route::route::Action::DirectResponse(Default::default())),
+            "direct_response",
+        ),
+        ("header added", |r, _| r.request_headers_to_add.push(Default::default()), "request_headers_to_add"),
+        ("prefix rewrite", |_, a| a.prefix_rewrite = "/b".into(), "route.prefix_rewrite"),
+        (
+            "host rewrite",
+            |_, a| {
+                a.host_rewrite_specifier =
+                    Some(route::route_action::HostRewriteSpecifier::HostRewriteLiteral("b".into()));
+            },
+            "route.host_rewrite_specifier",
+        ),
+        ("mirror", |_, a| a.request_mirror_policies.push(Default::default()), "route.request_mirror_policies"),
+        ("high priority", |_, a| a.priority = 1, "route.priority"),
+        ("hedging", |_, a| a.hedge_policy = Some(Default::default()), "route.hedge_policy"),
+        (
+            "cluster by header",
+            |_, a| a.cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x".into())),
+            "route.cluster_header",
+        ),
+        ("subset", |_, a| a.metadata_match = Some(Default::default()), "route.metadata_match"),
+        (
+            "cookie to be made",
+            |_, a| {
+                let cookie = hash_policy::Cookie { name: "c".into(), ttl: secs(1), ..Default::default() };
+                let specifier = Some(hash_policy::PolicySpecifier::Cookie(cookie));
+                a.hash_policy.push(HashPolicy { policy_specifier: specifier, terminal: true });
+            },
+            "route.hash_policy[0].cookie.ttl",
+        ),
+        (
+            "case",
+            |r, _| r.r#match.as_mut().expect("a match").case_sensitive = Some(pb::BoolValue { value: false }),
+            "match.case_sensitive",
+        ),
+        (
+            "inverted header",
+            |r, _| {
+                let header = route::HeaderMatcher { name: "x".into(), invert_match: true, ..Default::default() };
+                r.r#match.as_mut().expect("a match").headers.push(header);
+            },
+            "match.headers[0].invert_match",
+        ),
+        (
+            "another filter",
+            |r, _| {
+                r.typed_per_filter_config.insert("cors".into(), any("a.CorsPolicy", b""));
+            },
+            "typed_per_filter_config[\"cors\"].typed_config",
+        ),
+        (
+            "retry header",
+            |_, a| {
+                let policy = route::RetryPolicy { retry_on: "envoy-ratelimited".into(), ..Default::default() };
+                a.retry_policy = Some(policy);
+            },
+            "route.retry_policy.retry_on",
+        ),
+    ];
+    for (label, change, path) in cases {
+        let path = format!("virtual_hosts[0].routes[0].{path}");
+        refused(label, read_route(change), Code::Unsupported, &path);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_refused_with_its_path() {
+    let broken = read_route(|route, _| {
+        route.r#match.as_mut().expect("a match").path_specifier = Some(PathSpecifier::SafeRegex(regex("(")));
+    });
+    let path = "virtual_hosts[0].routes[0].match.safe_regex.regex";
+    refused("regex", broken, Code::InvalidValue, path);
+    let negative = read_route(|_, action| action.timeout = secs(-1));
+    refused("timeout", negative, Code::InvalidValue, "virtual_hosts[0].routes[0].route.timeout");
+    let nothing = read_route(|_, action| action.cluster_specifier = None);
+    refused("no cluster", nothing, Code::MissingField, "virtual_hosts[0].routes[0].route.cluster_specifier");
+    let (route, action) = base();
+    let mut twice = table_of(route, action);
+    twice.virtual_hosts.push(twice.virtual_hosts[0].clone());
+    assert_eq!(read(&twice).expect_err("a domain twice").code, Code::Conflict);
+    let mut shared = plain();
+    shared.virtual_hosts[0].typed_per_filter_config.insert(FILTER.into(), pack(&limit(100)));
+    refused("a shared bucket", read(&shared), Code::Unsupported, "virtual_hosts[0].typed_per_filter_config");
+}
