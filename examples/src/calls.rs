@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::arguments::Arguments;
+use crate::demo;
 use crate::shop::app;
-use crate::{demo, supervise};
+use crate::supervise;
 
 /// Runs whichever program the arguments, of which the first is this program's name, ask for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -28,6 +29,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     arguments[0] = program.into();
     match called.as_str() {
         "shop" => finish(block_on(app::run(app::Arguments::parse_from(arguments))).map(|()| ExitCode::SUCCESS)),
+        "control-plane" => outrigger_control_plane::app::run(arguments),
+        // "outrigger" => outrigger_control_plane::cli::run(arguments),
         _ => finish(Err(anyhow::anyhow!("{program} is not here yet"))),
     }
 }

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use http::{Method, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -60,7 +61,9 @@ impl Control {
 
     /// Applies documents, all or none.
     pub(crate) async fn apply(&self, documents: String) -> Result<Outcome> {
-        let answer = self.wire.call(Call::post(self.api, "/api/v1/apply", documents)).await?;
+        let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/yaml"))];
+        let call = Call { headers: &headers, ..Call::post(self.api, "/api/v1/apply", documents) };
+        let answer = self.wire.call(call).await?;
         let json = answer.json()?;
         match answer.status {
             StatusCode::OK => Ok(Outcome::Applied(json["generation"].as_u64().context("no generation")?)),
@@ -83,7 +86,7 @@ impl Control {
     /// Every document, as text to compare.
     pub(crate) async fn documents(&self) -> Result<(usize, String)> {
         let json = self.get("/api/v1/documents").await?;
-        let list = json.as_array().or_else(|| json["documents"].as_array()).context("no list of documents")?;
+        let list = json["documents"].as_array().context("no list of documents")?;
         Ok((list.len(), serde_json::to_string(list)?))
     }
 
@@ -117,26 +120,33 @@ impl Control {
         }
     }
 
+    /// Who calls whom.
+    pub(crate) async fn graph(&self) -> Result<Value> {
+        self.get("/api/v1/graph").await
+    }
+
     /// The edges from `source` to `destination`, one for each instance or version seen.
     pub(crate) async fn edges(&self, source: &str, destination: &str) -> Result<Vec<Value>> {
-        let json = self.get("/api/v1/graph").await?;
+        let json = self.graph().await?;
         let edges = json["edges"].as_array().cloned().unwrap_or_default();
         let wanted = |edge: &Value| is_of(&edge["source"], source) && is_of(&edge["destination"], destination);
         Ok(edges.into_iter().filter(wanted).collect())
     }
 
-    /// The id of a recent trace of which one call was tried more than once and then answered.
+    /// The id of a recent trace in which a call was tried more than once and then answered: of those at hand the one
+    /// with the most spans, for the newest may still be on their way.
     pub(crate) async fn retried_trace(&self) -> Result<Option<String>> {
-        let json = self.get("/api/v1/traces?limit=200").await?;
-        let traces = json.as_array().or_else(|| json["traces"].as_array()).map(Vec::as_slice).unwrap_or_default();
-        for trace in traces {
-            let Some(id) = trace["trace_id"].as_str() else { continue };
-            let whole = if trace["spans"].is_array() { trace.clone() } else { self.trace(id).await? };
-            if is_retried(&whole) {
-                return Ok(Some(id.to_owned()));
+        let json = self.get("/api/v1/traces?retried=true&limit=20").await?;
+        let list = json["traces"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut longest: Option<(usize, String)> = None;
+        for id in list.iter().filter_map(|trace| trace["trace_id"].as_str()) {
+            let whole = self.trace(id).await?;
+            let spans = whole["spans"].as_array().map(Vec::len).unwrap_or_default();
+            if is_retried(&whole) && longest.as_ref().is_none_or(|(most, _)| spans > *most) {
+                longest = Some((spans, id.to_owned()));
             }
         }
-        Ok(None)
+        Ok(longest.map(|(_, id)| id))
     }
 
     async fn trace(&self, id: &str) -> Result<Value> {

@@ -135,7 +135,7 @@ async fn run_on(stage: &Stage) {
         for what in ["edges", "proxies", "traces"] {
             stage
                 .paint
-                .line("look", &stage.paint.tint(Tone::Accent, &format!("{program} outrigger {what} --api {api}")));
+                .line("look", &stage.paint.tint(Tone::Accent, &format!("{program} outrigger {what} --server {api}")));
         }
     }
     loop {

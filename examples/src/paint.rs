@@ -113,8 +113,11 @@ impl Paint {
             (false, true) => self.tint(Tone::Bad, "✗"),
             (false, false) => self.tint(Tone::Bad, "·"),
         };
-        let seen = self.tint(Tone::Dim, &format!("({}: wanted {})", promise.seen, promise.wanted));
-        self.write(&format!("  {mark} {} {seen}\n", promise.name));
+        let seen = match promise.kept {
+            true => promise.seen.clone(),
+            false => format!("{}; wanted: {}", promise.seen, promise.wanted),
+        };
+        self.write(&format!("  {mark} {}: {}\n", promise.name, self.tint(Tone::Dim, &seen)));
     }
 
     /// Draws the live line; nothing where there is none.

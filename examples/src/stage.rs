@@ -12,7 +12,7 @@ use crate::cast::{Cast, Instance, NAMESPACE, Sidecar, loopback};
 use crate::control::Control;
 use crate::documents;
 use crate::load::{Load, Target};
-use crate::paint::{Paint, duration};
+use crate::paint::Paint;
 use crate::report::{Promise, Report};
 use crate::stats::Seen;
 use crate::supervise::{Fleet, Recipe};
@@ -22,6 +22,9 @@ use crate::wire::{Call, Wire};
 pub(crate) const CONTROL_PLANE: &str = "control-plane";
 /// How long starting may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often the live line is drawn.
+const LIVE_STEP: Duration = Duration::from_millis(200);
 
 /// Everything on stage.
 pub(crate) struct Stage {
@@ -152,16 +155,17 @@ impl Stage {
 
     /// The same, counted from an earlier reading.
     pub(crate) async fn watch_since(&self, mark: &Seen, time: Duration) -> Seen {
-        let end = Instant::now() + time;
+        let begun = Instant::now();
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            tokio::time::sleep(left.min(Duration::from_millis(200))).await;
+            let left = time.saturating_sub(begun.elapsed());
+            tokio::time::sleep(left.min(LIVE_STEP)).await;
             let seen = self.seen().since(mark);
-            if left <= Duration::from_millis(200) {
+            if left <= LIVE_STEP {
                 self.paint.unlive();
                 return seen;
             }
-            self.paint.live(&format!("{}  {}", duration(left), self.paint.sentence(&seen)));
+            let passed = begun.elapsed().as_secs_f64() * 100.0 / time.as_secs_f64();
+            self.paint.live(&format!("{}   {}", self.paint.bar(passed, 8), self.paint.sentence(&seen)));
         }
     }
 

@@ -79,7 +79,8 @@ impl Caller {
         let call = Call { headers, deadline, ..Call::get(address, service, path) };
         let answer = self.wire.call(call).await.with_context(|| format!("{service} did not answer"))?;
         if answer.status != http::StatusCode::OK {
-            bail!("{service} answered {} {}", answer.status.as_u16(), answer.field("proxy-status"));
+            let why = answer.field("proxy-status");
+            bail!("{service} answered {}{}{why}", answer.status.as_u16(), if why.is_empty() { "" } else { ": " });
         }
         Ok(answer)
     }

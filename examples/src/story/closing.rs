@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::cast::loopback;
 use crate::control::fault;
+use crate::paint::Tone;
 use crate::shop::fault::Fault;
 use crate::stage::Stage;
 
@@ -29,31 +30,28 @@ pub(super) async fn play(stage: &mut Stage) -> Result<()> {
     };
     fault(&stage.wire, loopback(v2), Some(Fault::default())).await?;
     stage.report.note("trace", trace.clone());
-    for (title, arguments) in [("edges", vec!["edges"]), ("trace", vec!["traces", trace.as_str()])] {
-        let text = outrigger(stage, &arguments).await?;
-        stage.paint.plain("");
-        for line in text.lines() {
-            stage.paint.plain(&format!("    {line}"));
-        }
-        stage.report.note(title, text);
+    stage.report.note("graph", control.graph().await?);
+    for arguments in [vec!["edges"], vec!["traces", trace.as_str()]] {
+        let command = format!("$ outrigger {}", arguments.join(" "));
+        stage.paint.plain(&format!("\n{}", stage.paint.tint(Tone::Accent, &command)));
+        outrigger(stage, &arguments).await?;
     }
     Ok(())
 }
 
-/// Runs the command line of the control plane, which this binary also is.
-async fn outrigger(stage: &Stage, arguments: &[&str]) -> Result<String> {
-    let api = format!("http://{}", loopback(stage.cast.api));
-    let program = std::env::current_exe()?;
-    let output = Command::new(program)
+/// Runs the command line of the control plane, which this binary also is, on this terminal.
+async fn outrigger(stage: &Stage, arguments: &[&str]) -> Result<()> {
+    let server = format!("http://{}", loopback(stage.cast.api));
+    let status = Command::new(std::env::current_exe()?)
         .arg("outrigger")
         .args(arguments)
-        .args(["--api", &api])
+        .args(["--server", &server])
         .stdin(Stdio::null())
         .kill_on_drop(true)
-        .output()
+        .status()
         .await?;
-    if !output.status.success() {
-        bail!("outrigger {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    if !status.success() {
+        bail!("outrigger {} ended with {status}", arguments.join(" "));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(())
 }

@@ -170,8 +170,10 @@ impl Why {
         let mut why = Why::default();
         for edge in stage.control()?.edges(source, destination).await? {
             why.retries += edge["windows"]["60s"]["retries"].as_u64().unwrap_or_default();
-            for (reason, count) in edge["reasons"].as_object().into_iter().flatten() {
-                *why.reasons.entry(reason.clone()).or_default() += count.as_u64().unwrap_or_default();
+            for reasons in [&edge["reasons"], &edge["retry_reasons"]] {
+                for (reason, count) in reasons.as_object().into_iter().flatten() {
+                    *why.reasons.entry(reason.clone()).or_default() += count.as_u64().unwrap_or_default();
+                }
             }
         }
         Ok(why)
