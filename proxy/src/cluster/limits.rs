@@ -97,39 +97,46 @@ impl Limits {
 
     /// Takes a part, if the limit allows.
     pub fn try_acquire(self: &Arc<Self>, limit: Limit) -> Acquired {
-        let gauge = self.gauge(limit);
-        let max = gauge.max.load(Ordering::Relaxed);
-        if self.observe.load(Ordering::Relaxed) {
-            let before = gauge.held.fetch_add(1, Ordering::Relaxed);
-            let permit = Permit { limits: Arc::clone(self), limit };
-            if before < max {
-                return Acquired::Granted(permit);
+        let answer = self.take(limit);
+        match answer {
+            Acquired::Granted(_) => {}
+            Acquired::WouldRefuse(_) => {
+                self.gauge(limit).exceeded.fetch_add(1, Ordering::Relaxed);
             }
-            gauge.exceeded.fetch_add(1, Ordering::Relaxed);
-            return Acquired::WouldRefuse(permit);
-        }
-        let more = |held: u32| if held < max { held.checked_add(1) } else { None };
-        match gauge.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Acquired::Granted(Permit { limits: Arc::clone(self), limit }),
-            Err(_) => {
-                gauge.refused.fetch_add(1, Ordering::Relaxed);
-                Acquired::Refused
+            Acquired::Refused => {
+                self.gauge(limit).refused.fetch_add(1, Ordering::Relaxed);
             }
         }
+        answer
     }
 
-    /// Waits until a connection may be made. Dropping the future is safe at any time: a wake-up it had already been
-    /// given goes on to the next who waits. Newcomers may overtake.
+    /// Waits until a connection may be made, without counting as refused once more. Dropping the future is safe at any
+    /// time: a wake-up it had already been given goes on to the next who waits. Newcomers may overtake.
     pub async fn connection(self: &Arc<Self>) -> Permit {
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             // Listening before asking, or a connection given back in between would wake nobody.
             freed.as_mut().enable();
-            if let Acquired::Granted(permit) | Acquired::WouldRefuse(permit) = self.try_acquire(Limit::Connections) {
+            if let Acquired::Granted(permit) | Acquired::WouldRefuse(permit) = self.take(Limit::Connections) {
                 return permit;
             }
             freed.await;
+        }
+    }
+
+    fn take(self: &Arc<Self>, limit: Limit) -> Acquired {
+        let gauge = self.gauge(limit);
+        let max = gauge.max.load(Ordering::Relaxed);
+        if self.observe.load(Ordering::Relaxed) {
+            let before = gauge.held.fetch_add(1, Ordering::Relaxed);
+            let permit = Permit { limits: Arc::clone(self), limit };
+            return if before < max { Acquired::Granted(permit) } else { Acquired::WouldRefuse(permit) };
+        }
+        let more = |held: u32| if held < max { held.checked_add(1) } else { None };
+        match gauge.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Acquired::Granted(Permit { limits: Arc::clone(self), limit }),
+            Err(_) => Acquired::Refused,
         }
     }
 

@@ -99,6 +99,10 @@ impl Cluster {
             None => known,
         };
         endpoints.iter().for_each(|endpoint| endpoint.load.tune(latency(config.balancing)));
+        if !config.outlier.as_ref().is_some_and(|policy| policy.mode.enforces()) {
+            // Without the policy nobody stays out by it.
+            endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
+        }
         let history =
             previous.map_or_else(|| Arc::new(History::new(setting.now)), |cluster| Arc::clone(&cluster.history));
         Cluster {
@@ -172,9 +176,9 @@ impl Cluster {
     /// ejection of those that were calm for an interval. To be called about every second; balancers do not wait for it.
     pub fn sweep(&self, now: Instant) -> Vec<Arc<Endpoint>> {
         let mut governor = self.history.governor.lock();
-        let Some(policy) = &self.config.outlier else { return Vec::new() };
         let back: Vec<_> = governor.ejected.extract_if(.., |endpoint| !endpoint.outlier.is_ejected(now)).collect();
         back.iter().for_each(|endpoint| endpoint.outlier.restore());
+        let Some(policy) = &self.config.outlier else { return back };
         if now.saturating_duration_since(governor.calmed) >= policy.interval {
             governor.calmed = now;
             let picker = self.picker.load();

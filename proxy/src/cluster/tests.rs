@@ -191,6 +191,18 @@ fn a_changed_configuration_keeps_history_and_what_is_in_use() {
     assert_eq!(new.sweep(now + 30 * SECOND).len(), 1);
 }
 
+#[test]
+fn without_the_policy_nobody_stays_out_by_it() {
+    let now = Instant::now();
+    for policy in [None, outlier(Mode::Observe, 100.0)] {
+        let old = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(2), now);
+        assert!(break_down(&old, 0, now));
+        let new = Cluster::new(model(policy), None, Some(&old), Setting { workers: 1, seed: 0, now });
+        assert_eq!(picks(&new, &[], now), [address(0), address(1)]);
+        assert_eq!(new.sweep(now).len(), 1);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

@@ -86,7 +86,8 @@ impl Load {
             return None;
         }
         let (_, decay) = unpack(self.latency.load(Ordering::Relaxed));
-        Some(Duration::from_secs_f32(expected(word, self.tick(now), f32::from_bits(decay))))
+        let seconds = expected(word, self.tick(now), f32::from_bits(decay));
+        Some(Duration::try_from_secs_f32(seconds).unwrap_or(Duration::MAX))
     }
 
     /// The expected wait in seconds: the latency expected now, times the requests under way and the one to come.

@@ -70,8 +70,9 @@ impl OutlierState {
         self.until.store(until, Ordering::Relaxed);
     }
 
-    /// It is back: failures of before do not count against it.
+    /// It is back, whether or not its time is over; failures of before do not count against it.
     pub fn restore(&self) {
+        self.until.store(0, Ordering::Relaxed);
         self.failures.store(0, Ordering::Relaxed);
     }
 
@@ -130,6 +131,8 @@ mod tests {
         assert_eq!(state.remaining(now + Duration::from_secs(1)), Some(Duration::from_secs(2)));
         assert!(state.is_ejected(now + Duration::from_millis(2999)));
         assert!(!state.is_ejected(now + Duration::from_secs(3)));
+        state.restore();
+        assert!(!state.is_ejected(now));
         state.calm();
         state.calm();
         assert_eq!(state.times(), 0);
