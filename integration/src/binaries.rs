@@ -1,5 +1,6 @@
 //! Where the binaries under test are. `cargo test --workspace` builds them beside the tests; whoever runs this crate's
-//! tests alone gets them built once, the same way, when they are absent or older than their sources.
+//! tests alone gets them built once, the same way, when they are absent or older than their sources. `OUTRIGGER_BINARIES`
+//! names a folder of others instead: to hold a release build, or an older one, to the same tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,10 +31,13 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate stands in the workspace")
 }
 
-/// `target/PROFILE`, with the binaries in it.
+/// The folder with the binaries in it: `target/PROFILE` unless told otherwise.
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os("OUTRIGGER_BINARIES") {
+            return folder.into();
+        }
         // The test executable is target/PROFILE/deps/it-HASH.
         let test = std::env::current_exe().expect("the test knows its own path");
         let folder = test.parent().and_then(Path::parent).expect("a test stands in target/PROFILE/deps").to_owned();
