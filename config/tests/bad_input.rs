@@ -117,17 +117,17 @@ fn deep_nesting() {
 #[test]
 fn many_values() {
     refuse_quickly(&format!("a: [{}]", "1,".repeat(MAX_NODES + 1)), Code::Syntax);
-    refuse_quickly(&"x\n---\n".repeat(MAX_BYTES / 6), Code::WrongType);
+    refuse_quickly(&"x\n---\n".repeat(50_000), Code::WrongType);
 }
 
 #[test]
 fn many_problems() {
     let mut fields = String::from("apiVersion: outrigger.dev/v1alpha1\nkind: Service\nmetadata: {name: web}\nspec:\n");
-    for number in 0..100_000 {
+    for number in 0..20_000 {
         writeln!(fields, "  port{number}: 1").expect("a string takes all");
     }
     refuse_quickly(&fields, Code::UnknownField);
-    refuse_quickly(&"a: 1\n".repeat(400_000), Code::Syntax);
+    refuse_quickly(&"a: 1\n".repeat(50_000), Code::Syntax);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use outrigger_config::document::parse;
 use outrigger_config::listener::TableSource;
 use outrigger_config::mesh::Mesh;
 use outrigger_config::name::ObjectName;
-use outrigger_config::resource::Resource;
+use outrigger_config::resource::{ClientKind, Resource};
 use outrigger_config::route::{PathMatch, Route, RouteTable};
+use outrigger_config::xds::{decode, encode};
 
 const SHOP: &str = include_str!("fixtures/good/shop.yaml");
 
@@ -123,6 +124,19 @@ fn whatever_is_made_holds_together() {
             Resource::ApiListener(_) | Resource::Assignment(_) => Ok(()),
         };
         checked.unwrap_or_else(|problem| panic!("{}: {problem}", resource.name()));
+    }
+}
+
+#[test]
+fn whatever_is_made_reads_back_from_its_bytes() {
+    let mesh = mesh(SHOP);
+    let own = mesh.workloads().flat_map(|workload| mesh.own(workload)).collect::<Vec<_>>();
+    for resource in own.into_iter().chain(mesh.shared("shop")) {
+        let bytes = encode(&resource, ClientKind::Outrigger);
+        // What our proxy does not get is for gRPC clients.
+        let Some(bytes) = bytes.or_else(|| encode(&resource, ClientKind::Grpc)) else { panic!("{resource:?}") };
+        let again = decode(resource.resource_type(), &bytes).unwrap_or_else(|problem| panic!("{problem}"));
+        assert_eq!(again, resource);
     }
 }
 

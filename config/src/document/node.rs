@@ -130,3 +130,43 @@ pub(crate) fn join(path: &str, field: &str) -> String {
         (_, false) => format!("{path}[\"{field}\"]"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Mark, Node, Value, join};
+
+    fn node(line: u32, value: Value) -> Node {
+        Node { mark: Mark { line, column: 1 }, value }
+    }
+
+    fn map(line: u32, entries: Vec<(&str, Node)>) -> Node {
+        let entry = |(key, node): (&str, Node)| (key.to_owned(), Entry { key: Mark::default(), node });
+        node(line, Value::Map(entries.into_iter().map(entry).collect()))
+    }
+
+    #[test]
+    fn a_path_leads_to_its_node_or_as_near_as_it_can() {
+        let label = map(4, vec![("a.b/c", node(5, Value::Null))]);
+        let root = map(1, vec![("rules", node(2, Value::List(vec![node(3, Value::Null), label])))]);
+        for (path, line) in [
+            ("", 1),
+            ("rules", 2),
+            ("rules[0]", 3),
+            ("rules[1][\"a.b/c\"]", 5),
+            ("rules[1].name", 4),
+            ("rules[2].name", 2),
+            ("spec.rules", 1),
+            ("rules[x]", 2),
+        ] {
+            assert_eq!(root.locate(path).mark.line, line, "{path}");
+        }
+        assert!(root.at("rules[1]").is_some() && root.at("rules[2]").is_none());
+    }
+
+    #[test]
+    fn paths_quote_what_a_plain_join_would_hide() {
+        assert_eq!(join("", "spec"), "spec");
+        assert_eq!(join("metadata.labels", "app"), "metadata.labels.app");
+        assert_eq!(join("metadata.labels", "a.b/c"), "metadata.labels[\"a.b/c\"]");
+    }
+}

@@ -4,10 +4,12 @@
 //! tags are refused, which leaves no way to write a small text that means a large tree. A key that stands twice is an
 //! error rather than a silent choice.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::mem;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
+use serde::de::IgnoredAny;
 use serde_json::Number;
 
 use super::node::{Entry, Mark, Node, Value};
@@ -39,7 +41,8 @@ pub(crate) fn read(text: &str) -> Vec<Tree> {
         let reason = format!("is {} bytes long; at most {MAX_BYTES} are read", text.len());
         return vec![Err(vec![finding(Mark { line: 1, column: 1 }, reason)])];
     }
-    let mut parser = Parser::new_from_str(text);
+    let text = join_surrogates(text);
+    let mut parser = Parser::new_from_str(&text);
     let (mut trees, mut count) = (Vec::new(), 0);
     loop {
         let mut builder = Builder { nodes: count, ..Builder::default() };
@@ -194,6 +197,43 @@ impl Builder {
     }
 }
 
+/// JSON writes a character beyond U+FFFF as two escapes, which YAML does not know: puts the character itself there.
+fn join_surrogates(text: &str) -> Cow<'_, str> {
+    let has_escape = text.contains("\\ud") || text.contains("\\uD");
+    // In JSON every backslash begins an escape; in YAML it depends on the quotes around it.
+    if !has_escape || serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return Cow::Borrowed(text);
+    }
+    let (mut joined, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(start) = rest.find('\\') {
+        let pair = rest.get(start..start + 12).and_then(surrogate_pair);
+        joined.push_str(&rest[..start]);
+        // The letter after a backslash is ASCII in JSON, so that two bytes are two characters.
+        let length = match pair {
+            Some(character) => {
+                joined.push(character);
+                12
+            }
+            None => {
+                joined.push_str(&rest[start..start + 2]);
+                2
+            }
+        };
+        rest = &rest[start + length..];
+    }
+    joined.push_str(rest);
+    Cow::Owned(joined)
+}
+
+/// The character of an escape such as `\ud83d\ude00`.
+fn surrogate_pair(escape: &str) -> Option<char> {
+    let (high, low) = escape.strip_prefix("\\u")?.split_once("\\u")?;
+    let units = [u16::from_str_radix(high, 16).ok()?, u16::from_str_radix(low, 16).ok()?];
+    let mut characters = char::decode_utf16(units);
+    let character = characters.next()?.ok()?;
+    characters.next().is_none().then_some(character)
+}
+
 fn finding(at: Mark, reason: impl Into<String>) -> Finding {
     Box::new((at, Problem::new(Code::Syntax, reason)))
 }
@@ -236,4 +276,72 @@ fn number(text: &str) -> Option<Number> {
         return Some(integer.into());
     }
     text.parse::<f64>().ok().and_then(Number::from_f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::read;
+
+    /// The trees of a text as JSON; refused ones as what is wrong.
+    fn check(text: &str, expected: &serde_json::Value) {
+        let trees = read(text).into_iter().map(|tree| match tree {
+            Ok(node) => node.to_json(),
+            Err(findings) => findings.into_iter().map(|finding| finding.1.reason).collect(),
+        });
+        assert_eq!(trees.collect::<serde_json::Value>(), *expected, "{text}");
+    }
+
+    #[test]
+    fn plain_scalars_follow_the_core_schema() {
+        for (text, expected) in [
+            ("1", json!(1)),
+            ("-1", json!(-1)),
+            ("+1", json!(1)),
+            ("0x1F", json!(31)),
+            ("0o17", json!(15)),
+            ("1.0", json!(1.0)),
+            (".5", json!(0.5)),
+            ("1e3", json!(1000.0)),
+            ("18446744073709551615", json!(u64::MAX)),
+            ("true", json!(true)),
+            ("~", json!(null)),
+            ("", json!(null)),
+            // Words that other versions of YAML take for something else.
+            ("yes", json!("yes")),
+            ("1_000", json!("1_000")),
+            ("12:30", json!("12:30")),
+            // What JSON has no number for.
+            (".inf", json!(".inf")),
+            ("inf", json!("inf")),
+            ("1e999", json!("1e999")),
+            ("0x+1", json!("0x+1")),
+            ("-x", json!("-x")),
+            ("1.2.3", json!("1.2.3")),
+            ("\"1\"", json!("1")),
+        ] {
+            check(&format!("a: {text}"), &json!([{ "a": expected }]));
+        }
+    }
+
+    #[test]
+    fn json_is_read_as_json() {
+        check(
+            r#"{"a": "\ud83d\ude00 \\ud83d \/ \n", "\u0062": [1, null, {}]}"#,
+            &json!([{"a": "😀 \\ud83d / \n", "b": [1, null, {}]}]),
+        );
+        check("{\n\t\"a\": 1\n}\n", &json!([{"a": 1}]));
+    }
+
+    #[test]
+    fn empty_documents_are_left_out() {
+        check("# nothing\n---\n---\na: 1\n---\n", &json!([{"a": 1}]));
+        check("", &json!([]));
+    }
+
+    #[test]
+    fn reading_goes_on_after_what_ends_well() {
+        check("a: &b 1\n---\na: 1", &json!([["anchors and aliases are not read; write it out"], {"a": 1}]));
+    }
 }

@@ -53,3 +53,59 @@ impl Precedence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+    use super::Precedence;
+    use crate::matching::{HeaderMatch, PathMatch, RouteMatch, ValueMatch};
+    use crate::name::ObjectName;
+    use crate::value::Pattern;
+
+    fn path() -> impl Strategy<Value = PathMatch> {
+        prop_oneof![
+            "/[ab]{0,2}".prop_map(|path| PathMatch::Exact(path.into())),
+            "/[ab]{0,2}".prop_map(|path| PathMatch::Prefix(path.into())),
+            "/[ab]{0,2}".prop_map(|path| PathMatch::RawPrefix(path.into())),
+            "/[ab]{0,2}".prop_map(|path| PathMatch::Regex(Pattern::try_new(&path).expect("valid"))),
+        ]
+    }
+
+    fn matches() -> impl Strategy<Value = RouteMatch> {
+        let header = Just(HeaderMatch { name: "a".into(), value: ValueMatch::Present });
+        (path(), option::of(Just("GET".into())), vec(header, 0..3)).prop_map(|(path, method, headers)| RouteMatch {
+            path,
+            method,
+            headers,
+            ..RouteMatch::any()
+        })
+    }
+
+    /// The matches of three routes, and a random number for each to shuffle them by.
+    fn table() -> impl Strategy<Value = Vec<(Precedence, u64)>> {
+        vec((matches(), 0_usize..3, any::<u64>()), 0..40).prop_map(|table| {
+            let placed = table.iter().enumerate().map(|(index, (matches, route, shuffle))| {
+                let name = ObjectName::parse(&format!("shop/route-{route}")).expect("valid");
+                (Precedence::new(matches, &name, index / 2, index % 2), *shuffle)
+            });
+            placed.collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_does_not_depend_on_where_matches_began(table in table()) {
+            let mut sorted: Vec<_> = table.iter().map(|(precedence, _)| precedence.clone()).collect();
+            sorted.sort();
+            prop_assert!(sorted.is_sorted_by(|a, b| a < b), "two stand in one place");
+            let mut shuffled = table;
+            shuffled.sort_by_key(|(_, shuffle)| *shuffle);
+            let mut again: Vec<_> = shuffled.into_iter().map(|(precedence, _)| precedence).collect();
+            again.sort();
+            prop_assert_eq!(again, sorted);
+        }
+    }
+}

@@ -16,23 +16,26 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Takes the labels from the documents of workloads. Each service looks only at the workloads that have the first
+    /// Takes the labels from the documents of workloads. Each service looks only at the workloads that have the rarest
     /// of its labels, so that ten thousand of both are not compared each with each.
     pub(super) fn new(documents: &[Document], services: &Named<Service>) -> Self {
         let mut members = Members::default();
-        let mut by_label: BTreeMap<(&str, &str, &str), BTreeSet<usize>> = BTreeMap::new();
+        let mut by_label: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();
         for (number, document) in documents.iter().enumerate().filter(|(_, one)| one.kind() == Kind::Workload) {
             for (key, value) in document.labels() {
-                by_label.entry((document.name().namespace(), key, value)).or_default().insert(number);
+                by_label.entry((document.name().namespace(), key, value)).or_default().push(number);
             }
             if let Some(version) = document.labels().get("version") {
                 members.versions.insert(document.name().clone(), version.clone());
             }
         }
         for (name, service) in services {
-            let Some((key, value)) = service.spec.selector.first_key_value() else { continue };
-            let candidates = by_label.get(&(name.namespace(), key, value)).into_iter().flatten();
-            let chosen = candidates.map(|number| &documents[*number]);
+            let label_sets =
+                service.spec.selector.iter().map(|(key, value)| {
+                    by_label.get(&(name.namespace(), &**key, &**value)).map_or(&[][..], Vec::as_slice)
+                });
+            let Some(candidates) = label_sets.min_by_key(|candidates| candidates.len()) else { continue };
+            let chosen = candidates.iter().map(|number| &documents[*number]);
             let chosen: BTreeSet<_> =
                 chosen.filter(|one| service.spec.selects(one.labels())).map(|one| one.name().clone()).collect();
             for workload in &chosen {

@@ -76,7 +76,7 @@ impl Sockets {
 
     fn add(&mut self, machine: Machine, socket: Socket, findings: &mut Findings<'_>) {
         let neighbours = self.by_port.entry((machine, socket.address.port())).or_default();
-        if let Some(other) = neighbours.iter().find(|other| overlap(other.address.ip(), socket.address.ip())) {
+        if let Some(other) = neighbours.iter().find(|other| clash(other, &socket)) {
             let whose = match other.workload == socket.workload {
                 true => "this workload".to_owned(),
                 false => format!("Workload {}", other.workload),
@@ -110,6 +110,13 @@ fn of_workload(name: &ObjectName, document: usize, workload: &Workload) -> Vec<S
         place: (document, "outbound", number),
     });
     inbound.chain(outbound).collect()
+}
+
+/// Whether two cannot both be: they take the same address, or they are outbound ports of one workload with one number,
+/// which names the listener.
+fn clash(a: &Socket, b: &Socket) -> bool {
+    let outbound = |socket: &Socket| matches!(socket.role, Role::Outbound { .. });
+    overlap(a.address.ip(), b.address.ip()) || (a.workload == b.workload && outbound(a) && outbound(b))
 }
 
 /// Whether one socket takes what is meant for the other: the same address, or one that takes all.

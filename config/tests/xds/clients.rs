@@ -356,6 +356,9 @@ fn localities_always_have_a_weight() {
         assert!(read.endpoints.iter().all(|group| group.locality.is_some() && group.priority == 0));
         let health: Vec<_> =
             read.endpoints.iter().flat_map(|group| &group.lb_endpoints).map(|one| one.health_status()).collect();
+        let weights: Vec<_> =
+            read.endpoints[1].lb_endpoints.iter().map(|one| wrapped(one.load_balancing_weight)).collect();
+        assert_eq!(weights, [Some(u32::MAX / 2); 2], "those of one locality too");
         use core::HealthStatus::{Draining, Healthy, Unhealthy};
         assert_eq!(health, [Healthy, Draining, Unhealthy, Healthy]);
     }

@@ -6,3 +6,4 @@ mod foreign;
 mod roundtrip;
 mod strategies;
 mod wire;
+mod tmp_envoy;
