@@ -1,100 +1,51 @@
-//! Where signals go (temporary outline, replaced by the real room).
-#![allow(missing_docs)]
-use std::net::SocketAddr;
+//! Where signals go: counters of every request, spans of the sampled ones, logs.
+//!
+//! Rooms of the request path come in by [`Metrics`] (a few relaxed additions), [`SpanSink::submit`] (one push into the
+//! worker's own list) and [`context`] (which trace a request belongs to). The control side leaves by [`exporter`] (spans
+//! over OTLP), [`reporter`] (counts over OTLP, for the control plane's graph), [`scrape`] (Prometheus) and [`logging`].
+//! Nothing here ever waits for a collector on the request path; what does not fit is dropped and counted.
+
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use outrigger_config::listener::{Direction, Identity};
-use outrigger_config::policy::{Mode, Origin};
+use http::Version;
+use outrigger_config::listener::Direction;
 
-use crate::reason::Reason;
-
+pub mod would;
 pub mod context;
+pub mod edge;
+pub mod metrics;
+pub mod span;
+pub mod sink;
 pub mod logging;
 
+pub use edge::Edge;
+pub use metrics::{EdgeKey, Metrics};
+pub use sink::SpanSink;
+pub use span::{SpanKind, SpanRecord};
+pub use would::{RetryCause, Would};
+
+/// The signals of this process. The default one counts, and keeps no spans.
 #[derive(Debug, Default)]
 pub struct Telemetry {
+    /// The counters.
     pub metrics: Arc<Metrics>,
+    /// The finished spans.
     pub spans: SpanSink,
 }
-#[derive(Debug, Default)]
-pub struct Metrics;
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct EdgeKey {
-    pub direction: Direction,
-    pub dst_service: Arc<str>,
-    pub dst_namespace: Arc<str>,
-    pub dst_version: Arc<str>,
-    pub route: Arc<str>,
-}
-#[derive(Debug, Default)]
-pub struct Edge;
-#[derive(Debug, Default)]
-pub struct SpanSink;
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpanKind {
-    Server,
-    Client,
-    Internal,
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryCause {
-    Reason(Reason),
-    Status(u16),
-    Grpc(u8),
-}
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Would(u8);
-impl Would {
-    pub const RATE_LIMIT: Would = Would(1);
-    pub const BREAKER: Would = Would(2);
-    pub const RETRY: Would = Would(4);
-    pub const EJECT: Would = Would(8);
-}
-impl std::ops::BitOrAssign for Would {
-    fn bitor_assign(&mut self, o: Would) {
-        self.0 |= o.0
+
+/// Which way, as labels and attributes have it.
+fn direction_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
     }
 }
-#[derive(Debug)]
-pub struct SpanRecord {
-    pub trace_id: [u8; 16],
-    pub span_id: [u8; 8],
-    pub parent: Option<[u8; 8]>,
-    pub state: Option<http::HeaderValue>,
-    pub kind: SpanKind,
-    pub start: SystemTime,
-    pub duration: Duration,
-    pub identity: Option<Arc<Identity>>,
-    pub direction: Direction,
-    pub method: http::Method,
-    pub uri: http::Uri,
-    pub version: http::Version,
-    pub status: u16,
-    pub grpc: bool,
-    pub grpc_status: Option<u8>,
-    pub reason: Option<Reason>,
-    pub route: Option<Arc<str>>,
-    pub host: Option<Arc<str>>,
-    pub peer: Option<SocketAddr>,
-    pub attempt: u32,
-    pub retry_of: Option<RetryCause>,
-    pub would: Would,
-    pub snapshot: u64,
-}
-impl SpanSink {
-    pub fn submit(&self, _worker: usize, _record: SpanRecord) {}
-}
-impl Metrics {
-    pub fn edge(&self, _key: &EdgeKey) -> Arc<Edge> {
-        Arc::default()
+
+/// `network.protocol.version`.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
     }
-    pub fn rate_limited(&self, _origin: &Origin, _mode: Mode) {}
-    pub fn ejected(&self, _label: &str, _mode: Mode) {}
-    pub fn unrouted(&self, _direction: Direction, _status: u16, _reason: Option<Reason>, _duration: Duration) {}
-}
-impl Edge {
-    pub fn record(&self, _status: u16, _grpc: Option<u8>, _reason: Option<Reason>, _would: Would, _duration: Duration) {
-    }
-    pub fn retry(&self, _cause: RetryCause) {}
 }

@@ -1,0 +1,139 @@
+//! Where finished spans wait for the exporter: one bounded list for each worker.
+//!
+//! Workers come in with [`SpanSink::submit`], the exporter takes all there is with [`SpanSink::take`]. Submitting never
+//! waits and never makes memory grow beyond the bound: what does not fit is dropped and counted. The only lock is the
+//! worker's own; the exporter holds it for one swap of a list.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::telemetry::span::SpanRecord;
+
+/// How many bytes of spans may wait.
+pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many spans are sent together.
+pub const BATCH: usize = 512;
+
+/// Where finished spans go. Clones share it; the default one has no exporter and keeps nothing.
+#[derive(Clone, Debug, Default)]
+pub struct SpanSink(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    slots: Box<[Slot]>,
+    /// What each slot may hold, bytes.
+    share: usize,
+    due: Notify,
+    sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    waiting: Mutex<Vec<SpanRecord>>,
+    /// Bytes of this slot's spans that wait or are being sent.
+    bytes: AtomicUsize,
+}
+
+/// Spans that the exporter took; their bytes count until it says that they are gone.
+#[derive(Debug)]
+pub struct Taken {
+    /// The spans.
+    pub spans: Vec<SpanRecord>,
+    slot: usize,
+}
+
+impl SpanSink {
+    /// A sink for `workers` workers that holds at most `max_bytes`.
+    pub fn new(workers: usize, max_bytes: usize) -> Self {
+        let workers = workers.max(1);
+        SpanSink(Some(Arc::new(Inner {
+            slots: (0..workers).map(|_| Slot::default()).collect(),
+            share: max_bytes / workers,
+            due: Notify::new(),
+            sent: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        })))
+    }
+
+    /// Whether anybody will export what is submitted.
+    pub fn is_enabled(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Hands a span on, or drops it where there is no room.
+    pub fn submit(&self, worker: usize, record: SpanRecord) {
+        let Some(inner) = &self.0 else { return };
+        let slot = &inner.slots[worker % inner.slots.len()];
+        let weight = record.weight();
+        if slot.bytes.fetch_add(weight, Relaxed) + weight > inner.share {
+            slot.bytes.fetch_sub(weight, Relaxed);
+            inner.dropped.fetch_add(1, Relaxed);
+            return;
+        }
+        let mut waiting = slot.waiting.lock();
+        waiting.push(record);
+        let due = waiting.len() == BATCH;
+        drop(waiting);
+        if due {
+            inner.due.notify_one();
+        }
+    }
+
+    /// Completes when a whole batch waits. Cancel safe.
+    pub async fn due(&self) {
+        match &self.0 {
+            Some(inner) => inner.due.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// How many slots there are.
+    pub fn slots(&self) -> usize {
+        self.0.as_ref().map_or(0, |inner| inner.slots.len())
+    }
+
+    /// Takes all that waits in a slot and leaves `empty` there, whose memory it uses from now on.
+    pub fn take(&self, slot: usize, empty: Vec<SpanRecord>) -> Taken {
+        debug_assert!(empty.is_empty(), "spans would be lost");
+        match &self.0 {
+            Some(inner) => Taken { spans: std::mem::replace(&mut *inner.slots[slot].waiting.lock(), empty), slot },
+            None => Taken { spans: empty, slot },
+        }
+    }
+
+    /// Says that some of a slot's spans need no memory any more.
+    pub fn release(&self, taken: &Taken, bytes: usize) {
+        if let Some(inner) = &self.0 {
+            inner.slots[taken.slot].bytes.fetch_sub(bytes, Relaxed);
+        }
+    }
+
+    /// Counts spans that a collector has.
+    pub fn count_sent(&self, spans: u64) {
+        if let Some(inner) = &self.0 {
+            inner.sent.fetch_add(spans, Relaxed);
+        }
+    }
+
+    /// Counts spans that no collector took.
+    pub fn count_dropped(&self, spans: u64) {
+        if let Some(inner) = &self.0 {
+            inner.dropped.fetch_add(spans, Relaxed);
+        }
+    }
+
+    /// How many spans were sent.
+    pub fn sent(&self) -> u64 {
+        self.0.as_ref().map_or(0, |inner| inner.sent.load(Relaxed))
+    }
+
+    /// How many spans were dropped: no room, or no collector took them.
+    pub fn dropped(&self) -> u64 {
+        self.0.as_ref().map_or(0, |inner| inner.dropped.load(Relaxed))
+    }
+}
