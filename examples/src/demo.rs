@@ -25,6 +25,10 @@ const UNHURRIED: f64 = 1.4;
 /// Plays the demo and says how it went.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
     let begun = Instant::now();
+    if let Some(file) = &arguments.json {
+        // Better now than after the story.
+        std::fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     let directory = std::env::temp_dir().join(format!("outrigger-demo-{}", std::process::id()));
     std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let mut stage = Stage::new(&arguments, directory.clone())?;
