@@ -36,7 +36,7 @@ fn refuse_quickly(text: &str, code: Code) {
     assert!(problems.iter().any(|problem| problem.code == code), "{:?}", problems.first());
     assert!(problems.len() <= MAX_PROBLEMS + 1);
     assert!(problems.iter().all(|problem| problem.to_string().len() < 4096));
-    assert!(elapsed < Duration::from_secs(10), "took {elapsed:?}");
+    assert!(elapsed < Duration::from_secs(30), "took {elapsed:?}");
 }
 
 #[test]

@@ -302,6 +302,21 @@ fn the_nearest_policy_counts_alone() {
 }
 
 #[test]
+fn a_sidecar_before_a_service_is_as_patient_as_any_of_its_callers() {
+    let idle = |timeout: &str| {
+        let policy = format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: web, namespace: shop}}\n\
+             spec: {{targetRefs: [{{kind: HTTPRoute, name: web}}], timeouts: {{idle: {timeout}}}}}\n---\n"
+        );
+        let routed = route("shop", "web", &format!("[{}]", rule("only", "{}")));
+        let own = mesh(&format!("{SERVICES}{routed}{policy}")).own(&name("shop/web-1"));
+        table(&own, "inbound/shop/web-1/http").hosts[0].routes[0].timeouts.idle.map(|idle| idle.as_secs())
+    };
+    assert_eq!(idle("1h"), Some(3600));
+    assert_eq!(idle("1s"), Some(300));
+}
+
+#[test]
 fn a_workload_goes_by_its_widest_service() {
     let mesh = mesh(SHOP);
     let own = mesh.own(&name("shop/recommend-1"));

@@ -4,7 +4,7 @@
 //! Names cannot form a circle, since policies name routes, routes services and services workloads. Addresses can: from
 //! an inbound port to its application's port, and from an outbound port to the endpoints of the service it is bound to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use super::backend::assignment;
@@ -67,14 +67,16 @@ fn next<'a>(index: &Index, sockets: &'a Sockets, from: Machine, socket: &Socket)
 /// Where calls to a service may end, as its routes have it.
 fn endpoints(index: &Index, namespace: &str, target: &OutboundService) -> Vec<SocketAddr> {
     let Ok(port) = outbound_port(index, target) else { return Vec::new() };
-    let backends: Vec<(&ObjectName, &ServicePort)> = match candidates(index, namespace, &target.name, port) {
-        None => vec![(&target.name, port)],
+    let mut backends: BTreeMap<(&ObjectName, u16), &ServicePort> = BTreeMap::new();
+    match candidates(index, namespace, &target.name, port) {
+        None => {
+            backends.insert((&target.name, port.port), port);
+        }
         Some(candidates) => {
             let references = candidates.iter().flat_map(|candidate| &candidate.rule.rule.backends);
-            references.filter_map(|one| Some((&one.service, backend_port(index, one)?))).collect()
+            backends.extend(references.filter_map(|one| Some(((&one.service, one.port), backend_port(index, one)?))));
         }
-    };
-    let distinct: BTreeSet<(&ObjectName, u16)> = backends.iter().map(|(name, port)| (*name, port.port)).collect();
-    let ports = backends.into_iter().filter(|(name, port)| distinct.contains(&(*name, port.port)));
-    ports.flat_map(|(name, port)| assignment(index, name, port).endpoints).map(|endpoint| endpoint.address).collect()
+    }
+    let endpoints = backends.into_iter().flat_map(|((name, _), port)| assignment(index, name, port).endpoints);
+    endpoints.map(|endpoint| endpoint.address).collect()
 }

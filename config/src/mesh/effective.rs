@@ -56,6 +56,14 @@ impl Index {
         self.route_policies.get(name)
     }
 
+    /// The idle timeouts that policies give to the routes of a service's port.
+    pub(super) fn idle_timeouts(&self, service: &ObjectName, port: &ServicePort) -> impl Iterator<Item = Duration> {
+        let attachments = self.attachments.get(service).into_iter().flatten();
+        let routes = attachments.filter_map(|one| Some((&one.route, self.routes.get(&one.route)?)));
+        let rules = routes.flat_map(|(route, known)| RuleRef::all(route, known)).map(Some).chain([None]);
+        rules.filter_map(|rule| self.route_policy(rule, service, port)?.spec.timeouts.idle)
+    }
+
     /// The RateLimitPolicy that a caller's proxy carries out on a rule.
     pub(super) fn route_limit(&self, rule: RuleRef<'_>) -> Option<&Known<RateLimitPolicy>> {
         self.rate_limit_policies.get(self.policy_of_rule(Kind::RateLimitPolicy, rule)?)

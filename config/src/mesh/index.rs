@@ -43,6 +43,15 @@ impl Attachment {
     }
 }
 
+/// What policies of every kind with targets have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy<'a> {
+    pub(super) kind: Kind,
+    pub(super) name: &'a ObjectName,
+    pub(super) document: usize,
+    pub(super) targets: &'a [TargetRef],
+}
+
 /// All documents, found by what refers to them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Index {
@@ -82,21 +91,40 @@ impl Index {
     }
 
     fn insert(&mut self, number: usize, document: &Document) {
-        fn known<T: Clone>(document: usize, spec: &T) -> Known<T> {
-            Known { document, spec: spec.clone() }
+        fn put<N: Ord, T: Clone>(named: &mut BTreeMap<N, Known<T>>, name: N, document: usize, spec: &T) {
+            named.insert(name, Known { document, spec: spec.clone() });
         }
         let name = document.name().clone();
         match document.spec() {
-            Spec::Service(spec) => drop(self.services.insert(name, known(number, spec))),
-            Spec::Workload(spec) => drop(self.workloads.insert(name, known(number, spec))),
+            Spec::Service(spec) => put(&mut self.services, name, number, spec),
+            Spec::Workload(spec) => put(&mut self.workloads, name, number, spec),
             Spec::HttpRoute(spec) | Spec::GrpcRoute(spec) => {
-                self.routes.insert((document.kind(), name), known(number, spec));
+                put(&mut self.routes, (document.kind(), name), number, spec);
             }
-            Spec::RoutePolicy(spec) => drop(self.route_policies.insert(name, known(number, spec))),
-            Spec::BackendPolicy(spec) => drop(self.backend_policies.insert(name, known(number, spec))),
-            Spec::RateLimitPolicy(spec) => drop(self.rate_limit_policies.insert(name, known(number, spec))),
-            Spec::MeshPolicy(spec) => drop(self.mesh_policies.insert(name, known(number, spec))),
+            Spec::RoutePolicy(spec) => put(&mut self.route_policies, name, number, spec),
+            Spec::BackendPolicy(spec) => put(&mut self.backend_policies, name, number, spec),
+            Spec::RateLimitPolicy(spec) => put(&mut self.rate_limit_policies, name, number, spec),
+            Spec::MeshPolicy(spec) => put(&mut self.mesh_policies, name, number, spec),
         }
+    }
+
+    /// Every policy that has targets, by kind and name.
+    pub(super) fn policies(&self) -> impl Iterator<Item = Policy<'_>> {
+        fn all<'a, T>(
+            kind: Kind,
+            named: &'a Named<T>,
+            targets: fn(&T) -> &[TargetRef],
+        ) -> impl Iterator<Item = Policy<'a>> {
+            named.iter().map(move |(name, Known { document, spec })| Policy {
+                kind,
+                name,
+                document: *document,
+                targets: targets(spec),
+            })
+        }
+        all(Kind::RoutePolicy, &self.route_policies, |spec| &spec.targets)
+            .chain(all(Kind::BackendPolicy, &self.backend_policies, |spec| &spec.targets))
+            .chain(all(Kind::RateLimitPolicy, &self.rate_limit_policies, |spec| &spec.targets))
     }
 
     fn attach(&mut self) {
@@ -111,34 +139,22 @@ impl Index {
 
     /// Of two policies of one kind on one target the first by name has it, the other is in conflict.
     fn target(&mut self, findings: &mut Findings<'_>) {
-        let targets = |kind, policies: Vec<(&ObjectName, usize, &[TargetRef])>| {
-            let flat = |(name, document, targets): (&ObjectName, usize, &[TargetRef])| {
-                let at = |(index, target): (usize, &TargetRef)| (kind, target.clone(), name.clone(), document, index);
-                targets.iter().enumerate().map(at).collect::<Vec<_>>()
-            };
-            policies.into_iter().flat_map(flat).collect::<Vec<_>>()
-        };
-        let route = self.route_policies.iter().map(|(name, known)| (name, known.document, &known.spec.targets[..]));
-        let backend = self.backend_policies.iter().map(|(name, known)| (name, known.document, &known.spec.targets[..]));
-        let limit =
-            self.rate_limit_policies.iter().map(|(name, known)| (name, known.document, &known.spec.targets[..]));
-        let all = [
-            targets(Kind::RoutePolicy, route.collect()),
-            targets(Kind::BackendPolicy, backend.collect()),
-            targets(Kind::RateLimitPolicy, limit.collect()),
-        ];
-        for (kind, target, name, document, index) in all.into_iter().flatten() {
-            if let Some(owner) = self.targets.get(&(kind, target.clone())) {
-                let reason = match *owner == name {
+        let mut owners: BTreeMap<(Kind, TargetRef), ObjectName> = BTreeMap::new();
+        for Policy { kind, name, document, targets } in self.policies() {
+            for (number, target) in targets.iter().enumerate() {
+                let Some(owner) = owners.get(&(kind, target.clone())) else {
+                    owners.insert((kind, target.clone()), name.clone());
+                    continue;
+                };
+                let reason = match owner == name {
                     true => format!("{target} is named twice"),
                     false => format!("{target} has the {kind} {owner} already, and there can be one"),
                 };
                 let problem = Problem::new(Code::Conflict, reason).with_value(&target.name);
-                findings.note(document, problem.at_index(index).at_field("targetRefs"));
-                continue;
+                findings.note(document, problem.at_index(number).at_field("targetRefs"));
             }
-            self.targets.insert((kind, target), name);
         }
+        self.targets = owners;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Listeners: where a workload's sidecar listens, and the names that gRPC clients ask for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::effective::IDLE_TIMEOUT;
 use super::host::{display, hosts};
@@ -77,7 +78,7 @@ fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Route
     let origin = label.rsplit_once('/').map_or(label.as_str(), |(object, _)| object);
     let route = Route {
         origin: Origin(origin.into()),
-        timeouts: Timeouts { idle: Some(IDLE_TIMEOUT), ..Timeouts::default() },
+        timeouts: Timeouts { idle: Some(inbound_idle(index, &services, port)), ..Timeouts::default() },
         rate_limit: inbound_limit(index, &services, port),
         ..Route::forward(&label, name::local_cluster(name, &port.name))
     };
@@ -90,6 +91,14 @@ fn inbound_limit(index: &Index, services: &[(&ObjectName, &Service)], port: &Wor
         index.service_limit(name, service.port_named(&port.name)?).map(|known| known.spec.limit.clone())
     };
     services.iter().find_map(limit)
+}
+
+/// A sidecar before a service must not give up before the callers' proxies do, whichever of the service's routes was
+/// taken: the longest idle timeout of any of them.
+fn inbound_idle(index: &Index, services: &[(&ObjectName, &Service)], port: &WorkloadPort) -> Duration {
+    let ports = services.iter().filter_map(|(name, service)| Some((*name, service.port_named(&port.name)?)));
+    let idle = ports.flat_map(|(name, port)| index.idle_timeouts(name, port));
+    idle.fold(IDLE_TIMEOUT, Duration::max)
 }
 
 /// The services that this port of a workload is behind.

@@ -14,13 +14,10 @@ pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
     for known in index.workloads.values() {
         check_workload(index, known, findings);
     }
-    let route = index.route_policies.values().map(|known| (known.document, &known.spec.targets));
-    let backend = index.backend_policies.values().map(|known| (known.document, &known.spec.targets));
-    let limit = index.rate_limit_policies.values().map(|known| (known.document, &known.spec.targets));
-    for (document, targets) in route.chain(backend).chain(limit) {
-        for (number, target) in targets.iter().enumerate() {
+    for policy in index.policies() {
+        for (number, target) in policy.targets.iter().enumerate() {
             if let Err(problem) = find_target(index, target) {
-                findings.note(document, problem.at_index(number).at_field("targetRefs"));
+                findings.note(policy.document, problem.at_index(number).at_field("targetRefs"));
             }
         }
     }
