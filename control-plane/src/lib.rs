@@ -19,6 +19,7 @@ pub mod view;
 pub mod ads;
 pub mod state;
 pub mod api;
+pub mod cli;
 pub mod follow;
 pub mod settings;
 pub mod app;

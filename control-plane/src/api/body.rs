@@ -30,6 +30,10 @@ pub(super) async fn text(body: Body) -> Result<String, ApiError> {
 pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     match Query::try_from_uri(uri) {
         Ok(Query(parameters)) => Ok(parameters),
-        Err(rejection) => Err(ApiError::BadRequest(rejection.body_text())),
+        Err(rejection) => {
+            let text = rejection.body_text();
+            let reason = text.split_once(": ").map_or(&*text, |(_, reason)| reason);
+            Err(ApiError::BadRequest(format!("the parameters of the query cannot be read: {reason}")))
+        }
     }
 }

@@ -1,0 +1,103 @@
+//! `outrigger`: the command line of the control plane.
+//!
+//! Each command asks the API once or a few times and prints; `analyze` asks nobody. [`run`] is the process; [`execute`]
+//! is the same on given streams, for tests. Output goes to stdout and nothing else does; what went wrong goes to stderr
+//! in one line, after the problems if documents were refused.
+//!
+//! Exit codes: 0 done; 1 refused, not found, a problem was found, or not applied in time; 2 wrong use, or the control
+//! plane could not be reached.
+//!
+//! [`waterfall`] and [`edges`] draw a trace and a table of edges for whoever has one.
+
+mod args;
+mod failure;
+mod client;
+mod bundle;
+pub mod text;
+pub mod table;
+mod words;
+mod yaml;
+mod problems;
+mod terminal;
+mod documents;
+mod analyze;
+mod proxies;
+pub mod edges;
+pub mod waterfall;
+mod traces;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+pub use args::WindowChoice;
+use args::{Arguments, Command};
+use client::Client;
+use failure::Failure;
+pub use terminal::Terminal;
+use text::Paint;
+
+/// Runs the command line of this process: the program's name first, then its arguments.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let stdout = std::io::stdout();
+    let colour = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let mut terminal = Terminal {
+        input: &mut std::io::stdin(),
+        out: &mut stdout.lock(),
+        err: &mut std::io::stderr(),
+        paint: Paint(colour),
+        width: width(),
+    };
+    ExitCode::from(execute(arguments, &mut terminal))
+}
+
+/// Runs a command line on these streams and returns its exit code.
+pub fn execute(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let page = error.render();
+            // Nobody may be there to read it; the exit code says it as well.
+            let _ = if asked { write!(terminal.out, "{page}") } else { write!(terminal.err, "{page}") };
+            return if asked { 0 } else { 2 };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(command(arguments, terminal)),
+        Err(error) => Err(Failure::Usage(format!("cannot start: {error}"))),
+    };
+    let flushed = terminal.out.flush().map_err(Failure::from);
+    let Err(failure) = result.and(flushed) else { return 0 };
+    terminal.fail(&failure);
+    failure.code()
+}
+
+async fn command(arguments: Arguments, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let format = arguments.output;
+    if let Command::Analyze(what) = &arguments.command {
+        return analyze::analyze(what, format, terminal);
+    }
+    let client = Client::try_new(&arguments.server)?;
+    match &arguments.command {
+        Command::Apply(what) => documents::apply(what, &client, format, terminal).await,
+        Command::Get(what) => documents::get(what, &client, format, terminal).await,
+        Command::Delete(what) => documents::delete(what, &client, format, terminal).await,
+        Command::Analyze(_) => Ok(()),
+        Command::Proxies => proxies::proxies(&client, format, terminal).await,
+        Command::Wait(what) => proxies::wait(what, &client, format, terminal).await,
+        Command::Stat(what) => edges::stat(what, &client, format, terminal).await,
+        Command::Edges(what) => edges::edges(what, &client, format, terminal).await,
+        Command::Traces(what) => traces::traces(what, &client, format, terminal).await,
+    }
+}
+
+/// The width of the terminal where the shell says it, and a usual one otherwise.
+fn width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.filter(|columns| (40..=400).contains(columns)).unwrap_or(120)
+}
