@@ -47,8 +47,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// An attempt at `endpoint` that begins now.
-    pub fn begin(aim: Aim, endpoint: Arc<Endpoint>, permit: Option<Permit>) -> Self {
+    /// An attempt at `endpoint` that begins now; boxed, since it goes on with the response's body.
+    pub fn begin(aim: Aim, endpoint: Arc<Endpoint>, permit: Option<Permit>) -> Box<Self> {
         endpoint.load.begin();
         let outbound = aim.connection.entrance.direction == Direction::Outbound;
         let context = match aim.trail.context.sampled && outbound {
@@ -59,7 +59,7 @@ impl Attempt {
             notes.attempts += 1;
             notes.endpoint = Some(endpoint.address);
         });
-        Attempt {
+        Box::new(Attempt {
             aim,
             endpoint,
             context,
@@ -71,7 +71,7 @@ impl Attempt {
             lease: None,
             _permit: permit,
             completed: false,
-        }
+        })
     }
 
     /// The trace context that the endpoint is told.

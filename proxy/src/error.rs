@@ -21,7 +21,7 @@ pub struct Error {
 #[derive(Debug)]
 pub enum More {
     /// The request, not a byte of which was sent: whoever retries may send it again as it is.
-    Unsent(http::Request<Body>),
+    Unsent(Box<http::Request<Body>>),
     /// How a policy wants its refusal to look.
     Refusal {
         /// The status instead of the reason's own.
@@ -48,7 +48,7 @@ impl Error {
 
     /// Adds the request that was not sent.
     #[must_use]
-    pub fn with_unsent(mut self, request: http::Request<Body>) -> Self {
+    pub fn with_unsent(mut self, request: Box<http::Request<Body>>) -> Self {
         self.more = Some(Box::new(More::Unsent(request)));
         self
     }
@@ -61,7 +61,7 @@ impl Error {
     }
 
     /// The request, where not a byte of it was sent.
-    pub fn take_unsent(&mut self) -> Option<http::Request<Body>> {
+    pub fn take_unsent(&mut self) -> Option<Box<http::Request<Body>>> {
         match self.more.take().map(|more| *more) {
             Some(More::Unsent(request)) => Some(request),
             other => {

@@ -14,7 +14,7 @@ use outrigger_config::name::ListenerName;
 use outrigger_config::value::Percent;
 use parking_lot::Mutex;
 
-use crate::body::Body;
+use crate::body::{Body, End, Ending};
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
 use crate::drain::Drain;
@@ -73,8 +73,8 @@ pub struct Connection {
 /// A request as it came in.
 #[derive(Debug)]
 pub struct Request {
-    /// The message.
-    pub http: http::Request<Body>,
+    /// The message; boxed, since it passes a dozen rooms.
+    pub http: Box<http::Request<Body>>,
     /// Where it came from.
     pub connection: Arc<Connection>,
     /// What is decided about it.
@@ -89,8 +89,8 @@ pub struct Request {
 /// A request that a route has taken.
 #[derive(Debug)]
 pub struct Routed {
-    /// The message.
-    pub http: http::Request<Body>,
+    /// The message; boxed, since it passes a dozen rooms.
+    pub http: Box<http::Request<Body>>,
     /// Where it came from.
     pub connection: Arc<Connection>,
     /// What is decided about it.
@@ -104,8 +104,8 @@ pub struct Routed {
 /// A request whose destination is chosen.
 #[derive(Debug)]
 pub struct Targeted {
-    /// The message.
-    pub http: http::Request<Body>,
+    /// The message; boxed, since it passes a dozen rooms.
+    pub http: Box<http::Request<Body>>,
     /// Where it goes, and on whose behalf.
     pub aim: Aim,
     /// What it may use of the destination, held until its response is over.
@@ -198,10 +198,26 @@ pub struct Notes {
 
 impl Request {
     /// A request that begins now.
-    pub fn new(http: http::Request<Body>, connection: Arc<Connection>) -> Self {
+    pub fn new(mut http: http::Request<Body>, connection: Arc<Connection>) -> Self {
         let hidden_length = connection.side.as_ref().is_some_and(|side| side.begin());
+        if let Some(side) = connection.side.as_ref().filter(|_| !http.body().is_empty()) {
+            side.body_begins();
+            http.body_mut().on_request_end(Box::new(BodyWatch(Arc::clone(side))));
+        }
         let trail = Arc::new(Trail::new(&http, &connection.entrance));
-        Request { http, connection, trail, authority: HeaderValue::from_static(""), hidden_length }
+        Request { http: Box::new(http), connection, trail, authority: HeaderValue::from_static(""), hidden_length }
+    }
+}
+
+/// Tells a connection that a request's body is over.
+#[derive(Debug)]
+struct BodyWatch(Arc<Side>);
+
+impl Ending for BodyWatch {
+    fn end(self: Box<Self>, how: End) {
+        if how == End::Complete {
+            self.0.body_ends();
+        }
     }
 }
 

@@ -27,8 +27,12 @@ pub struct Stream {
 /// What the owner of a caller's HTTP/1 connection sees of it, beside hyper.
 #[derive(Debug, Default)]
 pub struct Side {
+    /// Requests the service has taken since the connection began.
+    requests: AtomicU32,
     /// Requests the service has taken and not answered in full.
     in_flight: AtomicU32,
+    /// Request bodies that were not read to their end.
+    bodies: AtomicU32,
     /// Bytes of a head came, and no request of them yet.
     head_started: AtomicBool,
     /// Everything that hyper wrote has left it.
@@ -50,6 +54,19 @@ impl Stream {
             side.saw(&ahead);
         }
         Stream { tcp, ahead, side }
+    }
+
+    /// Puts bytes that were read and not used back in front.
+    #[must_use]
+    pub fn with_ahead(mut self, ahead: Bytes) -> Self {
+        debug_assert!(self.ahead.is_empty(), "what was read ahead is read first");
+        self.ahead = ahead;
+        self
+    }
+
+    /// Waits until there is something to read, be it the end. Cancel safe.
+    pub async fn readable(&self) -> io::Result<()> {
+        if self.ahead.is_empty() { self.tcp.readable().await } else { Ok(()) }
     }
 
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -76,6 +93,7 @@ impl Side {
     /// The service takes a request; returns whether its head had a `Content-Length` field, which hyper hides when
     /// `Transfer-Encoding` came before it.
     pub fn begin(&self) -> bool {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_started.store(false, Ordering::Relaxed);
         self.scan.lock().take()
@@ -84,6 +102,31 @@ impl Side {
     /// The service has answered in full.
     pub fn finish(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A request body begins to be read.
+    pub fn body_begins(&self) {
+        self.bodies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request body was read to its end. One that never is keeps the connection from resting for good.
+    pub fn body_ends(&self) {
+        self.bodies.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Requests taken since the connection began.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is on its way in either direction: no request under way, none of whose body is left, none of
+    /// whose head is here, and nothing of a response left to write.
+    pub fn rests(&self) -> bool {
+        self.is_idle()
+            && self.requests() > 0
+            && self.bodies.load(Ordering::Relaxed) == 0
+            && !self.waits_for_head()
+            && self.flushed.load(Ordering::Relaxed)
     }
 
     /// Whether a head has begun to come and is not whole.

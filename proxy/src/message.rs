@@ -56,7 +56,7 @@ fn join_cookies(headers: &mut http::HeaderMap) {
 /// A second copy of a request that may be lost to a race, of which no policy need say anything: on a connection that
 /// has rested long enough for its peer to have closed it unseen, a request of an idempotent method without a body may
 /// be sent again (RFC 9110, 9.2.2).
-pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<http::Request<Body>> {
+pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<Box<http::Request<Body>>> {
     /// Peers close connections that rested for seconds, not for less.
     const RESTED: Duration = Duration::from_millis(500);
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
@@ -68,7 +68,7 @@ pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<http
     copy.uri_mut().clone_from(request.uri());
     copy.headers_mut().clone_from(request.headers());
     *copy.version_mut() = request.version();
-    Some(copy)
+    Some(Box::new(copy))
 }
 
 /// Makes an endpoint's response head the caller's: without the fields of one hop, in the caller's version.

@@ -20,7 +20,7 @@ pub fn is_requested<B>(request: &http::Request<B>) -> bool {
 }
 
 /// Joins the caller's connection with the endpoint's, once both have switched; returns the caller's 101.
-pub fn open(mut response: http::Response<Incoming>, caller: OnUpgrade, attempt: Attempt) -> Response {
+pub fn open(mut response: http::Response<Incoming>, caller: OnUpgrade, attempt: Box<Attempt>) -> Response {
     let endpoint = hyper::upgrade::on(&mut response);
     let connection = &attempt.aim().connection;
     let (busy, closing) = (connection.drain.busy(), connection.drain.closing());
@@ -30,7 +30,7 @@ pub fn open(mut response: http::Response<Incoming>, caller: OnUpgrade, attempt: 
             Ok(both) => both,
             Err(error) => {
                 tracing::debug!(%error, "An upgrade was not completed");
-                return Box::new(attempt).end(End::Failed(Reason::ConnectionTerminated));
+                return attempt.end(End::Failed(Reason::ConnectionTerminated));
             }
         };
         let (mut caller, mut endpoint) = (TokioIo::new(caller), TokioIo::new(endpoint));

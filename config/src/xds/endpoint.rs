@@ -21,18 +21,17 @@ pub(super) fn encode(assignment: &Assignment, client: ClientKind) -> xds::Cluste
     for endpoint in &assignment.endpoints {
         localities.entry(&endpoint.locality).or_default().push(endpoint);
     }
-    // The weights of all localities together must fit a u32, as must those of the endpoints of one.
-    let most = u32::MAX / u32::try_from(localities.len().max(1)).unwrap_or(u32::MAX);
+    let halvings = if client == ClientKind::Outrigger { 0 } else { halvings(&assignment.endpoints) };
     let group = |(locality, endpoints): (&Locality, Vec<&Endpoint>)| {
-        let weight = endpoints.iter().fold(0u32, |sum, endpoint| sum.saturating_add(endpoint.weight));
+        let weight = endpoints.iter().fold(0u32, |sum, endpoint| sum.saturating_add(halved(endpoint.weight, halvings)));
         xds::LocalityLbEndpoints {
             locality: Some(core::Locality {
                 region: locality.region.to_string(),
                 zone: locality.zone.to_string(),
                 sub_zone: String::new(),
             }),
-            lb_endpoints: endpoints.into_iter().map(|endpoint| encode_endpoint(endpoint, client)).collect(),
-            load_balancing_weight: number(weight.clamp(1, most)),
+            lb_endpoints: endpoints.into_iter().map(|endpoint| encode_endpoint(endpoint, halvings, client)).collect(),
+            load_balancing_weight: number(weight),
             ..Default::default()
         }
     };
@@ -61,7 +60,18 @@ fn decode_locality(message: &xds::LocalityLbEndpoints) -> Result<Vec<Endpoint>, 
     each("lb_endpoints", &message.lb_endpoints, |endpoint| decode_endpoint(endpoint, &locality))
 }
 
-fn encode_endpoint(endpoint: &Endpoint, client: ClientKind) -> xds::LbEndpoint {
+/// How often weights must be halved until their sum fits the u32 that Envoy and gRPC add them up in. They keep their
+/// proportions; the smallest is 1.
+fn halvings(endpoints: &[Endpoint]) -> u32 {
+    let sum = |times| endpoints.iter().map(|endpoint| u64::from(halved(endpoint.weight, times))).sum::<u64>();
+    (0..u32::BITS).find(|times| u32::try_from(sum(*times)).is_ok()).unwrap_or(u32::BITS)
+}
+
+fn halved(weight: u32, times: u32) -> u32 {
+    weight.checked_shr(times).unwrap_or(0).max(1)
+}
+
+fn encode_endpoint(endpoint: &Endpoint, halvings: u32, client: ClientKind) -> xds::LbEndpoint {
     let health = match endpoint.health {
         Health::Healthy => core::HealthStatus::Healthy,
         Health::Draining => core::HealthStatus::Draining,
@@ -71,7 +81,7 @@ fn encode_endpoint(endpoint: &Endpoint, client: ClientKind) -> xds::LbEndpoint {
     xds::LbEndpoint {
         health_status: health.into(),
         metadata: if client == ClientKind::Outrigger { value::metadata(&own) } else { None },
-        load_balancing_weight: number(endpoint.weight),
+        load_balancing_weight: number(halved(endpoint.weight, halvings)),
         host_identifier: Some(xds::lb_endpoint::HostIdentifier::Endpoint(xds::Endpoint {
             address: address(endpoint.address),
             ..Default::default()

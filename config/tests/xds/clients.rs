@@ -229,7 +229,7 @@ fn rate_limit(mode: Mode, status: u16) -> RateLimit {
         interval: Duration::from_millis(interval),
         burst: 7,
     };
-    let headers = vec![("x-policy".into(), "p".into())];
+    let headers = vec![("x-policy".into(), "100%".into())];
     RateLimit {
         origin: Origin::default(),
         mode,
@@ -256,7 +256,7 @@ fn envoy_is_told_the_strictest_limit_in_an_interval_it_takes() {
             assert_eq!(share.and_then(|share| share.default_value).expect("a share").numerator, 100);
         }
         let header = limit.response_headers_to_add[0].header.as_ref().expect("a field");
-        assert_eq!((header.key.as_str(), header.value.as_str()), ("x-policy", "p"));
+        assert_eq!((header.key.as_str(), header.value.as_str()), ("x-policy", "100%%"));
         assert!(limit.rate_limited_as_resource_exhausted);
     }
 }
@@ -343,8 +343,8 @@ fn localities_always_have_a_weight() {
         version: "v1".into(),
     };
     let endpoints = vec![
-        endpoint("10.0.0.1:80", "a", 2, Health::Healthy),
-        endpoint("10.0.0.2:80", "a", 3, Health::Draining),
+        endpoint("10.0.0.1:80", "a", 20, Health::Healthy),
+        endpoint("10.0.0.2:80", "a", 40, Health::Draining),
         endpoint("10.0.0.3:80", "b", u32::MAX, Health::Unhealthy),
         endpoint("10.0.0.4:80", "b", u32::MAX, Health::Healthy),
     ];
@@ -352,13 +352,13 @@ fn localities_always_have_a_weight() {
     for client in [ClientKind::Envoy, ClientKind::Grpc] {
         let read: endpoint::ClusterLoadAssignment = read(&Resource::Assignment(assignment.clone()), client);
         let weights: Vec<_> = read.endpoints.iter().map(|group| wrapped(group.load_balancing_weight)).collect();
-        assert_eq!(weights, [Some(5), Some(u32::MAX / 2)], "together they fit a u32");
+        assert_eq!(weights, [Some(15), Some(u32::MAX / 4 * 2)], "together they fit a u32");
         assert!(read.endpoints.iter().all(|group| group.locality.is_some() && group.priority == 0));
         let health: Vec<_> =
             read.endpoints.iter().flat_map(|group| &group.lb_endpoints).map(|one| one.health_status()).collect();
         let weights: Vec<_> =
             read.endpoints[1].lb_endpoints.iter().map(|one| wrapped(one.load_balancing_weight)).collect();
-        assert_eq!(weights, [Some(u32::MAX / 2); 2], "those of one locality too");
+        assert_eq!(weights, [Some(u32::MAX / 4); 2], "in their proportions");
         use core::HealthStatus::{Draining, Healthy, Unhealthy};
         assert_eq!(health, [Healthy, Draining, Unhealthy, Healthy]);
     }

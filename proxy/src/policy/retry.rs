@@ -72,33 +72,33 @@ enum Copy {
 }
 
 impl Copy {
-    fn of(http: http::Request<Body>, policy: &Policy) -> (Copy, http::Request<Body>) {
+    fn of(http: Box<http::Request<Body>>, policy: &Policy) -> (Copy, Box<http::Request<Body>>) {
         if policy.only_unsent() || !policy.methods.allows(http.method().as_str()) || is_upgrade(http.headers()) {
             return (Copy::None, http);
         }
-        let (parts, body) = http.into_parts();
+        let (parts, body) = (*http).into_parts();
         let mut head = http::Request::new(());
         head.method_mut().clone_from(&parts.method);
         head.uri_mut().clone_from(&parts.uri);
         *head.version_mut() = parts.version;
         head.headers_mut().clone_from(&parts.headers);
         if body.is_empty() {
-            return (Copy::Head(Box::new(head)), http::Request::from_parts(parts, body));
+            return (Copy::Head(Box::new(head)), Box::new(http::Request::from_parts(parts, body)));
         }
         let source = ReplaySource::new(body, policy.body_limit as usize);
-        let first = http::Request::from_parts(parts, source.attempt());
+        let first = Box::new(http::Request::from_parts(parts, source.attempt()));
         (Copy::Replay(Box::new(head), source), first)
     }
 
     /// The request once more; none if it can no longer be sent whole.
-    fn again(&self) -> Option<http::Request<Body>> {
+    fn again(&self) -> Option<Box<http::Request<Body>>> {
         let (head, body) = match self {
             Copy::None => return None,
             Copy::Head(head) => (head, Body::empty()),
             Copy::Replay(_, source) if !source.is_replayable() => return None,
             Copy::Replay(head, source) => (head, source.attempt()),
         };
-        Some((**head).clone().map(|()| body))
+        Some(Box::new((**head).clone().map(|()| body)))
     }
 }
 

@@ -52,11 +52,11 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
         let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
-    let upgrade = tunnel::is_requested(&http);
+    let upgrade = tunnel::is_requested(&*http);
     let version = speak(&aim, upgrade);
     let mut attempt = Attempt::begin(aim, endpoint, permit);
     attempt.context().inject(http.headers_mut());
-    let caller = upgrade.then(|| hyper::upgrade::on(&mut http));
+    let caller = upgrade.then(|| hyper::upgrade::on(&mut *http));
     message::address(&mut http, version, &attempt.aim().authority);
     let answer = if version == Version::HTTP_2 {
         over_h2(&attempt, http).await
@@ -78,7 +78,7 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
             let (mut parts, incoming) = response.into_parts();
             message::clean_response(&mut parts, &attempt.aim().trail);
             let mut body = Body::from_endpoint(incoming);
-            body.on_attempt_end(Box::new(attempt));
+            body.on_attempt_end(attempt);
             Ok(Response::from_parts(parts, body))
         }
         Err(error) => {
@@ -99,18 +99,18 @@ fn speak(aim: &Aim, upgrade: bool) -> Version {
 
 type Answered = (http::Response<hyper::body::Incoming>, Lease);
 
-async fn over_h1(attempt: &Attempt, mut http: http::Request<Body>) -> Result<Answered, Error> {
+async fn over_h1(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Result<Answered, Error> {
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
     loop {
         let mut connection = match pool.take_h1(aim.connection.worker) {
             Some(connection) => connection,
-            None => match connect_h1(attempt).await {
+            None => match Box::pin(connect_h1(attempt)).await {
                 Ok(connection) => connection,
                 Err(error) => return Err(error.with_unsent(http)),
             },
         };
         let second = message::repeatable(&connection, &http);
-        match connection.send(http).await {
+        match connection.send(*http).await {
             Sent::Response(response) => return Ok((response, Lease::H1(connection))),
             Sent::Unsent(back, _) if connection.is_reused() => http = back,
             Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
@@ -122,18 +122,18 @@ async fn over_h1(attempt: &Attempt, mut http: http::Request<Body>) -> Result<Ans
     }
 }
 
-async fn over_h2(attempt: &Attempt, mut http: http::Request<Body>) -> Result<Answered, Error> {
+async fn over_h2(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Result<Answered, Error> {
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
     let mut stale = 0;
     loop {
         let (mut stream, pooled) = match pool.take_h2(aim.connection.worker) {
             Some(stream) => (stream, true),
-            None => match connect_h2(attempt).await {
+            None => match Box::pin(connect_h2(attempt)).await {
                 Ok(stream) => (stream, false),
                 Err(error) => return Err(error.with_unsent(http)),
             },
         };
-        match stream.send(http).await {
+        match stream.send(*http).await {
             Sent::Response(response) => return Ok((response, Lease::H2(stream))),
             Sent::Unsent(back, _) if pooled && stale < 3 => {
                 stale += 1;
@@ -235,6 +235,6 @@ mod tests {
             size_of::<F>()
         }
         let bytes = size(super::run);
-        assert!(bytes <= 3072, "{bytes}");
+        assert!(bytes <= 1024, "{bytes}");
     }
 }

@@ -1,8 +1,11 @@
 //! An HTTP/1.1 connection to an endpoint; one request at a time.
 
+use std::future::Future;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 
 use crate::body::Body;
@@ -21,7 +24,7 @@ pub enum Sent {
     /// The response head.
     Response(http::Response<Incoming>),
     /// Not a byte was sent: the request comes back.
-    Unsent(http::Request<Body>, hyper::Error),
+    Unsent(Box<http::Request<Body>>, hyper::Error),
     /// Some of it may have been.
     Failed(hyper::Error),
 }
@@ -52,14 +55,8 @@ impl H1 {
     }
 
     /// Sends a request. Dropping the future closes the connection.
-    pub async fn send(&mut self, request: http::Request<Body>) -> Sent {
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Sent::Response(response),
-            Err(mut error) => match error.take_message() {
-                Some(request) => Sent::Unsent(request, error.into_error()),
-                None => Sent::Failed(error.into_error()),
-            },
-        }
+    pub fn send(&mut self, request: http::Request<Body>) -> impl Future<Output = Sent> + Send + use<> {
+        self.sender.try_send_request(request).map(sent)
     }
 
     /// The response is over: the connection is idle from `now` on.
@@ -73,5 +70,16 @@ impl H1 {
     /// Waits until the connection takes a request, which is when the rest of the last one has left it.
     pub async fn ready(&mut self) -> Result<(), hyper::Error> {
         self.sender.ready().await
+    }
+}
+
+/// What hyper says of a request that it was given.
+pub(super) fn sent(answer: Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>) -> Sent {
+    match answer {
+        Ok(response) => Sent::Response(response),
+        Err(mut error) => match error.take_message() {
+            Some(request) => Sent::Unsent(Box::new(request), error.into_error()),
+            None => Sent::Failed(error.into_error()),
+        },
     }
 }

@@ -1,13 +1,15 @@
 //! An HTTP/2 connection to an endpoint, shared by many requests.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use hyper::client::conn::http2::SendRequest;
 use parking_lot::Mutex;
 
-use super::h1::Sent;
+use super::h1::{Sent, sent};
 use crate::body::Body;
 
 /// The most streams on one connection, whatever more the endpoint would take: past it another connection spreads the
@@ -77,14 +79,8 @@ impl H2 {
 
 impl H2Stream {
     /// Sends a request. Dropping the future resets the stream (CANCEL).
-    pub async fn send(&mut self, request: http::Request<Body>) -> Sent {
-        match self.connection.sender.try_send_request(request).await {
-            Ok(response) => Sent::Response(response),
-            Err(mut error) => match error.take_message() {
-                Some(request) => Sent::Unsent(request, error.into_error()),
-                None => Sent::Failed(error.into_error()),
-            },
-        }
+    pub fn send(&mut self, request: http::Request<Body>) -> impl Future<Output = Sent> + Send + use<> {
+        self.connection.sender.try_send_request(request).map(sent)
     }
 }
 

@@ -1,0 +1,62 @@
+//! Serves one caller's connection: hyper speaks the protocol, every request goes through the stack.
+//!
+//! A connection ends when its caller leaves it, when its scope drains (HTTP/1: the answer under way says
+//! `Connection: close`; HTTP/2: GOAWAY), or when half a request head has been waiting for too long.
+
+mod http1;
+mod http2;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::service::Service as HyperService;
+use tokio::net::TcpStream;
+use tower::Service;
+
+use crate::body::Body;
+use crate::detect::{Protocol, detect};
+use crate::exchange::{Connection, Request, Response};
+use crate::io::Side;
+use crate::stack::HttpService;
+
+/// Serves requests on one connection.
+#[derive(Clone, Debug)]
+struct Handler {
+    connection: Arc<Connection>,
+    stack: HttpService,
+}
+
+impl HyperService<http::Request<Incoming>> for Handler {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <HttpService as Service<Request>>::Future;
+
+    fn call(&self, request: http::Request<Incoming>) -> Self::Future {
+        let request = Request::new(request.map(Body::from_caller), Arc::clone(&self.connection));
+        self.stack.clone().call(request)
+    }
+}
+
+/// Serves `tcp` until it ends. `connection` says where it came in; what hyper hides is added here.
+pub async fn serve(mut tcp: TcpStream, mut connection: Connection, stack: HttpService) {
+    let detected = tokio::select! {
+        detected = detect(&mut tcp) => detected,
+        // Nothing was asked yet, so nothing is lost.
+        () = connection.drain.draining() => None,
+    };
+    let Some((protocol, ahead)) = detected else { return };
+    // Each in a box of its own size: a connection lives long, and what it does not use would be held all that time.
+    match protocol {
+        Protocol::Http1 => {
+            let side = Arc::new(Side::default());
+            connection.side = Some(Arc::clone(&side));
+            let handler = Handler { connection: Arc::new(connection), stack };
+            Box::pin(http1::serve(tcp, ahead, side, handler)).await;
+        }
+        Protocol::Http2 => {
+            let handler = Handler { connection: Arc::new(connection), stack };
+            Box::pin(http2::serve(tcp, ahead, handler)).await;
+        }
+    }
+}
