@@ -4,6 +4,7 @@
 //! every request draws from, so of several rules for every request the strictest is said, and a rule that counts
 //! some requests only is said to nobody but our own proxy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use xds_api::pb::envoy::config::core::v3 as core;
@@ -65,12 +66,29 @@ fn always(runtime_key: &str) -> Option<core::RuntimeFractionalPercent> {
     Some(core::RuntimeFractionalPercent { default_value: Some(all), runtime_key: runtime_key.into() })
 }
 
-fn header((name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)) -> core::HeaderValueOption {
+fn header((name, value): &(Arc<str>, Arc<str>)) -> core::HeaderValueOption {
     core::HeaderValueOption {
-        header: Some(core::HeaderValue { key: name.to_string(), value: value.to_string(), ..Default::default() }),
+        // A value is a format to Envoy, with commands between percent signs.
+        header: Some(core::HeaderValue {
+            key: name.to_string(),
+            value: value.replace('%', "%%"),
+            ..Default::default()
+        }),
         append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
         ..Default::default()
     }
+}
+
+fn decode_header(option: &core::HeaderValueOption) -> Result<(Arc<str>, Arc<str>), Problem> {
+    let header = option.header.as_ref().ok_or_else(|| missing("header"))?;
+    let inner = |problem: Problem| problem.at_field("header");
+    refuse(!header.raw_value.is_empty(), "raw_value").map_err(inner)?;
+    let parts: Vec<&str> = header.value.split("%%").collect();
+    if parts.iter().any(|part| part.contains('%')) {
+        let reason = "format commands are not supported; write '%%' for '%'";
+        return Err(inner(unsupported("value", reason).with_value(&header.value)));
+    }
+    Ok((header.key.to_ascii_lowercase().into(), parts.join("%").into()))
 }
 
 /// What a route's settings come to; nothing if they count nothing. Counting without enforcing is our Observe.
@@ -89,11 +107,7 @@ pub(super) fn decode(message: &LocalRateLimit) -> Result<Option<RateLimit>, Prob
         .map_err(|problem| problem.at_field("token_bucket"))?;
     // Below 400 xDS means 429.
     let status = message.status.as_ref().map_or(429, |status| status.code);
-    let headers = each("response_headers_to_add", &message.response_headers_to_add, |option| {
-        let header = option.header.as_ref().ok_or_else(|| missing("header"))?;
-        refuse(!header.raw_value.is_empty(), "raw_value").map_err(|problem| problem.at_field("header"))?;
-        Ok((header.key.to_ascii_lowercase().into(), header.value.as_str().into()))
-    })?;
+    let headers = each("response_headers_to_add", &message.response_headers_to_add, decode_header)?;
     Ok(Some(RateLimit {
         origin: Origin::default(),
         mode: if enforced { Mode::Enforce } else { Mode::Observe },

@@ -6,4 +6,3 @@ mod foreign;
 mod roundtrip;
 mod strategies;
 mod wire;
-mod tmp_envoy;
