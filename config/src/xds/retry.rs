@@ -1,7 +1,8 @@
 //! Retries in standard fields (`envoy.config.route.v3.RetryPolicy`; gRFC A44 for gRPC).
 //!
 //! Envoy repeats every method; that the model repeats the idempotent ones alone is said to it by
-//! `retriable_request_headers`. Of the gRPC codes only five have a token.
+//! `retriable_request_headers`. Of the gRPC codes only five have a token. How much of a body is kept is not said:
+//! Envoy warns about the only field for it that xds-api has, and its own limit is its connection's buffer.
 
 use std::time::Duration;
 

@@ -109,9 +109,6 @@ fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
         ClientKind::Outrigger => message.metadata = metadata(&encode_own(route)),
         ClientKind::Envoy => {
             action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
-            let repeats = action.retry_policy.as_ref().is_some_and(|policy| !policy.retry_on.is_empty());
-            let body_limit = route.retry.as_ref().filter(|_| repeats).map(|retry| retry.body_limit);
-            message.per_request_buffer_limit_bytes = body_limit.and_then(number);
             let limit = route.rate_limit.as_ref().and_then(rate_limit::encode);
             // At most one entry, so that the order of a hash map never shows.
             message.typed_per_filter_config =

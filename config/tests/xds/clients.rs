@@ -178,12 +178,11 @@ fn retry() -> Retry {
 }
 
 #[test]
-#[allow(deprecated)] // The newest protos have another name for the buffer's limit; Envoy takes both.
 fn envoy_is_told_how_to_retry() {
     let mut route = Route::forward("r", name("c"));
     route.retry = Some(retry());
     route.timeouts.request = Some(Duration::from_secs(9));
-    let (route, action) = only_route(&table(route), ClientKind::Envoy);
+    let (_, action) = only_route(&table(route), ClientKind::Envoy);
     assert_eq!(seconds(action.timeout), Some(9));
     let policy = action.retry_policy.expect("a policy");
     let tokens = "connect-failure,refused-stream,reset-before-request,5xx,retriable-status-codes,unavailable";
@@ -195,7 +194,6 @@ fn envoy_is_told_how_to_retry() {
     assert_eq!(backoff.base_interval.expect("a base").nanos, 25_000_000);
     assert_eq!(backoff.max_interval.expect("a bound").nanos, 250_000_000);
     assert_eq!(policy.retriable_request_headers[0].name, ":method");
-    assert_eq!(wrapped(route.per_request_buffer_limit_bytes), Some(65536));
 }
 
 #[test]

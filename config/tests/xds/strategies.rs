@@ -83,8 +83,11 @@ fn route() -> impl Strategy<Value = Route> {
         rest
     });
     let one = name().prop_map(|cluster| vec![Backend { cluster, weight: 1 }]);
-    let hash =
-        prop_oneof![header_name().prop_map(HashKey::Header), "[a-z]{1,8}".prop_map(|name| HashKey::Cookie(name.into())), Just(HashKey::SourceIp)];
+    let hash = prop_oneof![
+        header_name().prop_map(HashKey::Header),
+        "[a-z]{1,8}".prop_map(|name| HashKey::Cookie(name.into())),
+        Just(HashKey::SourceIp)
+    ];
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     (parts, of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
         |((name, origin, matches, backends, timeouts), retry, rate_limit, hash)| Route {
