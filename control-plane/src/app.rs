@@ -5,6 +5,7 @@
 //! every stream, and gives what is under way [`GRACE`] to finish.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -83,9 +84,11 @@ impl Running {
 pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let mut directory = settings.documents.as_deref().map(Directory::new);
     let files = match &mut directory {
-        Some(directory) => Some(directory.read(SystemTime::now()).map_err(|source| {
-            Error::Documents { path: directory.path().to_path_buf(), source }
-        })?),
+        Some(directory) => Some(
+            directory
+                .read(SystemTime::now())
+                .map_err(|source| Error::Documents { path: directory.path().to_path_buf(), source })?,
+        ),
         None => None,
     };
     let store = Store::open(&settings.store)?;
@@ -160,7 +163,8 @@ fn runtime(settings: &Settings) -> Result<Runtime, Error> {
 fn log(settings: &Settings) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&settings.log)
         .map_err(|error| Error::Usage(format!("--log {:?} is no filter ({error}); try info", settings.log)))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     // A process that has a log already, as a test has, keeps it.
     let _ = match settings.log_format {
         LogFormat::Text => lines.try_init(),

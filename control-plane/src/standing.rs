@@ -20,6 +20,8 @@ use crate::store::Key;
 pub struct Standing {
     stored: Arc<BTreeMap<Key, Document>>,
     files: Arc<BTreeMap<String, Vec<Document>>>,
+    /// Where in `files` each of their documents is.
+    places: Arc<BTreeMap<Key, (String, usize)>>,
     refused: Arc<Problems>,
     mesh: Arc<Mesh>,
 }
@@ -33,7 +35,7 @@ impl Standing {
         let stored = documents.into_iter().map(|document| (key(&document), document)).collect();
         let (mesh, _) = build(&stored, &BTreeMap::new())?;
         let (stored, mesh) = (Arc::new(stored), Arc::new(mesh));
-        Ok(Standing { stored, files: Arc::default(), refused: Arc::default(), mesh })
+        Ok(Standing { stored, files: Arc::default(), places: Arc::default(), refused: Arc::default(), mesh })
     }
 
     /// The mesh.
@@ -97,19 +99,36 @@ impl Standing {
         for (name, content) in files {
             match self.read(name, content) {
                 Ok(documents) => {
-                    fresh.insert(name.clone());
+                    if !self.files.get(name).is_some_and(|last| say_the_same(last, &documents)) {
+                        fresh.insert(name.clone());
+                    }
                     next.insert(name.clone(), documents);
                 }
                 Err(problems) => self.refuse(name, problems, &mut next, &mut refused),
             }
         }
+        // Of two files that have the same object, the one that has changed is wrong.
+        let mut places = places(next.iter().filter(|(name, _)| !fresh.contains(*name)));
+        for name in fresh.clone() {
+            let clash = |document: &Document| {
+                let (other, _) = places.get(&key(document))?;
+                Some(at_name(document, Code::Duplicate, format!("stands in {other} already")))
+            };
+            let problems: Vec<Problem> = next.get(&name).into_iter().flatten().filter_map(clash).collect();
+            if !problems.is_empty() {
+                fresh.remove(&name);
+                self.refuse(&name, problems, &mut next, &mut refused);
+            }
+            places.extend(self::places(next.get_key_value(&name)));
+        }
         loop {
             let problems = match build(&self.stored, &next) {
                 Ok((mesh, _)) => {
                     let refused = Arc::new(Problems(refused.into_values().flatten().collect()));
-                    return Standing { files: Arc::new(next), mesh: Arc::new(mesh), refused, ..self.clone() };
+                    let (places, mesh) = (Arc::new(self::places(&next)), Arc::new(mesh));
+                    return Standing { files: Arc::new(next), places, mesh, refused, ..self.clone() };
                 }
-                Err(problems) => problems.0,
+                Err(problems) => problems.0.into_iter().filter(|one| one.code.is_error()).collect::<Vec<_>>(),
             };
             let file_of = |problem: &Problem| problem.location.as_ref().map(|location| location.file.clone());
             let blamed: BTreeSet<String> = problems.iter().filter_map(file_of).filter(|f| fresh.remove(f)).collect();
@@ -126,10 +145,7 @@ impl Standing {
 
     /// Whether the other has the same documents.
     pub fn says_the_same(&self, other: &Standing) -> bool {
-        fn content(standing: &Standing) -> BTreeMap<Key, &serde_json::Value> {
-            standing.documents().map(|document| (key(document), document.json())).collect()
-        }
-        content(self) == content(other)
+        say_the_same(self.documents(), other.documents())
     }
 
     fn with_stored(&self, stored: BTreeMap<Key, Document>) -> Checked {
@@ -138,8 +154,8 @@ impl Standing {
     }
 
     fn of_files(&self, wanted: &Key) -> Option<(&str, &Document)> {
-        let all = self.files.iter().flat_map(|(file, documents)| documents.iter().map(move |one| (file.as_str(), one)));
-        all.into_iter().find(|(_, document)| (document.kind(), document.name()) == (wanted.0, &wanted.1))
+        let (file, position) = self.places.get(wanted)?;
+        Some((file, self.files.get(file)?.get(*position)?))
     }
 
     fn read(&self, name: &str, content: &Content) -> Result<Vec<Document>, Vec<Problem>> {
@@ -186,6 +202,25 @@ pub fn key(document: &Document) -> Key {
     (document.kind(), document.name().clone())
 }
 
+/// In which file each document is, and at which place.
+fn places<'a>(files: impl IntoIterator<Item = (&'a String, &'a Vec<Document>)>) -> BTreeMap<Key, (String, usize)> {
+    let of_file = |(name, documents): (&'a String, &'a Vec<Document>)| {
+        documents.iter().enumerate().map(move |(position, document)| (key(document), (name.clone(), position)))
+    };
+    files.into_iter().flat_map(of_file).collect()
+}
+
+/// Whether these are the same documents, in whatever order.
+fn say_the_same<'a>(
+    ours: impl IntoIterator<Item = &'a Document>,
+    theirs: impl IntoIterator<Item = &'a Document>,
+) -> bool {
+    fn content<'a>(documents: impl IntoIterator<Item = &'a Document>) -> BTreeMap<Key, &'a serde_json::Value> {
+        documents.into_iter().map(|document| (key(document), document.json())).collect()
+    }
+    content(ours) == content(theirs)
+}
+
 fn build(
     stored: &BTreeMap<Key, Document>,
     files: &BTreeMap<String, Vec<Document>>,
@@ -195,4 +230,103 @@ fn build(
 
 fn at_name(document: &Document, code: Code, reason: String) -> Problem {
     document.place(Problem::new(code, reason).at_field("name").at_field("metadata"))
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_config::document::parse;
+    use outrigger_config::error::Code;
+
+    use super::Standing;
+    use crate::source::directory::{Content, Files};
+
+    fn service(name: &str, port: u32) -> String {
+        format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: Service\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{ports: [{{name: http, port: {port}}}]}}\n---\n"
+        )
+    }
+
+    fn route(name: &str, to: &str) -> String {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{parentRefs: [{{kind: Service, name: {to}, port: 80}}], \
+             rules: [{{backendRefs: [{{name: {to}, port: 80}}]}}]}}\n---\n"
+        )
+    }
+
+    fn files(files: &[(&str, String)]) -> Files {
+        files.iter().map(|(name, text)| ((*name).to_owned(), Content::Text(text.as_str().into()))).collect()
+    }
+
+    fn nothing() -> Standing {
+        Standing::of_store(Vec::new()).expect("an empty mesh")
+    }
+
+    /// The objects that stand, and the files and codes that are refused.
+    fn check(standing: &Standing, objects: &[&str], refused: &[(&str, Code)]) {
+        let mut names: Vec<String> = standing.documents().map(|document| document.name().name().to_owned()).collect();
+        names.sort();
+        assert_eq!(names, objects);
+        let of = |problem: &outrigger_config::error::Problem| {
+            (problem.location.as_ref().map(|at| at.file.clone()).unwrap_or_default(), problem.code)
+        };
+        let mut found: Vec<_> = standing.refused().0.iter().map(of).collect();
+        found.dedup();
+        assert_eq!(found.iter().map(|(file, code)| (file.as_str(), *code)).collect::<Vec<_>>(), refused);
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_alone_leaves_the_others() {
+        let one = nothing().with_files(&files(&[("a", service("a", 80)), ("b", service("b", 0))]));
+        check(&one, &["a"], &[("b", Code::InvalidValue)]);
+        let two = one.with_files(&files(&[("a", service("a", 0)), ("b", service("b", 80))]));
+        check(&two, &["a", "b"], &[("a", Code::InvalidValue)]);
+        let three = two.with_files(&files(&[("b", service("b", 80))]));
+        check(&three, &["b"], &[]);
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_with_the_others_leaves_them() {
+        let one = nothing().with_files(&files(&[("a", service("a", 80)), ("r", route("r", "nobody"))]));
+        check(&one, &["a"], &[("r", Code::DanglingReference)]);
+        let two = one.with_files(&files(&[("a", service("a", 80)), ("r", route("r", "a"))]));
+        check(&two, &["a", "r"], &[]);
+        // To take away what another file needs is nobody's fault but the whole's.
+        let three = two.with_files(&files(&[("r", route("r", "a"))]));
+        check(&three, &["a", "r"], &[("r", Code::DanglingReference)]);
+    }
+
+    #[test]
+    fn of_two_files_with_one_object_the_new_one_is_wrong() {
+        let one = nothing().with_files(&files(&[("b", service("x", 80))]));
+        let two = one.with_files(&files(&[("a", service("x", 81)), ("b", service("x", 80)), ("c", service("y", 80))]));
+        check(&two, &["x", "y"], &[("a", Code::Duplicate)]);
+        let both = nothing().with_files(&files(&[("a", service("x", 81)), ("b", service("x", 80))]));
+        check(&both, &["x"], &[("b", Code::Duplicate)]);
+        // An object may move from one file to another in one step.
+        let moved = one.with_files(&files(&[("a", service("x", 80)), ("b", service("z", 80))]));
+        check(&moved, &["x", "z"], &[]);
+    }
+
+    #[test]
+    fn no_object_stands_in_a_file_and_in_the_store() {
+        let documents = |text: &str| parse(text, "").expect("documents");
+        let (stored, _) = nothing().with(&documents(&service("x", 80))).expect("it stands");
+        let clash = stored.with_files(&files(&[("a", service("x", 80)), ("b", service("y", 80))]));
+        check(&clash, &["x", "y"], &[("a", Code::Conflict)]);
+        let refused = clash.with(&documents(&service("y", 80))).map(drop).expect_err("it is in a file");
+        assert_eq!(refused.0[0].code, Code::Conflict);
+        let refused = clash.without(&super::key(&documents(&service("y", 80))[0])).map(drop).expect_err("the same");
+        assert_eq!(refused.0[0].code, Code::Conflict);
+        let twice = documents(&(service("z", 80) + &service("z", 81)));
+        assert_eq!(clash.with(&twice).map(drop).expect_err("twice").0[0].code, Code::Duplicate);
+    }
+
+    #[test]
+    fn what_cannot_be_read_keeps_what_it_said() {
+        let one = nothing().with_files(&files(&[("a", service("a", 80))]));
+        let broken = Files::from([("a".to_owned(), Content::Unreadable("must be UTF-8".to_owned()))]);
+        check(&one.with_files(&broken), &["a"], &[("a", Code::Syntax)]);
+    }
 }

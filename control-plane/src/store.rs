@@ -5,8 +5,11 @@
 //! parser it came through, so that a store never knows a shape the parser does not. What a document means is not
 //! known here.
 
+use std::cell::Cell;
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use outrigger_config::document::Kind;
 use outrigger_config::name::ObjectName;
@@ -47,7 +50,9 @@ impl Store {
         let unusable = |reason: String| Error::StoreUnusable { path: path.clone(), reason };
         // A foreign file would be found out too, but in words that mean nothing to an operator.
         check_is_database(&path)?;
-        let database = Database::create(&path).map_err(|error| match error {
+        // redb trusts the bytes it opens, and panics over some that make no sense.
+        let opened = quietly(|| open_checked(&path)).ok_or_else(|| unusable("its content is damaged".to_owned()))?;
+        let database = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => Error::StoreLocked { path: path.clone() },
             DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
                 Error::StoreIo { path: path.clone(), reason: error.to_string() }
@@ -63,13 +68,13 @@ impl Store {
 
     /// Reads everything.
     pub fn load(&self) -> Result<Contents, Error> {
-        self.try_load().map_err(|error| self.failed(error))
+        self.try_load().map_err(|error| self.failed(&error))
     }
 
     /// Writes and takes away documents in one step, and the number of the change with them. When this returns, the
     /// change is on the disk.
     pub fn commit(&self, generation: u64, put: &[(Key, String)], delete: &[Key]) -> Result<(), Error> {
-        self.try_commit(generation, put, delete).map_err(|error| self.failed(error))
+        self.try_commit(generation, put, delete).map_err(|error| self.failed(&error))
     }
 
     /// The file.
@@ -77,7 +82,7 @@ impl Store {
         &self.path
     }
 
-    fn failed(&self, error: redb::Error) -> Error {
+    fn failed(&self, error: &redb::Error) -> Error {
         Error::StoreIo { path: self.path.clone(), reason: error.to_string() }
     }
 
@@ -129,6 +134,36 @@ impl Store {
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// Opens a file and compares all of it with its checksums. A store is small, and opened once in a process's life.
+fn open_checked(path: &Path) -> Result<Database, DatabaseError> {
+    let mut database = Database::create(path)?;
+    if !database.check_integrity()? {
+        return Err(DatabaseError::Storage(StorageError::Corrupted("its checksums do not hold".to_owned())));
+    }
+    Ok(database)
+}
+
+/// What `work` returns, or nothing when it panics; the panic is not reported.
+fn quietly<T>(work: impl FnOnce() -> T) -> Option<T> {
+    thread_local! {
+        static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_QUIET.get() {
+                report(panic);
+            }
+        }));
+    });
+    IS_QUIET.set(true);
+    // What the work had is not looked at again when it panics.
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(work));
+    IS_QUIET.set(false);
+    outcome.ok()
 }
 
 fn text((kind, name): &Key) -> String {

@@ -12,9 +12,6 @@
 //! Each wait ends after [`PATIENCE`], so that a client that never answers is slow and not stuck. Memory is bounded by
 //! what the client asks for, which is bounded too; nothing is queued.
 
-#[cfg(test)]
-mod tests;
-
 use std::time::Instant;
 
 use outrigger_config::name::MAX_RESOURCE_NAME;
@@ -258,3 +255,6 @@ fn check_names(names: &[String]) -> Result<(), Refusal> {
     let is_too_long = |name: &String| name.len() > MAX_RESOURCE_NAME;
     if names.len() > MAX_NAMES || names.iter().any(is_too_long) { Err(Refusal::TooMuch) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,8 @@ impl Publisher {
         let (snapshots, _) = watch::channel(Arc::new(Snapshot::new(generation, mesh)));
         let slot = Arc::new(Slot::default());
         let publish = { (slot.clone(), snapshots.clone()) };
-        let thread = std::thread::Builder::new().name("publish".to_owned()).spawn(move || run(&publish.0, &publish.1))?;
+        let thread =
+            std::thread::Builder::new().name("publish".to_owned()).spawn(move || run(&publish.0, &publish.1))?;
         Ok(Publisher { slot, snapshots, thread: Some(thread) })
     }
 

@@ -77,7 +77,7 @@ impl Snapshot {
         let known = self.namespaces.get(namespace).cloned();
         let namespace = known.unwrap_or_else(|| DEFAULT_NAMESPACE.into());
         let cell = self.shared.lock().entry((kind, namespace.clone())).or_default().clone();
-        cell.get_or_init(|| self.encode(kind, self.mesh.shared(&namespace))).clone()
+        cell.get_or_init(|| self.encode(kind, &self.mesh.shared(&namespace))).clone()
     }
 
     fn own(&self, kind: ClientKind, workload: &ObjectName) -> Arc<Sets> {
@@ -85,10 +85,10 @@ impl Snapshot {
             return Arc::default();
         }
         let cell = self.own.lock().entry((kind, workload.clone())).or_default().clone();
-        cell.get_or_init(|| self.encode(kind, self.mesh.own(workload))).clone()
+        cell.get_or_init(|| self.encode(kind, &self.mesh.own(workload))).clone()
     }
 
-    fn encode(&self, kind: ClientKind, resources: Vec<Resource>) -> Arc<Sets> {
+    fn encode(&self, kind: ClientKind, resources: &[Resource]) -> Arc<Sets> {
         let encoded = resources.iter().filter_map(|resource| {
             let value = xds::encode(resource, kind)?;
             let entry = self.interned.entry(resource.resource_type(), resource.name().as_str(), value);
@@ -133,5 +133,73 @@ impl Interner {
 
     fn forget_unused(&self) {
         self.entries.lock().retain(|_, entry| entry.strong_count() > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outrigger_config::document::parse;
+    use outrigger_config::mesh::Mesh;
+    use outrigger_config::name::ObjectName;
+    use outrigger_config::resource::{ClientKind, ResourceType};
+
+    use super::Snapshot;
+
+    fn mesh(port: u16) -> Arc<Mesh> {
+        let text = format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: Service\nmetadata: {{name: catalog, namespace: shop}}\n\
+             spec: {{ports: [{{name: http, port: 80}}], selector: {{app: catalog}}}}\n---\n\
+             apiVersion: outrigger.dev/v1alpha1\nkind: Workload\n\
+             metadata: {{name: catalog-1, namespace: shop, labels: {{app: catalog}}}}\n\
+             spec: {{address: 127.0.0.1, ports: [{{name: http, port: {port}, appPort: 9000}}]}}\n"
+        );
+        let documents = parse(&text, "").expect("documents");
+        Arc::new(Mesh::try_new(documents).expect("a mesh").0)
+    }
+
+    #[test]
+    fn a_class_is_encoded_once_and_strangers_make_none() {
+        let snapshot = Snapshot::new(1, mesh(8080));
+        let workload = ObjectName::parse("shop/catalog-1").expect("a name");
+        for _ in 0..3 {
+            snapshot.view(ClientKind::Outrigger, "shop", Some(&workload));
+            snapshot.view(ClientKind::Envoy, "shop", None);
+        }
+        for stranger in 0..100 {
+            let workload = ObjectName::try_new("shop", &format!("nobody-{stranger}")).expect("a name");
+            snapshot.view(ClientKind::Outrigger, &format!("nowhere-{stranger}"), Some(&workload));
+        }
+        // Two kinds in `shop`, and what strangers share.
+        assert_eq!((snapshot.shared.lock().len(), snapshot.own.lock().len()), (3, 1));
+    }
+
+    #[test]
+    fn what_did_not_change_is_shared_by_generations_and_namespaces() {
+        let first = Snapshot::new(1, mesh(8080));
+        let before = first.view(ClientKind::Outrigger, "shop", None);
+        let elsewhere = first.view(ClientKind::Outrigger, "default", None);
+        let second = first.next(2, mesh(8081));
+        assert_eq!(second.shared.lock().len(), 2, "what is held is encoded in advance");
+        let after = second.view(ClientKind::Outrigger, "shop", None);
+        let entry = |view: &crate::view::View, kind| view.get(kind, "shop/catalog/http").cloned().expect("there");
+        let cluster = entry(&before, ResourceType::Cluster);
+        assert!(Arc::ptr_eq(&cluster, &entry(&after, ResourceType::Cluster)));
+        assert!(Arc::ptr_eq(&cluster, &entry(&elsewhere, ResourceType::Cluster)));
+        assert_ne!(entry(&before, ResourceType::Assignment), entry(&after, ResourceType::Assignment));
+        drop((before, elsewhere, first, cluster));
+        drop(after);
+        let third = second.next(3, mesh(8081));
+        assert_eq!(third.shared.lock().len(), 0, "what nobody holds is not encoded again");
+    }
+
+    #[test]
+    fn the_same_documents_have_the_same_versions() {
+        let versions = || {
+            let view = Snapshot::new(1, mesh(8080)).view(ClientKind::Envoy, "shop", None);
+            ResourceType::ALL.map(|kind| view.version(kind))
+        };
+        assert_eq!(versions(), versions());
     }
 }
