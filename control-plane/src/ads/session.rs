@@ -55,13 +55,12 @@ pub struct Session {
     view: Option<View>,
     subscriptions: [Option<Subscription>; ResourceType::ALL.len()],
     nonce: u64,
-    synced: u64,
 }
 
 impl Session {
     /// A stream nobody has spoken on yet.
     pub fn new(transport: Transport) -> Self {
-        Session { transport, client: None, view: None, subscriptions: Default::default(), nonce: 0, synced: 0 }
+        Session { transport, client: None, view: None, subscriptions: Default::default(), nonce: 0 }
     }
 
     /// Who asks; known after the first request.
@@ -113,14 +112,10 @@ impl Session {
     pub fn next(&mut self, now: Instant) -> Option<Answer> {
         let view = self.view.clone()?;
         let made = ResourceType::ALL.into_iter().find_map(|kind| self.make(kind, &view, now));
-        let answer = made.or_else(|| {
+        made.or_else(|| {
             let order = [ResourceType::Table, ResourceType::Cluster, ResourceType::Assignment];
             order.into_iter().find_map(|kind| self.unmake(kind, &view, now))
-        });
-        if answer.is_none() && self.is_settled() {
-            self.synced = view.generation();
-        }
-        answer
+        })
     }
 
     /// When [`Session::next`] is to be asked again if nothing else happens.
@@ -137,8 +132,9 @@ impl Session {
 
     /// How the stream stands.
     pub fn report(&self) -> Report {
+        let synced = self.view.as_ref().filter(|_| self.is_settled()).map_or(0, View::generation);
         let started = self.subscriptions.iter().flatten();
-        Report { synced: self.synced, types: started.map(|one| (one.kind, one.report())).collect() }
+        Report { synced, types: started.map(|one| (one.kind, one.report())).collect() }
     }
 
     fn identify(&mut self, node: Option<&Node>) -> Result<(), Refusal> {

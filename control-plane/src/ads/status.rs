@@ -92,7 +92,7 @@ pub struct TypeReport {
 /// How a stream stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The newest generation of which the client has acknowledged everything; 0 for none.
+    /// The generation of which the client has acknowledged everything; 0 while something is due, under way or refused.
     pub synced: u64,
     /// The types it has asked for.
     pub types: BTreeMap<ResourceType, TypeReport>,
