@@ -98,13 +98,16 @@ impl ControlPlane {
 
     /// Posts `body` to the API.
     pub async fn post(&self, path: &str, body: &str) -> Reply {
-        Client::http1(self.api).await.send(client::post(&self.api.to_string(), path, body.to_owned())).await
+        let ask = client::post(&self.api.to_string(), path, body.to_owned()).with("content-type", "application/yaml");
+        Client::http1(self.api).await.send(ask).await
     }
 
     /// Deletes a document.
     pub async fn delete(&self, kind: &str, name: &str) -> Reply {
         let path = format!("/api/v1/documents/{kind}/{NAMESPACE}/{name}");
         let ask = client::ask(http::Method::DELETE, &self.api.to_string(), &path, crate::behaviour::empty());
+        // The API wants to know that no foreign web page asks.
+        let ask = ask.with("outrigger-client", "tests");
         Client::http1(self.api).await.send(ask).await
     }
 

@@ -4,6 +4,7 @@ use outrigger_integration::control_plane::ControlPlane;
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::small;
 use outrigger_integration::origin::Origin;
+use outrigger_integration::wire::Wire;
 
 fn service(name: &str) -> String {
     Documents::bare().selecting(name, "http", &format!("app: {name}")).text().to_owned()
@@ -31,15 +32,11 @@ async fn nothing_acknowledged_is_lost_to_a_kill_in_the_middle() {
             acknowledged.push(name);
         }
         // One more is under way when the kill comes; whether it stays is open, but it is whole or not there.
-        let api = control_plane.api();
+        let mut wire = Wire::connect(control_plane.api()).await;
         let last = service(&format!("s-{round}-torn"));
-        let under_way = tokio::spawn(async move {
-            let mut client = outrigger_integration::client::Client::http1(api).await;
-            drop(client.attempt(outrigger_integration::client::post("api", "/api/v1/apply", last)).await);
-        });
-        tokio::task::yield_now().await;
+        let head = "POST /api/v1/apply HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/yaml";
+        wire.send(format!("{head}\r\ncontent-length: {}\r\n\r\n{last}", last.len())).await;
         control_plane.kill();
-        under_way.abort();
         control_plane.up().await;
         for name in &acknowledged {
             let found = control_plane.get(&format!("/api/v1/documents/Service/shop/{name}")).await;
