@@ -35,7 +35,7 @@ fn better(
     let first = members.draw(rng, &accept)?;
     let second = match members.endpoints().len() {
         1 => return Some(first),
-        // The draw of another one needs no second try where two are there and both are accepted.
+        // Of two there is only one other, and no chance to ask.
         2 if members.is_uniform() => Some(1 - first).filter(|other| accept(&members.endpoints()[*other])),
         _ if members.is_uniform() => {
             let same = &members.endpoints()[first];

@@ -5,6 +5,7 @@
 //! an endpoint's source says that it is healthy: with all such endpoints ejected, ejections are ignored and counted
 //! as panics.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,6 +161,8 @@ impl Cluster {
                 let time = ejection::ejection_time(policy, endpoint.outlier.times());
                 if policy.mode.enforces() {
                     endpoint.outlier.eject(now, time);
+                    // Once, even if it failed anew before it was swept.
+                    governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
                     governor.ejected.push(Arc::clone(endpoint));
                     self.history.ejections.fetch_add(1, Ordering::Relaxed);
                 } else {
@@ -196,7 +199,6 @@ impl Cluster {
     }
 
     fn exchange(&self, assignment: &Assignment) {
-        let mut governor = self.history.governor.lock();
         let old = self.picker.load_full();
         let stays = |(one, model): (&Arc<Endpoint>, &EndpointModel)| one.is(model) && one.weight() == model.weight;
         if old.endpoints().len() == assignment.endpoints.len()
@@ -208,8 +210,10 @@ impl Cluster {
         }
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, self.setting);
-        governor.ejected.retain(|one| endpoints.iter().any(|other| Arc::ptr_eq(one, other)));
-        self.picker.store(Arc::new(Picker::new(self.config.balancing, endpoints, self.setting.seed)));
+        let picker = Arc::new(Picker::new(self.config.balancing, endpoints, self.setting.seed));
+        let mut governor = self.history.governor.lock();
+        governor.ejected.retain(|one| picker.endpoints().iter().any(|other| Arc::ptr_eq(one, other)));
+        self.picker.store(picker);
     }
 
     /// The version of its endpoints, if they all have the same; else empty.
@@ -255,7 +259,7 @@ fn latency(balancing: Balancing) -> Latency {
 
 /// The endpoints of an assignment, known ones with their history.
 fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, setting: Setting) -> Vec<Arc<Endpoint>> {
-    let mut by_address: std::collections::HashMap<SocketAddr, &Arc<Endpoint>> =
+    let mut by_address: HashMap<SocketAddr, &Arc<Endpoint>> =
         known.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
     let endpoint = |model: &EndpointModel| match by_address.remove(&model.address).filter(|known| known.is(model)) {
         Some(known) => {

@@ -113,6 +113,14 @@ fn a_failing_endpoint_is_left_out_and_comes_back() {
 }
 
 #[test]
+fn whoever_fails_anew_before_the_sweep_comes_back_once() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(2), now);
+    assert!(break_down(&cluster, 0, now) && break_down(&cluster, 0, now + 31 * SECOND));
+    assert_eq!(cluster.sweep(now + 300 * SECOND).len(), 1);
+}
+
+#[test]
 fn a_success_between_failures_keeps_an_endpoint_in() {
     let now = Instant::now();
     let cluster = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(2), now);

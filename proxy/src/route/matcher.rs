@@ -4,6 +4,7 @@
 //! one exception: a regular expression over a header field that came in several lines.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, header};
@@ -63,8 +64,7 @@ enum Subject {
 impl Matcher {
     /// Parses the names. What no request can have, such as a header name with a space, matches no request.
     pub fn new(model: &RouteMatch) -> Self {
-        let wanted =
-            |text: &std::sync::Arc<str>| Method::from_bytes(text.as_bytes()).map_or(Wanted::Nothing, Wanted::Method);
+        let wanted = |text: &Arc<str>| Method::from_bytes(text.as_bytes()).map_or(Wanted::Nothing, Wanted::Method);
         Matcher {
             path: model.path.clone(),
             plain: model.method.is_none() && model.headers.is_empty() && model.query.is_empty() && !model.grpc,
