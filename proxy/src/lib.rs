@@ -27,3 +27,6 @@ pub mod stack;
 pub mod detect;
 pub mod server;
 pub mod listener;
+pub mod discovery;
+pub mod admin;
+pub mod app;

@@ -5,7 +5,7 @@
 //! because a pipe that nobody reads must not stop a worker: what does not fit is dropped and counted.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -64,7 +64,7 @@ pub fn parse(filter: &str) -> Result<EnvFilter, String> {
 pub fn init(filter: EnvFilter, format: Format) -> Filter {
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(io::stderr);
+    let layer = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let _ = match format {
         Format::Text => registry.with(layer.with_target(false)).try_init(),
         Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),

@@ -17,6 +17,8 @@ pub mod metrics;
 pub mod span;
 pub mod sink;
 pub mod logging;
+pub mod family;
+pub mod scrape;
 
 pub use edge::Edge;
 pub use metrics::{EdgeKey, Metrics};
@@ -34,7 +36,7 @@ pub struct Telemetry {
 }
 
 /// Which way, as labels and attributes have it.
-fn direction_word(direction: Direction) -> &'static str {
+pub fn direction_word(direction: Direction) -> &'static str {
     match direction {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",
@@ -42,7 +44,7 @@ fn direction_word(direction: Direction) -> &'static str {
 }
 
 /// `network.protocol.version`.
-fn protocol(version: Version) -> &'static str {
+pub(crate) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2",

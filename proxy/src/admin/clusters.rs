@@ -1,0 +1,105 @@
+//! `/clusters`: every destination and its endpoints as they are at this moment. As text it is for eyes and grep, one fact a
+//! line, every line beginning with the destination; as JSON for programs.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use outrigger_config::endpoint::Health;
+use serde_json::{Value, json};
+
+use crate::admin::dump::seconds;
+use crate::cluster::{Cluster, Limit};
+use crate::endpoint::Endpoint;
+use crate::snapshot::Snapshot;
+
+/// What an endpoint is to the balancer.
+pub(super) fn state(endpoint: &Endpoint, now: Instant) -> &'static str {
+    match endpoint.health() {
+        Health::Healthy if endpoint.outlier.is_ejected(now) => "ejected",
+        Health::Healthy => "healthy",
+        Health::Draining => "draining",
+        Health::Unhealthy => "unhealthy",
+    }
+}
+
+/// The page as text.
+pub fn text(snapshot: &Snapshot, now: Instant) -> String {
+    let mut page = String::new();
+    for cluster in snapshot.clusters() {
+        // Writing to a string cannot fail.
+        let _ = write_cluster(&mut page, cluster, now);
+    }
+    page
+}
+
+fn write_cluster(page: &mut String, cluster: &Cluster, now: Instant) -> std::fmt::Result {
+    let name = cluster.config.name.as_str();
+    writeln!(page, "{name} host {}", cluster.label)?;
+    for limit in Limit::ALL {
+        let max = cluster.limits.max(limit).map_or_else(|| "unlimited".into(), |max| max.to_string());
+        let (held, refused, exceeded) =
+            (cluster.limits.held(limit), cluster.limits.refused(limit), cluster.limits.exceeded(limit));
+        writeln!(page, "{name} limit {} {held} of {max}, refused {refused}, would refuse {exceeded}", limit.as_str())?;
+    }
+    writeln!(page, "{name} retries {} under way, refused {}", cluster.budget.active(), cluster.budget.refused())?;
+    for endpoint in cluster.picker().endpoints() {
+        let Endpoint { address, workload, version, .. } = &**endpoint;
+        write!(page, "{name} endpoint {address} {} weight {}", state(endpoint, now), endpoint.weight())?;
+        write!(page, " active {} failures {}", endpoint.load.active(), endpoint.outlier.failures())?;
+        if let Some(latency) = endpoint.load.latency(now) {
+            write!(page, " latency_ms {:.2}", latency.as_secs_f64() * 1e3)?;
+        }
+        if let Some(remaining) = endpoint.outlier.remaining(now) {
+            write!(page, " ejected for another {:.1} s, time {}", remaining.as_secs_f64(), endpoint.outlier.times())?;
+        }
+        for (what, value) in [("workload", workload), ("version", version)] {
+            if !value.is_empty() {
+                write!(page, " {what} {value}")?;
+            }
+        }
+        writeln!(page)?;
+    }
+    Ok(())
+}
+
+/// The page as JSON.
+pub fn json(snapshot: &Snapshot, now: Instant) -> Value {
+    let clusters: Vec<Value> = snapshot.clusters().map(|cluster| one(cluster, now)).collect();
+    json!({ "snapshot": snapshot.number, "clusters": clusters })
+}
+
+fn one(cluster: &Cluster, now: Instant) -> Value {
+    let limit = |limit: Limit| {
+        let value = json!({
+            "held": cluster.limits.held(limit),
+            "max": cluster.limits.max(limit),
+            "refused": cluster.limits.refused(limit),
+            "would_refuse": cluster.limits.exceeded(limit),
+        });
+        (limit.as_str().to_owned(), value)
+    };
+    let endpoint = |endpoint: &std::sync::Arc<Endpoint>| {
+        json!({
+            "address": endpoint.address.to_string(),
+            "workload": &*endpoint.workload,
+            "version": &*endpoint.version,
+            "state": state(endpoint, now),
+            "weight": endpoint.weight(),
+            "active": endpoint.load.active(),
+            "latency_ms": endpoint.load.latency(now).map(|latency| (latency.as_secs_f64() * 1e5).round() / 1e2),
+            "consecutive_failures": endpoint.outlier.failures(),
+            "ejected_for_seconds": endpoint.outlier.remaining(now).map(seconds),
+        })
+    };
+    json!({
+        "name": cluster.config.name.as_str(),
+        "host": &*cluster.label,
+        "limits": Limit::ALL.map(limit).into_iter().collect::<serde_json::Map<_, _>>(),
+        "retries": { "active": cluster.budget.active(), "refused": cluster.budget.refused() },
+        "ejections": cluster.ejections(),
+        "would_eject": cluster.would_eject(),
+        "ejections_withheld": cluster.ejection_overflows(),
+        "panics": cluster.panics(),
+        "endpoints": cluster.picker().endpoints().iter().map(endpoint).collect::<Vec<_>>(),
+    })
+}

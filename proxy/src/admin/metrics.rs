@@ -1,0 +1,141 @@
+//! `/metrics`: telemetry's counters, and what destinations and discovery know of themselves, in Prometheus' text format.
+
+use std::time::Instant;
+
+use prometheus::proto::MetricFamily;
+use prometheus::{Encoder, TextEncoder};
+
+use crate::admin::clusters::state;
+use crate::cluster::{Cluster, Limit};
+use crate::discovery::status::Standing;
+use crate::exchange::Shared;
+use crate::snapshot::Snapshot;
+use crate::telemetry::family::Family;
+use crate::telemetry::metrics::DiscoveryState;
+use crate::telemetry::scrape;
+
+/// The page.
+pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant) -> prometheus::Result<Vec<u8>> {
+    let telemetry = &shared.telemetry;
+    let mut families = scrape::families(&telemetry.metrics, &telemetry.spans);
+    families.extend(destinations(&shared.snapshots.load_full(), now));
+    families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
+    families.extend(process(shared, started, now));
+    families.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut page = Vec::new();
+    TextEncoder::new().encode(&families, &mut page)?;
+    Ok(page)
+}
+
+fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
+    let mut inflight =
+        Family::gauge("outrigger_inflight_requests", "Requests under way to a destination, waiting ones included.");
+    let mut limit = Family::gauge("outrigger_limit", "How much of a destination may be used at once.");
+    let mut held = Family::gauge("outrigger_limit_used", "How much of a destination is used now.");
+    let mut rejected = Family::counter(
+        "outrigger_breaker_rejected_total",
+        "Requests beyond a limit of their destination: refused (mode enforce) or let through (observe).",
+    );
+    let mut breaker = Family::gauge(
+        "outrigger_breaker_state",
+        "1 for the state that a destination is in: closed, or open while a limit is reached.",
+    );
+    let mut endpoints = Family::gauge("outrigger_endpoints", "Endpoints of a destination, by state.");
+    let mut budget = Family::counter(
+        "outrigger_retry_budget_exhausted_total",
+        "Retries that were not made because the destination's budget had nothing left.",
+    );
+    let mut ejections = Family::counter(
+        "outrigger_ejections_total",
+        "Endpoints left out because they kept failing (mode enforce) or that would have been (observe).",
+    );
+    let mut withheld = Family::counter(
+        "outrigger_ejections_withheld_total",
+        "Failing endpoints that stayed because too many were out already.",
+    );
+    let mut panics = Family::counter(
+        "outrigger_balancer_panics_total",
+        "Requests sent to an ejected endpoint because there was no other.",
+    );
+    for cluster in snapshot.clusters() {
+        let service = cluster.config.service.as_ref();
+        let name = [
+            ("cluster", cluster.config.name.as_str()),
+            ("dst_service", service.map_or(&*cluster.label, |service| service.name())),
+            ("dst_namespace", service.map_or("", |service| service.namespace())),
+        ];
+        let with = |more: &[(&'static str, &'static str)]| [&name[..], more].concat();
+        inflight.add(&name, f64::from(cluster.limits.held(Limit::Requests)));
+        for one in Limit::ALL {
+            let word = ("limit", one.as_str());
+            held.add(&with(&[word]), f64::from(cluster.limits.held(one)));
+            if let Some(max) = cluster.limits.max(one) {
+                limit.add(&with(&[word]), f64::from(max));
+            }
+            rejected.add(&with(&[word, ("mode", "enforce")]), cluster.limits.refused(one) as f64);
+            rejected.add(&with(&[word, ("mode", "observe")]), cluster.limits.exceeded(one) as f64);
+        }
+        let is_open = is_open(cluster);
+        breaker.add(&with(&[("state", "open")]), f64::from(u8::from(is_open)));
+        breaker.add(&with(&[("state", "closed")]), f64::from(u8::from(!is_open)));
+        for wanted in ["healthy", "ejected", "draining", "unhealthy"] {
+            let picker = cluster.picker();
+            let count = picker.endpoints().iter().filter(|endpoint| state(endpoint, now) == wanted).count();
+            endpoints.add(&with(&[("state", wanted)]), count as f64);
+        }
+        budget.add(&name, cluster.budget.refused() as f64);
+        let cause = ("cause", "consecutive_errors");
+        ejections.add(&with(&[cause, ("mode", "enforce")]), cluster.ejections() as f64);
+        ejections.add(&with(&[cause, ("mode", "observe")]), cluster.would_eject() as f64);
+        withheld.add(&name, cluster.ejection_overflows() as f64);
+        panics.add(&name, cluster.panics() as f64);
+    }
+    let all = [inflight, limit, held, rejected, breaker, endpoints, budget, ejections, withheld, panics];
+    all.into_iter().filter_map(Family::finish).collect()
+}
+
+fn is_open(cluster: &Cluster) -> bool {
+    Limit::ALL.into_iter().any(|limit| cluster.limits.max(limit).is_some_and(|max| cluster.limits.held(limit) >= max))
+}
+
+fn discovery(state: &DiscoveryState, standing: &Standing, now: Instant) -> Vec<MetricFamily> {
+    let mut ready = Family::gauge("outrigger_ready", "1 if traffic may come, as /ready says.");
+    ready.add(&[], f64::from(u8::from(standing.ready().is_ok())));
+    let mut connected = Family::gauge("outrigger_xds_connected", "1 while a stream to the control plane answers.");
+    connected.add(&[], f64::from(u8::from(state.connected)));
+    let mut disconnects =
+        Family::counter("outrigger_xds_disconnects_total", "Streams to the control plane that ended.");
+    disconnects.add(&[], state.disconnects as f64);
+    let mut updates = Family::counter(
+        "outrigger_xds_updates_total",
+        "Responses of the control plane, by type and what became of them.",
+    );
+    for ((kind, result), count) in &state.updates {
+        updates.add(&[("type", kind), ("result", result)], *count as f64);
+    }
+    let mut age =
+        Family::gauge("outrigger_xds_config_age_seconds", "Time since the control plane last sent something good.");
+    if let Some(updated) = state.updated {
+        age.add(&[], now.saturating_duration_since(updated).as_secs_f64());
+    }
+    let mut number = Family::gauge("outrigger_snapshot", "The number of the configuration in force.");
+    let mut apply = Family::gauge("outrigger_xds_apply_seconds", "How long it took to put it in force.");
+    if let Some((snapshot, took)) = state.applied {
+        number.add(&[], snapshot as f64);
+        apply.add(&[], took.as_secs_f64());
+    }
+    let mut closed = Family::gauge("outrigger_closed_listeners", "Listeners that could not be opened.");
+    closed.add(&[], standing.closed.len() as f64);
+    let all = [ready, connected, disconnects, updates, age, number, apply, closed];
+    all.into_iter().filter_map(Family::finish).collect()
+}
+
+fn process(shared: &Shared, started: Instant, now: Instant) -> Vec<MetricFamily> {
+    let mut build = Family::gauge("outrigger_build_info", "1, and the version of this proxy.");
+    build.add(&[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let mut workers = Family::gauge("outrigger_workers", "Threads that serve requests.");
+    workers.add(&[], shared.workers as f64);
+    let mut uptime = Family::gauge("outrigger_uptime_seconds", "Time since the process began.");
+    uptime.add(&[], now.saturating_duration_since(started).as_secs_f64());
+    [build, workers, uptime].into_iter().filter_map(Family::finish).collect()
+}

@@ -1,0 +1,150 @@
+//! The proxy as a process: settings in, exit code out.
+//!
+//! Everything that can be refused is refused before anything is served: flags, the log filter, the admin port, in static
+//! mode the documents and every listener. Then the workers serve, and this thread's runtime carries what is not a
+//! request: discovery, export, the admin port, the clock. SIGTERM and SIGINT drain; a second one does not wait.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use outrigger_config::error::Problems;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin::Admin;
+use crate::discovery::publish::Publisher;
+use crate::discovery::status::{Source, Status};
+use crate::drain::Drain;
+use crate::exchange::Shared;
+use crate::listener::DataPlane;
+use crate::snapshot::Snapshots;
+use crate::telemetry::{Telemetry, logging};
+
+pub mod settings;
+mod housekeeping;
+mod standalone;
+
+pub use settings::{NoSettings, Settings};
+
+/// Why a proxy did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A flag's value cannot be used.
+    #[error("{0}")]
+    Usage(String),
+    /// The file of documents cannot be read.
+    #[error("{file} cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The documents are wrong; each problem is a line.
+    #[error("{0}")]
+    Documents(Problems),
+    /// The admin port is not to be had.
+    #[error("the admin port cannot listen on {address}: {source}; choose another with --admin")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The operating system refused something.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs a proxy until it is told to stop. 0: it stopped as told; 2: it could not start, and stderr says why and what to
+/// do.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let settings = match Settings::read(arguments) {
+        Ok(settings) => settings,
+        Err(NoSettings::Asked(text)) => {
+            say(&mut io::stdout(), text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(NoSettings::Wrong(text)) => return refuse(&text),
+    };
+    let served = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::from);
+    match served.and_then(|control| control.block_on(serve(settings))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), Error> {
+    let started = Instant::now();
+    let filter = logging::parse(&settings.log).map_err(|why| Error::Usage(format!("--log {why}")))?;
+    let filter = logging::init(filter, settings.log_format);
+    let resources = match &settings.source {
+        Source::File(path) => Some(standalone::read(path, settings.node.as_ref())?),
+        Source::Xds(_) => None,
+    };
+    let listen = |source| Error::Admin { address: settings.admin, source };
+    let admin = TcpListener::bind(settings.admin).await.map_err(listen)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shared = Arc::new(Shared {
+        snapshots: Snapshots::new(),
+        telemetry: Arc::new(Telemetry::default()),
+        workers: settings.workers,
+        drain: Drain::new(),
+    });
+    let data_plane = Arc::new(DataPlane::start(Arc::clone(&shared))?);
+    let status = Status::new(settings.source.clone());
+    let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&data_plane), status.clone());
+    if let Some((node, resources)) = resources {
+        shared.telemetry.metrics.set_workload(node);
+        let closed = publisher.publish(&Arc::new(resources), started);
+        if !closed.is_empty() {
+            return Err(Error::Documents(Problems(closed)));
+        }
+    }
+    let admin = Admin { shared: Arc::clone(&shared), status: status.clone(), filter, started }.serve(admin);
+    tokio::spawn(admin);
+    tokio::spawn(housekeeping::keep(Arc::clone(&shared)));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        source = %settings.source,
+        admin = %settings.admin,
+        workers = settings.workers,
+        "Proxy started"
+    );
+    stopped(&mut terminate, &mut interrupt).await;
+    status.note(|standing| standing.draining = true);
+    tracing::info!(
+        timeout_s = settings.drain_timeout.as_secs_f64(),
+        connections = data_plane.connections(),
+        "Draining"
+    );
+    tokio::select! {
+        finished = data_plane.drain(settings.drain_timeout) => match finished {
+            true => tracing::info!("Everything finished"),
+            false => tracing::warn!("The time to drain is over; what was left is cut"),
+        },
+        () = stopped(&mut terminate, &mut interrupt) => tracing::warn!("Told to stop twice; not waiting"),
+    }
+    Ok(())
+}
+
+async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn refuse(line: &str) -> ExitCode {
+    say(&mut io::stderr(), &format!("outrigger-proxy: {line}"));
+    ExitCode::from(2)
+}
+
+/// Writes a line where there may be nobody to read it.
+fn say(to: &mut dyn Write, line: &str) {
+    let _ = writeln!(to, "{line}");
+}

@@ -1,0 +1,210 @@
+//! The settings of a proxy: its command line, read and checked.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Parser, ValueEnum};
+use outrigger_config::name::ObjectName;
+use outrigger_config::value::parse_duration;
+
+use crate::discovery::status::Source;
+use crate::telemetry::logging::Format;
+
+/// One small proxy beside a service: retries, limits, routing, and why every request ended as it did.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "outrigger-proxy", version)]
+struct Flags {
+    /// File of documents to serve by, without a control plane
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Control plane to be steered by, such as 127.0.0.1:15012
+    #[arg(long, value_name = "ADDRESS")]
+    xds: Option<SocketAddr>,
+    /// The workload to stand beside: NAMESPACE/NAME, or NAME in the namespace default
+    #[arg(long, value_name = "ID")]
+    node_id: Option<String>,
+    /// Threads that serve requests [default: as many as the process may use]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Where to serve the admin port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15000")]
+    admin: SocketAddr,
+    /// Which variant of xDS to speak; auto is delta, and state of the world with servers that have no delta
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    xds_mode: XdsMode,
+    /// How long requests under way may take to finish when the proxy stops
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    drain_timeout: Duration,
+    /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
+    #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
+    log: String,
+    /// How to log
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
+}
+
+/// Which variant of xDS is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum XdsMode {
+    /// Delta; state of the world if the server has none.
+    Auto,
+    /// Delta alone.
+    Delta,
+    /// State of the world alone.
+    Sotw,
+}
+
+/// The settings of a proxy.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where configuration comes from.
+    pub source: Source,
+    /// The workload to stand beside; with a control plane always there.
+    pub node: Option<ObjectName>,
+    /// How many workers.
+    pub workers: usize,
+    /// Where the admin port is.
+    pub admin: SocketAddr,
+    /// Which variant of xDS is spoken.
+    pub xds_mode: XdsMode,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+    /// What to log.
+    pub log: String,
+    /// How to log.
+    pub log_format: Format,
+}
+
+/// Why there are no settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoSettings {
+    /// Help or the version was asked for: the text to print.
+    Asked(String),
+    /// A flag is wrong: one line on which, and what to do.
+    Wrong(String),
+}
+
+impl Settings {
+    /// Reads a command line, the program's name first.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, NoSettings> {
+        let flags = Flags::try_parse_from(arguments).map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoSettings::Asked(error.to_string()),
+            _ => NoSettings::Wrong(one_line(&error.to_string())),
+        })?;
+        flags.check().map_err(NoSettings::Wrong)
+    }
+}
+
+impl Flags {
+    fn check(self) -> Result<Settings, String> {
+        let source = match (self.config, self.xds) {
+            (Some(file), None) => Source::File(file),
+            (None, Some(address)) if address.ip().is_loopback() => Source::Xds(address),
+            (None, Some(address)) => {
+                return Err(format!(
+                    "--xds {address} is not a loopback address, and what is sent there would be in plain text: \
+                     use 127.0.0.1 with a tunnel to the control plane"
+                ));
+            }
+            (Some(_), Some(_)) => return Err("use either --config or --xds, not both".into()),
+            (None, None) => {
+                return Err("say where configuration comes from: --config FILE, or --xds ADDRESS --node-id ID".into());
+            }
+        };
+        if !self.admin.ip().is_loopback() {
+            return Err(format!("--admin {} must be a loopback address: anyone could drain this proxy", self.admin));
+        }
+        let node = match &self.node_id {
+            Some(id) => Some(node(id).map_err(|why| format!("--node-id {id:?} {why}; try NAMESPACE/NAME"))?),
+            None if matches!(source, Source::Xds(_)) => {
+                return Err("--xds needs --node-id NAMESPACE/NAME, the workload to stand beside".into());
+            }
+            None => None,
+        };
+        let workers = self.workers.map_or_else(available, usize::from);
+        Ok(Settings {
+            source,
+            node,
+            workers,
+            admin: self.admin,
+            xds_mode: self.xds_mode,
+            drain_timeout: self.drain_timeout,
+            log: self.log,
+            log_format: self.log_format,
+        })
+    }
+}
+
+/// The processors that the process may use, with what the container allows.
+fn available() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn node(id: &str) -> Result<ObjectName, String> {
+    let (namespace, name) = id.split_once('/').unwrap_or(("default", id));
+    ObjectName::try_new(namespace, name).map_err(|problem| problem.reason)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|problem| problem.reason)
+}
+
+/// The first sentence of clap's page on what is wrong.
+fn one_line(page: &str) -> String {
+    let first: Vec<_> = page.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let first = first.join(" ");
+    format!("{}; see --help", first.strip_prefix("error: ").unwrap_or(&first))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::{NoSettings, Settings};
+    use crate::discovery::status::Source;
+
+    fn read(line: &str) -> Result<Settings, NoSettings> {
+        Settings::read(format!("outrigger-proxy {line}").split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn a_source_and_a_node_are_enough() {
+        let settings = read("--xds 127.0.0.1:15012 --node-id shop/web").expect("settings");
+        assert_eq!(settings.source, Source::Xds(([127, 0, 0, 1], 15012).into()));
+        assert_eq!(settings.node.map(|node| node.to_string()).as_deref(), Some("shop/web"));
+        assert!(settings.workers >= 1 && settings.admin.port() == 15000);
+        let settings = read("--config mesh.yaml --node-id web --drain-timeout 1m30s").expect("settings");
+        assert_eq!(settings.node.map(|node| node.to_string()).as_deref(), Some("default/web"));
+        assert_eq!(settings.drain_timeout.as_secs(), 90);
+    }
+
+    #[test]
+    fn what_cannot_be_is_said_in_one_line() {
+        for (line, says) in [
+            ("--nope", "--nope"),
+            ("--node-id shop/web", "--config"),
+            ("--config a --xds 127.0.0.1:1 --node-id a", "not both"),
+            ("--xds 127.0.0.1:15012", "--node-id"),
+            ("--xds 10.1.2.3:15012 --node-id a", "loopback"),
+            ("--xds [fe80::1]:15012 --node-id a", "loopback"),
+            ("--xds nowhere --node-id a", "nowhere"),
+            ("--xds 127.0.0.1:15012 --node-id Not_A_Name!", "Not_A_Name!"),
+            ("--config a --admin 0.0.0.0:15000", "loopback"),
+            ("--config a --workers 0", "workers"),
+            ("--config a --drain-timeout soon", "soon"),
+            ("--config a --log-format xml", "xml"),
+        ] {
+            let Err(NoSettings::Wrong(text)) = read(line) else { panic!("{line} was taken") };
+            assert!(!text.contains('\n') && text.contains(says), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn help_is_no_mistake() {
+        assert!(matches!(read("--help"), Err(NoSettings::Asked(_))));
+        assert!(matches!(read("--version"), Err(NoSettings::Asked(_))));
+    }
+}
