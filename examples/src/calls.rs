@@ -31,7 +31,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         "shop" => finish(block_on(app::run(app::Arguments::parse_from(arguments))).map(|()| ExitCode::SUCCESS)),
         "control-plane" => outrigger_control_plane::app::run(arguments),
         "outrigger" => outrigger_control_plane::cli::run(arguments),
-        _ => finish(Err(anyhow::anyhow!("{program} is not here yet"))),
+        _ => outrigger_proxy::app::run(arguments),
     }
 }
 
