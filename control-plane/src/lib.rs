@@ -14,6 +14,7 @@ pub mod standing;
 pub mod graph;
 pub mod traces;
 pub mod signals;
+mod inflow;
 pub mod otlp;
 pub mod view;
 pub mod ads;

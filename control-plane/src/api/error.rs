@@ -19,7 +19,7 @@ pub(super) enum ApiError {
     NotFound(String),
     #[error("{0}")]
     Method(String),
-    #[error("the body did not arrive within {} seconds", super::body::DELIVERY.as_secs())]
+    #[error("the body did not arrive within {} seconds", crate::inflow::DELIVERY.as_secs())]
     TooSlow,
     #[error("a body may have at most {} bytes; apply fewer documents at a time", super::MAX_BODY)]
     TooLarge,

@@ -69,7 +69,7 @@ pub(super) async fn traces(State(api): State<Api>, uri: Uri) -> Result<Json<Trac
     let status = match parameters.status.as_deref() {
         None => None,
         Some(text) => Some(StatusFilter::parse(text).ok_or_else(|| {
-            ApiError::BadRequest(format!("status={text:?} must be error, ok or an HTTP status such as 503"))
+            ApiError::BadRequest(format!("status={text:?} must be failed, error, ok or an HTTP status such as 503"))
         })?),
     };
     let min_duration = match parameters.min_duration.as_deref() {

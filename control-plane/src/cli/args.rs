@@ -19,7 +19,14 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
     /// Where the control plane's API is
-    #[arg(long, global = true, value_name = "URL", env = "OUTRIGGER_SERVER", default_value = "http://127.0.0.1:15080")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "OUTRIGGER_SERVER",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:15080"
+    )]
     pub(super) server: String,
     /// How to print
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
@@ -169,7 +176,8 @@ pub(super) struct Traces {
     /// Only traces this service took part in
     #[arg(long)]
     pub(super) service: Option<String>,
-    /// Only traces that ended so: error, ok, or an HTTP status
+    /// Only traces that ended so: failed (the caller saw it), error (a part failed, though perhaps a retry helped),
+    /// ok, or an HTTP status
     #[arg(long)]
     pub(super) status: Option<String>,
     /// Only traces that took at least so long, such as 50ms

@@ -108,7 +108,8 @@ impl Client {
             return serde_json::from_slice(&answer).map_err(|error| self.foreign(&error));
         }
         let refusal: Refusal = serde_json::from_slice(&answer).map_err(|_| self.foreign(&status))?;
-        Err(refusal.into())
+        // What was asked makes no sense, and so neither does the command line it came from.
+        Err(if status == StatusCode::BAD_REQUEST { Failure::Usage(refusal.error) } else { refusal.into() })
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::args::{Format, Wait};
+use super::args::{Format, Wait, WaitFor};
 use super::client::{Ask, Client, read};
 use super::failure::Failure;
 use super::table::{Align, Cell, Table};
@@ -72,37 +72,27 @@ pub(super) async fn wait(
     format: Format,
     terminal: &mut Terminal<'_>,
 ) -> Result<(), Failure> {
-    let super::args::WaitFor::Applied = what.what;
+    let WaitFor::Applied = what.what;
     let deadline = Instant::now() + what.timeout;
     loop {
         let (answer, list) = ask(client).await?;
-        let connected: Vec<_> = list.proxies.iter().filter(|proxy| proxy.connected).collect();
-        let refusals: Vec<String> = connected.iter().flat_map(|proxy| proxy.refusals()).collect();
-        if !refusals.is_empty() {
-            for refusal in &refusals {
-                terminal.note(refusal);
+        match list.standing(what.proxies) {
+            Standing::Applied(text) => {
+                return if terminal.value(&answer, format)? { Ok(()) } else { terminal.line(&text) };
             }
-            let text = format!("generation {} is refused; the proxies keep what they had", list.generation);
-            return Err(Failure::Refused(text));
-        }
-        let behind: Vec<_> = connected.iter().filter(|proxy| !proxy.synced).map(|proxy| proxy.node.as_str()).collect();
-        if behind.is_empty() && connected.len() >= what.proxies {
-            if !terminal.value(&answer, format)? {
-                let (generation, all) = (list.generation, connected.len());
-                terminal
-                    .line(&format!("generation {generation} is applied by all connected proxies: {all} of {all}"))?;
+            Standing::Refused(refusals) => {
+                for refusal in &refusals {
+                    terminal.note(refusal);
+                }
+                let text = format!("generation {} is refused; the proxies keep what they had", list.generation);
+                return Err(Failure::Refused(text));
             }
-            return Ok(());
+            Standing::Behind(reason) if Instant::now() >= deadline => {
+                let text = format!("generation {} is not applied everywhere yet; {reason}", list.generation);
+                return Err(Failure::Refused(text));
+            }
+            Standing::Behind(_) => sleep(INTERVAL).await,
         }
-        if Instant::now() >= deadline {
-            let reason = match behind.as_slice() {
-                [] => format!("{} connected, {} wanted", connected.len(), what.proxies),
-                nodes => format!("still behind: {}", nodes.join(", ")),
-            };
-            let text = format!("generation {} is not applied everywhere yet; {reason}", list.generation);
-            return Err(Failure::Refused(text));
-        }
-        sleep(INTERVAL).await;
     }
 }
 
@@ -110,6 +100,38 @@ async fn ask(client: &Client) -> Result<(Value, ProxyList), Failure> {
     let answer = client.get(Ask::new(&["api", "v1", "proxies"])).await?;
     let list = read(&answer)?;
     Ok((answer, list))
+}
+
+/// How the proxies stand to the newest generation.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// All that are connected have it: a sentence that says so.
+    Applied(String),
+    /// Some have not answered yet, or too few have come: which.
+    Behind(String),
+    /// Some refuse what they were sent: a line each.
+    Refused(Vec<String>),
+}
+
+impl ProxyList {
+    /// How they stand, when at least `wanted` have to be connected.
+    fn standing(&self, wanted: usize) -> Standing {
+        let connected: Vec<_> = self.proxies.iter().filter(|proxy| proxy.connected).collect();
+        let refusals: Vec<_> = connected.iter().flat_map(|proxy| proxy.refusals()).collect();
+        if !refusals.is_empty() {
+            return Standing::Refused(refusals);
+        }
+        let behind: Vec<_> = connected.iter().filter(|proxy| !proxy.synced).map(|proxy| proxy.node.as_str()).collect();
+        match (behind.as_slice(), connected.len()) {
+            ([], all) if all < wanted => Standing::Behind(format!("{all} connected, {wanted} wanted")),
+            ([], 0) => Standing::Applied(format!("generation {} stands; no proxy is connected", self.generation)),
+            ([], all) => Standing::Applied(format!(
+                "generation {} is applied by all connected proxies: {all} of {all}",
+                self.generation
+            )),
+            (nodes, _) => Standing::Behind(format!("still behind: {}", nodes.join(", "))),
+        }
+    }
 }
 
 impl Proxy {
@@ -187,4 +209,55 @@ fn render(list: &ProxyList, paint: Paint) -> String {
 /// The first seven characters of a version, enough to tell two apart.
 fn short(version: &str) -> &str {
     version.get(..7).unwrap_or(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Paint, ProxyList, Standing, render};
+
+    fn list(proxies: &[&str]) -> ProxyList {
+        let accepted = json!({"sent": "3f2a91c07711aabb", "acked": "3f2a91c07711aabb", "age_seconds": 4.0,
+            "resources": 9, "nack": null});
+        let proxies = proxies.iter().map(|state| {
+            let mut proxy = json!({"node": format!("shop/{state}"), "client": "outrigger", "transport": "delta",
+                "connected": *state != "gone", "connected_seconds": 61.5, "synced": *state == "synced",
+                "types": {"CDS": accepted, "EDS": accepted, "LDS": accepted, "RDS": accepted}});
+            let nack = json!({"message": "no such\u{1b} filter", "version": "77b01aac00000000", "age_seconds": 700.0});
+            match *state {
+                "behind" => proxy["types"]["RDS"]["sent"] = "77b01aac00000000".into(),
+                "new" => {
+                    proxy["types"] = json!({"CDS": {"sent": "", "acked": "", "age_seconds": 0.1, "resources": 0,
+                    "nack": null}})
+                }
+                "refusing" => {
+                    proxy["types"]["LDS"]["sent"] = "77b01aac00000000".into();
+                    proxy["types"]["LDS"]["nack"] = nack;
+                }
+                _ => {}
+            }
+            proxy
+        });
+        let list = json!({"generation": 7, "proxies": proxies.collect::<Vec<_>>()});
+        serde_json::from_value(list).expect("the shape of the API")
+    }
+
+    #[test]
+    fn each_proxy_is_a_row_and_each_refusal_a_line() {
+        let list = list(&["synced", "behind", "new", "refusing", "gone"]);
+        insta::assert_snapshot!(render(&list, Paint(false)));
+    }
+
+    #[test]
+    fn applied_means_all_that_are_connected_and_at_least_so_many() {
+        let applied = |text: &str| Standing::Applied(text.to_owned());
+        let behind = |text: &str| Standing::Behind(text.to_owned());
+        assert_eq!(list(&[]).standing(0), applied("generation 7 stands; no proxy is connected"));
+        assert_eq!(list(&["gone"]).standing(1), behind("0 connected, 1 wanted"));
+        let two = applied("generation 7 is applied by all connected proxies: 2 of 2");
+        assert_eq!(list(&["synced", "gone", "synced"]).standing(2), two);
+        assert_eq!(list(&["synced", "behind", "new"]).standing(0), behind("still behind: shop/behind, shop/new"));
+        assert!(matches!(list(&["synced", "refusing"]).standing(0), Standing::Refused(lines) if lines.len() == 1));
+    }
 }

@@ -71,7 +71,11 @@ fn render(traces: &[Summary], paint: Paint) -> String {
             0 => Cell::toned("-", Tone::Dim),
             count => Cell::toned(count.to_string(), Tone::Warning),
         };
-        let status = if trace.error { Cell::toned("error", Tone::Bad) } else { Cell::toned("ok", Tone::Good) };
+        let status = match (trace.failed, trace.error) {
+            (true, _) => Cell::toned("failed", Tone::Bad),
+            (false, true) => Cell::toned("recovered", Tone::Warning),
+            (false, false) => Cell::toned("ok", Tone::Good),
+        };
         table.row([
             trace.trace_id.to_string().into(),
             trace.service.as_str().into(),

@@ -7,7 +7,9 @@
 //! **What counts as success.** A request succeeded when it was answered with a status below 500 and nothing cut the
 //! answer short. A status of 400 to 499, 429 among them, is the caller's affair: it is no failure of the destination,
 //! and still shows in `codes` and, when a proxy gave the answer, in `reasons`. Any other request with a reason failed,
-//! whether it has a status (an answer that broke off) or not (no answer at all).
+//! whether it has a status (an answer that broke off) or not (no answer at all). Of gRPC the same is said by its own
+//! status: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE and DATA_LOSS are failures of the
+//! destination, the others are not; each but OK shows in `reasons`, as `grpc_UNAVAILABLE` where no proxy gave another.
 //!
 //! **What is bounded.** Edges ([`MAX_EDGES`]) and services ([`MAX_SERVICES`]), beyond which new ones are counted under
 //! the name `other`; distinct reasons, codes in a second, and the length of names. An edge without traffic is forgotten

@@ -22,6 +22,10 @@ const MAX_CODES: usize = 16;
 /// The longest reason that is kept, in bytes.
 const MAX_WORD: usize = 64;
 
+/// The gRPC statuses that are failures of the server, as OpenTelemetry has it; the others are the caller's affair.
+const GRPC_FAILURES: [&str; 6] =
+    ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"];
+
 /// Requests that had the same outcome, by latency.
 #[derive(Clone, Copy, Debug)]
 pub struct Answers<'a> {
@@ -31,6 +35,8 @@ pub struct Answers<'a> {
     pub counts: &'a [u64],
     /// The HTTP status they were answered with, if they were answered.
     pub code: Option<u16>,
+    /// The gRPC status they were answered with, as `UNAVAILABLE`, if they were gRPC.
+    pub grpc: Option<&'a str>,
     /// Why a proxy answered in the destination's place, or why the answer broke off.
     pub reason: Option<&'a str>,
 }
@@ -38,10 +44,11 @@ pub struct Answers<'a> {
 impl Answers<'_> {
     /// Whether they count as success; the module's documentation says why so.
     fn succeeded(&self) -> bool {
-        match self.code {
-            Some(400..500) => true,
-            Some(code) => code < 500 && self.reason.is_none(),
-            None => self.reason.is_none(),
+        match (self.grpc, self.code) {
+            (Some(status), _) if status != "OK" => !GRPC_FAILURES.contains(&status),
+            (_, Some(400..500)) => true,
+            (_, Some(code)) => code < 500 && self.reason.is_none(),
+            (_, None) => self.reason.is_none(),
         }
     }
 }
@@ -123,8 +130,12 @@ impl Ring {
             let room = slot.codes.len() < MAX_CODES || slot.codes.iter().any(|(known, _)| *known == code);
             count(&mut slot.codes, if room { code } else { 0 }, requests);
         }
-        if let Some(reason) = answers.reason {
-            count(&mut slot.reasons, words.number(reason), requests);
+        match (answers.reason, answers.grpc) {
+            (Some(reason), _) => count(&mut slot.reasons, words.number(reason), requests),
+            (None, Some(status)) if status != "OK" => {
+                count(&mut slot.reasons, words.number(&format!("grpc_{status}")), requests);
+            }
+            _ => {}
         }
     }
 

@@ -13,7 +13,7 @@ fn edge(source: &str, destination: &str) -> EdgeKey {
 }
 
 fn answers<'a>(counts: &'a [u64], code: Option<u16>, reason: Option<&'a str>) -> Answers<'a> {
-    Answers { bounds: &BOUNDS[..counts.len() - 1], counts, code, reason }
+    Answers { bounds: &BOUNDS[..counts.len() - 1], counts, code, grpc: None, reason }
 }
 
 fn only(graph: &mut Graph, now: Instant) -> Edge {
@@ -41,6 +41,26 @@ fn success_is_an_answer_below_500_that_arrived_whole() {
         assert_eq!(seen.windows.minute.success, Some(success), "{code:?} {reason:?}");
         assert_eq!(seen.codes.get(&code.unwrap_or(0).to_string()).copied(), code.map(|_| 1));
         assert_eq!(seen.reasons.get(reason.unwrap_or("")).copied(), reason.map(|_| 1));
+    }
+}
+
+#[test]
+fn grpc_says_by_its_own_status_how_it_went() {
+    for (grpc, reason, success, shown) in [
+        ("OK", None, 1.0, None),
+        ("OK", Some("http_response_incomplete"), 0.0, Some("http_response_incomplete")),
+        ("UNAVAILABLE", None, 0.0, Some("grpc_UNAVAILABLE")),
+        ("UNAVAILABLE", Some("connection_refused"), 0.0, Some("connection_refused")),
+        ("NOT_FOUND", None, 1.0, Some("grpc_NOT_FOUND")),
+        ("RESOURCE_EXHAUSTED", Some("rate_limited"), 1.0, Some("rate_limited")),
+    ] {
+        let start = Instant::now();
+        let mut graph = Graph::new(start);
+        let answers = Answers { grpc: Some(grpc), ..answers(&[1, 0], Some(200), reason) };
+        graph.record_edge(edge("web", "cart"), &answers, start);
+        let seen = only(&mut graph, start);
+        assert_eq!(seen.windows.minute.success, Some(success), "{grpc} {reason:?}");
+        assert_eq!(seen.reasons.keys().map(String::as_str).next(), shown);
     }
 }
 

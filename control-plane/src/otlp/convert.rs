@@ -39,6 +39,7 @@ pub(super) struct Requests {
     pub(super) bounds: Vec<f64>,
     pub(super) counts: Vec<u64>,
     pub(super) code: Option<u16>,
+    pub(super) grpc: Option<String>,
     pub(super) reason: Option<String>,
 }
 
@@ -129,8 +130,9 @@ pub(super) fn requests(message: Bytes, sender: &Sender, own: bool) -> Option<Req
         Some(Value::IntValue(code)) => u16::try_from(*code).ok().filter(|code| (100..1000).contains(code)),
         _ => None,
     };
+    let grpc = text(&point.attributes, "rpc.response.status_code").filter(|status| !status.is_empty());
     let reason = text(&point.attributes, "error.type").filter(|reason| !reason.is_empty());
-    Some(Requests { to, bounds: point.explicit_bounds, counts: point.bucket_counts, code, reason })
+    Some(Requests { to, bounds: point.explicit_bounds, counts: point.bucket_counts, code, grpc, reason })
 }
 
 /// A data point of the counter of retries.

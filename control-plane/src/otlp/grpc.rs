@@ -14,8 +14,9 @@ use tonic::{Request, Response, Status};
 
 use super::codec::Raw;
 use super::receiver::Receiver;
-use super::signal::{DELIVERY, Signal};
+use super::signal::Signal;
 use super::{MAX_MESSAGE, wire};
+use crate::inflow::DELIVERY;
 
 /// `opentelemetry.proto.collector.trace.v1.TraceService`.
 #[derive(Clone, Debug)]

@@ -13,12 +13,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::Message;
 
 use super::MAX_MESSAGE;
 use super::receiver::Receiver;
-use super::signal::{DELIVERY, Signal};
+use super::signal::Signal;
+use crate::inflow::{DELIVERY, NoBody, collect};
 
 const PROTOBUF: &str = "application/x-protobuf";
 
@@ -85,11 +85,11 @@ async fn export(
         Some(_) => return Err(Refusal::ContentEncoding),
     };
     let _place = receiver.place().await.ok_or(Refusal::Busy)?;
-    let body = Limited::new(request.into_body(), MAX_MESSAGE);
-    let body = tokio::time::timeout(DELIVERY, body.collect()).await.map_err(|_| Refusal::TooSlow)?;
-    let body =
-        body.map_err(|error| if error.is::<LengthLimitError>() { Refusal::TooLarge } else { Refusal::Broken })?;
-    let message = body.to_bytes();
+    let message = collect(request.into_body(), MAX_MESSAGE).await.map_err(|none| match none {
+        NoBody::TooLarge => Refusal::TooLarge,
+        NoBody::TooSlow => Refusal::TooSlow,
+        NoBody::Broken => Refusal::Broken,
+    })?;
     let message = if compressed { decompress(&message)? } else { message };
     Ok(([(header::CONTENT_TYPE, PROTOBUF)], signal.take(&message, &receiver)?))
 }

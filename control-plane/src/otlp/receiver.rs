@@ -209,7 +209,13 @@ impl Receiver {
 }
 
 fn answers(seen: &convert::Requests) -> Answers<'_> {
-    Answers { bounds: &seen.bounds, counts: &seen.counts, code: seen.code, reason: seen.reason.as_deref() }
+    Answers {
+        bounds: &seen.bounds,
+        counts: &seen.counts,
+        code: seen.code,
+        grpc: seen.grpc.as_deref(),
+        reason: seen.reason.as_deref(),
+    }
 }
 
 #[cfg(test)]

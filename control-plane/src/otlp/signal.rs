@@ -1,6 +1,6 @@
 //! The two signals, and what both transports do with a message of one: take it in within bounds and answer.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
@@ -9,9 +9,6 @@ use prost::Message;
 
 use super::receiver::Receiver;
 use super::wire::Malformed;
-
-/// How long a sender may take to deliver one message.
-pub(super) const DELIVERY: Duration = Duration::from_secs(10);
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

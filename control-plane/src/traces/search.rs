@@ -31,6 +31,8 @@ pub struct Summary {
     pub services: Vec<String>,
     /// Whether any span failed, the attempt of a request that succeeded in the end included.
     pub error: bool,
+    /// Whether its first span failed, so that whoever began the trace saw it.
+    pub failed: bool,
     /// Attempts beyond the first ones.
     pub retries: usize,
     /// How many spans are kept.
@@ -55,6 +57,8 @@ pub struct Query {
 /// A condition on how a trace ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFilter {
+    /// The first span failed.
+    Failed,
     /// Some span failed.
     Error,
     /// No span failed.
@@ -64,9 +68,10 @@ pub enum StatusFilter {
 }
 
 impl StatusFilter {
-    /// Reads `error`, `ok` or an HTTP status.
+    /// Reads `failed`, `error`, `ok` or an HTTP status.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
+            "failed" => Some(StatusFilter::Failed),
             "error" => Some(StatusFilter::Error),
             "ok" => Some(StatusFilter::Ok),
             code => code.parse().ok().filter(|code| (100..600).contains(code)).map(StatusFilter::Code),
@@ -80,6 +85,7 @@ impl Query {
         let service = self.service.as_ref().is_none_or(|service| spans.iter().any(|span| span.service == *service));
         let status = match self.status {
             None => true,
+            Some(StatusFilter::Failed) => first(spans).is_some_and(|span| span.status == Status::Error),
             Some(StatusFilter::Error) => spans.iter().any(|span| span.status == Status::Error),
             Some(StatusFilter::Ok) => spans.iter().all(|span| span.status != Status::Error),
             Some(StatusFilter::Code(code)) => spans.iter().any(|span| span.http_status() == Some(code)),
@@ -95,9 +101,7 @@ impl Query {
 
 impl From<&Trace> for Summary {
     fn from(trace: &Trace) -> Self {
-        // Clocks differ, so the first by time may not be the first by descent.
-        let known = |span: &Span| trace.spans.iter().any(|other| Some(other.span_id) == span.parent_span_id);
-        let first = trace.spans.iter().find(|span| !known(span)).or(trace.spans.first());
+        let first = first(&trace.spans);
         Summary {
             trace_id: trace.trace_id,
             name: first.map(|span| span.name.clone()).unwrap_or_default(),
@@ -106,8 +110,17 @@ impl From<&Trace> for Summary {
             duration_ms: trace.duration_ms,
             services: trace.services.clone(),
             error: trace.error,
+            failed: first.is_some_and(|span| span.status == Status::Error),
             retries: trace.spans.iter().filter(|span| span.resend_count().is_some()).count(),
             span_count: trace.spans.len(),
         }
     }
+}
+
+/// The span the others descend from: the earliest whose parent is not here. Clocks differ, so the earliest of all may
+/// be another.
+fn first(spans: &[Span]) -> Option<&Span> {
+    let known = |span: &Span| spans.iter().any(|other| Some(other.span_id) == span.parent_span_id);
+    let time = |span: &&Span| (span.start_unix_ns, span.span_id);
+    spans.iter().filter(|span| !known(span)).min_by_key(time).or_else(|| spans.iter().min_by_key(time))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::otlp::{a_trace, an_edge, send_metrics, send_trace};
-use super::plane::{Output, Plane, SHOP, run};
+use super::plane::{Output, Plane, SHOP, a_proxy_that_refuses, run};
 
 fn path(path: &Path) -> &str {
     path.to_str().expect("a path of text")
@@ -107,12 +107,10 @@ async fn what_the_mesh_does_is_shown() {
     send_trace(&plane, &a_trace()).await;
     send_metrics(&plane, &an_edge()).await;
     for arguments in [
-        &["stat"][..],
-        &["stat", "catalog", "--window", "60s"],
-        &["stat", "none"],
-        &["edges"],
+        &["stat", "none"][..],
         &["edges", "-n", "other"],
         &["traces", "--status", "error"],
+        &["traces", "--status", "failed"],
         &["traces", "--last", "--retried"],
         &["traces", "01010101010101010101010101010101"],
         &["traces", "1"],
@@ -123,6 +121,16 @@ async fn what_the_mesh_does_is_shown() {
         said.push_str(&format!("$ outrigger {}\n{}\n", arguments.join(" "), stable(&output, &plane)));
     }
     insta::assert_snapshot!(said);
+    // The rate depends on how fast the test runs; the rest does not.
+    for (arguments, row) in [
+        (&["stat", "catalog", "--window", "60s"][..], "catalog shop v1 100 % 7.5 ms 9.8 ms 9.9 ms -"),
+        (&["edges"], "storefront catalog v1 100 % 7.5 ms 9.8 ms 9.9 ms -"),
+    ] {
+        let output = plane.cli(arguments).await;
+        let mut words: Vec<_> = output.out.lines().nth(1).expect("a row").split_whitespace().collect();
+        words.remove(3);
+        assert_eq!(words.join(" "), row);
+    }
     let edges = plane.cli(&["edges", "-o", "json"]).await;
     let edges: Value = serde_json::from_str(&edges.out).expect("JSON");
     assert_eq!(edges["edges"][0]["windows"]["10s"]["requests"], 10);
@@ -137,6 +145,7 @@ async fn wrong_use_and_an_unreachable_control_plane_are_2() {
         &["apply"],
         &["apply", "-f", "/nowhere.yaml"],
         &["delete", "service"],
+        &["delete", "-n", "shop"],
         &["delete", "service", "x", "-f", "y"],
         &["get", "-o", "xml"],
         &["wait", "--for=ready"],
@@ -173,5 +182,20 @@ async fn waiting_ends_when_too_few_proxies_come() {
     let output = plane.cli(&["wait", "--for=applied", "--proxies", "1", "--timeout", "300ms"]).await;
     assert_eq!(output.code, 1);
     assert!(output.err.contains("0 connected, 1 wanted"), "{output:?}");
+    plane.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_stands_where_one_looks() {
+    let plane = Plane::start().await;
+    plane.apply(SHOP).await;
+    let _proxy = a_proxy_that_refuses(&plane).await;
+    let proxies = plane.cli(&["proxies"]).await;
+    assert_eq!(proxies.code, 0, "{proxies:?}");
+    assert!(proxies.out.contains("shop/catalog-1  refuses"), "{proxies:?}");
+    assert!(proxies.out.contains(": no such balancer\n"), "{proxies:?}");
+    let wait = plane.cli(&["wait", "--for=applied"]).await;
+    assert_eq!((wait.code, wait.out.as_str()), (1, ""), "{wait:?}");
+    assert!(wait.err.contains("shop/catalog-1 refuses CDS") && wait.err.contains("is refused"), "{wait:?}");
     plane.running.stop().await;
 }

@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::otlp::{a_trace, an_edge, send_metrics, send_trace};
-use super::plane::{Plane, SHOP};
+use super::plane::{Plane, SHOP, a_proxy_that_refuses};
 
 const YAML: &[(&str, &str)] = &[("content-type", "application/yaml")];
 const PROTOBUF: &[(&str, &str)] = &[("content-type", "application/x-protobuf")];
@@ -17,6 +17,8 @@ async fn every_answer_has_the_shape_that_is_described() {
     let document = plane.get("/api/v1/openapi.json").await.json;
     send_trace(&plane, &a_trace()).await;
     send_metrics(&plane, &an_edge()).await;
+    plane.apply(SHOP).await;
+    let _proxy = a_proxy_that_refuses(&plane).await;
 
     let trace = "0101010101010101010101010101010101010101010101010101010101010101";
     let trace = format!("/api/v1/traces/{}", &trace[..32]);
@@ -67,8 +69,11 @@ async fn every_answer_has_the_shape_that_is_described() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn graph_and_traces_are_not_empty_when_their_shapes_are_checked() {
+async fn the_lists_are_not_empty_when_their_shapes_are_checked() {
     let plane = Plane::start().await;
+    plane.apply(SHOP).await;
+    let _proxy = a_proxy_that_refuses(&plane).await;
+    assert!(plane.get("/api/v1/proxies").await.json["proxies"][0]["types"]["CDS"]["nack"].is_object());
     send_trace(&plane, &a_trace()).await;
     send_metrics(&plane, &an_edge()).await;
     assert_eq!(plane.get("/api/v1/graph").await.json["edges"].as_array().map(Vec::len), Some(1));

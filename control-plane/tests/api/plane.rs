@@ -10,12 +10,15 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use outrigger_config::resource::ResourceType;
 use outrigger_control_plane::app::{self, Running};
 use outrigger_control_plane::cli::text::Paint;
 use outrigger_control_plane::cli::{self, Terminal};
 use outrigger_control_plane::settings::Settings;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::peer::Sotw;
 
 /// Two services, of which one has workloads and a route.
 pub(crate) const SHOP: &str = "\
@@ -133,6 +136,19 @@ pub(crate) async fn run(arguments: &[&str], input: &'static str) -> Output {
     };
     // The command line brings a runtime of its own.
     tokio::task::spawn_blocking(run).await.expect("no panic")
+}
+
+/// Connects a proxy that refuses its clusters, and stays for as long as it is kept.
+pub(crate) async fn a_proxy_that_refuses(plane: &Plane) -> Sotw {
+    let mut proxy = Sotw::connect(plane.running.xds, "shop/catalog-1").await;
+    proxy.ask(ResourceType::Cluster, &[]).await;
+    let clusters = proxy.answer().await;
+    proxy.nack(&clusters, &[], "no such balancer").await;
+    soon("the refusal is known", || async {
+        plane.running.steering.proxies().iter().any(|proxy| proxy.types.values().any(|status| status.nack.is_some()))
+    })
+    .await;
+    proxy
 }
 
 /// Waits until `is_so` is.

@@ -45,6 +45,9 @@ fn spans_of_a_trace_come_together_in_any_order() {
     assert_eq!((trace.start_unix_ns, trace.duration_ms, trace.error), (0, 3.0, true));
     assert_eq!(trace.spans[0].span_id, span(0).span_id);
     assert_eq!(traces.get(trace_id(1)), None);
+    let summary = &traces.search(&Query { limit: 1, ..Query::default() })[0];
+    assert_eq!((summary.error, summary.failed), (true, false), "the caller did not see it");
+    assert_eq!(found(&traces, Query { status: StatusFilter::parse("failed"), ..Query::default() }), [0; 0]);
 }
 
 #[test]
@@ -71,6 +74,7 @@ fn a_search_answers_newest_first_and_every_condition_must_hold() {
     assert_eq!(found(&traces, service("cart")), [2]);
     assert_eq!(found(&traces, service("car")), [0; 0]);
     assert_eq!(found(&traces, status("error")), [2]);
+    assert_eq!(found(&traces, status("failed")), [2]);
     assert_eq!(found(&traces, status("ok")), [3, 1, 0]);
     assert_eq!(found(&traces, status("503")), [2]);
     assert_eq!(found(&traces, Query { retried: true, ..Query::default() }), [2]);
