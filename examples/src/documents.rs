@@ -104,7 +104,7 @@ spec:
 fn policies() -> String {
     format!(
         "\
-# A failed call of recommend is tried up to three times more, on whatever instance looks best by then.
+# A failed call of recommend is tried up to five times more, on whatever instance looks best by then.
 apiVersion: outrigger.dev/v1alpha1
 kind: RoutePolicy
 metadata: {{name: recommend, namespace: {NAMESPACE}}}
@@ -112,7 +112,7 @@ spec:
   targetRefs:
   - {{group: gateway.networking.k8s.io, kind: HTTPRoute, name: recommend, sectionName: default}}
   retry:
-    attempts: 3
+    attempts: 5
     on: [connect-failure, refused-stream, reset-before-request, reset]
     codes: [502, 503, 504]
     perTryTimeout: 900ms
