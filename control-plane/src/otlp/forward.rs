@@ -150,7 +150,7 @@ async fn run(transport: Transport, mut waiting: mpsc::Receiver<Bytes>, state: Ar
 #[derive(Debug)]
 enum Transport {
     Grpc(Channel, Uri),
-    Http(Client<HttpConnector, Full<Bytes>>, Uri),
+    Http(Box<Client<HttpConnector, Full<Bytes>>>, Uri),
 }
 
 impl Transport {
@@ -160,7 +160,7 @@ impl Transport {
                 let endpoint = Endpoint::from(uri.clone()).connect_timeout(DELIVERY);
                 Transport::Grpc(endpoint.connect_lazy(), uri)
             }
-            Target::Http(uri) => Transport::Http(Client::builder(TokioExecutor::new()).build_http(), uri),
+            Target::Http(uri) => Transport::Http(Box::new(Client::builder(TokioExecutor::new()).build_http()), uri),
         }
     }
 

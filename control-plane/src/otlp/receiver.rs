@@ -64,6 +64,36 @@ struct Inner {
     malformed: AtomicU64,
 }
 
+/// The metrics the graph is made of.
+#[derive(Clone, Copy, Debug)]
+enum Measured {
+    /// What a proxy sent, by where it went.
+    Edge,
+    /// What arrived at the service beside the proxy.
+    Service,
+    /// What a proxy sent again.
+    Retries,
+}
+
+impl Measured {
+    fn by_name(name: &[u8]) -> Option<Self> {
+        match name {
+            b"http.client.request.duration" => Some(Measured::Edge),
+            b"http.server.request.duration" => Some(Measured::Service),
+            b"outrigger.retries" => Some(Measured::Retries),
+            _ => None,
+        }
+    }
+
+    /// The field of `Metric` that holds such data.
+    fn field(self) -> u32 {
+        match self {
+            Measured::Edge | Measured::Service => 9,
+            Measured::Retries => 7,
+        }
+    }
+}
+
 impl Receiver {
     /// Files what arrives in `signals`, and hands traces to `forwarder` as they came.
     pub fn new(signals: Signals, forwarder: Option<Forwarder>) -> Self {
@@ -165,19 +195,19 @@ impl Receiver {
     }
 
     fn metric(&self, metric: &Bytes, sender: &Sender, now: Instant, rejected: &mut u64) -> Result<(), Malformed> {
-        const SUM: u32 = 7;
-        const HISTOGRAM: u32 = 9;
         let name = wire::one(metric, 1)?.unwrap_or_default();
-        let (field, record): (_, fn(&Self, Bytes, &Sender, Instant) -> bool) = match &*name {
-            b"http.client.request.duration" => (HISTOGRAM, Self::edge),
-            b"http.server.request.duration" => (HISTOGRAM, Self::service),
-            b"outrigger.retries" => (SUM, Self::retries),
-            _ => return Ok(()),
-        };
-        let Some(data) = wire::one(metric, field)? else { return Ok(()) };
+        let Some(measured) = Measured::by_name(&name) else { return Ok(()) };
+        let Some(data) = wire::one(metric, measured.field())? else { return Ok(()) };
         let is_delta = wire::number(&data, 2)? == DELTA;
         for point in wire::all(&data, 1) {
-            if is_delta && record(self, point?, sender, now) {
+            let point = point?;
+            let recorded = is_delta
+                && match measured {
+                    Measured::Edge => self.edge(point, sender, now),
+                    Measured::Service => self.service(point, sender, now),
+                    Measured::Retries => self.retries(point, sender, now),
+                };
+            if recorded {
                 self.inner.points.fetch_add(1, Ordering::Relaxed);
             } else {
                 *rejected += 1;

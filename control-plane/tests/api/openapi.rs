@@ -11,6 +11,9 @@ use super::plane::{Plane, SHOP, a_proxy_that_refuses};
 const YAML: &[(&str, &str)] = &[("content-type", "application/yaml")];
 const PROTOBUF: &[(&str, &str)] = &[("content-type", "application/x-protobuf")];
 
+/// What is asked: the method, the path as it is described and as it is asked, the headers and the body.
+type Asked<'a> = (Method, &'a str, String, &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_answer_has_the_shape_that_is_described() {
     let plane = Plane::start().await;
@@ -23,7 +26,7 @@ async fn every_answer_has_the_shape_that_is_described() {
     let trace = "0101010101010101010101010101010101010101010101010101010101010101";
     let trace = format!("/api/v1/traces/{}", &trace[..32]);
     let broken = SHOP.replace("80,", "0,");
-    let requests: Vec<(Method, &str, String, &[(&str, &str)], &str)> = vec![
+    let requests: Vec<Asked<'_>> = vec![
         (Method::POST, "/api/v1/apply", "/api/v1/apply".into(), YAML, SHOP),
         (Method::POST, "/api/v1/apply", "/api/v1/apply?dryRun=true".into(), YAML, SHOP),
         (Method::POST, "/api/v1/apply", "/api/v1/apply".into(), YAML, &broken),
