@@ -37,6 +37,8 @@ pub struct Origin {
 struct State {
     name: String,
     connections: AtomicUsize,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
     requests: AtomicUsize,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
@@ -101,6 +103,11 @@ impl Origin {
     /// How many connections were made to it.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many connections were open at once, at most.
+    pub fn most_connections(&self) -> usize {
+        self.state.most_open.load(Ordering::Relaxed)
     }
 
     /// How many requests came.
@@ -181,12 +188,16 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 
 async fn serve_one(stream: TcpStream, state: Arc<State>) {
     let _ = stream.set_nodelay(true);
+    let open = state.open.fetch_add(1, Ordering::Relaxed) + 1;
+    state.most_open.fetch_max(open, Ordering::Relaxed);
+    let counted = state.clone();
     let service = service_fn(move |request| {
         let state = state.clone();
         async move { Ok::<_, Infallible>(answer(state, request).await) }
     });
     let server = auto::Builder::new(TokioExecutor::new());
     let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+    counted.open.fetch_sub(1, Ordering::Relaxed);
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Response<Body> {
@@ -255,8 +266,9 @@ impl hyper::body::Body for Tracked {
 #[cfg(test)]
 mod tests {
     use super::Origin;
+    use crate::behaviour::empty;
     use crate::call::Call;
-    use crate::client::{Client, get, post};
+    use crate::client::{Client, ask, get, post};
     use crate::wait;
     use crate::wire::Wire;
 
@@ -284,6 +296,17 @@ mod tests {
             wait::holds("the request to arrive", || origin.under_way() == 1).await;
             drop(wire);
             wait::holds("it to be given up", || origin.given_up() == before + 1).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_request_is_answered_in_both_protocols() {
+        let origin = Origin::start().await;
+        for mut client in [Client::http1(origin.address()).await, Client::http2(origin.address()).await] {
+            for _ in 0..2 {
+                let reply = client.send(ask(http::Method::HEAD, "here", "/bytes/1000", empty())).await;
+                assert_eq!((reply.header("content-length"), reply.body.len()), (Some("1000"), 0));
+            }
         }
     }
 
