@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::Admin;
+use crate::discovery::follow::Follower;
 use crate::discovery::publish::Publisher;
 use crate::discovery::status::{Source, Status};
 use crate::drain::Drain;
@@ -107,6 +108,14 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     }
     let admin = Admin { shared: Arc::clone(&shared), status: status.clone(), filter, started }.serve(admin);
     tokio::spawn(admin);
+    if let Source::Xds(address) = settings.source
+        && let Some(node) = &settings.node
+    {
+        let metrics = Arc::clone(&shared.telemetry.metrics);
+        metrics.set_workload(node.clone());
+        let follower = Follower::new(address, settings.xds_mode.choice(), node, publisher, status.clone(), metrics);
+        tokio::spawn(follower.follow());
+    }
     tokio::spawn(housekeeping::keep(Arc::clone(&shared)));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

@@ -10,6 +10,8 @@ use clap::{Parser, ValueEnum};
 use outrigger_config::name::ObjectName;
 use outrigger_config::value::parse_duration;
 
+use crate::discovery::follow::Choice;
+use crate::discovery::session::Variant;
 use crate::discovery::status::Source;
 use crate::telemetry::logging::Format;
 
@@ -55,6 +57,17 @@ pub enum XdsMode {
     Delta,
     /// State of the world alone.
     Sotw,
+}
+
+impl XdsMode {
+    /// The variants that it allows.
+    pub fn choice(self) -> Choice {
+        match self {
+            XdsMode::Auto => Choice { first: Variant::Delta, fallback: true },
+            XdsMode::Delta => Choice { first: Variant::Delta, fallback: false },
+            XdsMode::Sotw => Choice { first: Variant::Sotw, fallback: false },
+        }
+    }
 }
 
 /// The settings of a proxy.

@@ -76,13 +76,17 @@ impl Context {
     }
 
     /// Tells the next hop that this span is its parent. Whatever the headers said before is replaced, B3 too where it
-    /// is there: a reader of B3 alone would else hang its spans below the wrong one.
-    pub fn inject(&self, headers: &mut HeaderMap) {
+    /// is there: a reader of B3 alone would else hang its spans below the wrong one. `replace` says whether the headers
+    /// said anything.
+    pub fn inject(&self, headers: &mut HeaderMap, replace: bool) {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         write_hex(&mut text[3..35], &self.trace_id);
         write_hex(&mut text[36..52], &self.span_id);
         text[54] = if self.sampled { b'1' } else { b'0' };
         set(headers, TRACEPARENT, &text);
+        if !replace {
+            return;
+        }
         match &self.state {
             Some(state) => drop(headers.insert(TRACESTATE, state.clone())),
             None => drop(headers.remove(TRACESTATE)),
@@ -303,7 +307,7 @@ mod tests {
         let mut map = headers(&heard);
         let parent = Context::extract(&map);
         let own = Context::decide(parent.as_ref(), Percent::ZERO, &mut fastrand::Rng::with_seed(1));
-        own.inject(&mut map);
+        own.inject(&mut map, true);
         let told = Context::extract(&map).expect("a context");
         assert_eq!((told.trace_id, told.span_id, told.sampled), (own.trace_id, own.span_id, true));
         assert!(!map.contains_key("tracestate") && !map.contains_key("x-b3-parentspanid"));
@@ -324,7 +328,7 @@ mod tests {
             let mut all = vec![("traceparent", &*parent)];
             all.extend(fields.iter().map(|field| ("tracestate", *field)));
             let mut map = headers(&all);
-            Context::extract(&map).expect("a context").inject(&mut map);
+            Context::extract(&map).expect("a context").inject(&mut map, true);
             let told: Vec<_> = map.get_all("tracestate").iter().collect();
             assert_eq!(told, expected.into_iter().collect::<Vec<_>>());
         }
@@ -361,7 +365,7 @@ mod tests {
                 }
             }
             if let Some(context) = Context::extract(&map) {
-                context.inject(&mut map);
+                context.inject(&mut map, true);
                 prop_assert_eq!(Context::extract(&map).map(|told| told.trace_id), Some(context.trace_id));
             }
         }
@@ -372,7 +376,7 @@ mod tests {
             let sample = if sampled { Percent::HUNDRED } else { Percent::ZERO };
             let context = Context::decide(None, sample, rng);
             let mut map = HeaderMap::new();
-            context.inject(&mut map);
+            context.inject(&mut map, true);
             prop_assert_eq!(Context::extract(&map), Some(context));
         }
     }
