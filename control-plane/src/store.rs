@@ -60,6 +60,8 @@ impl Store {
             error => unusable(error.to_string()),
         })?;
         let store = Store { path: path.clone(), database };
+        // A new file is there after a power cut only when its directory is on the disk too.
+        sync_directory_of(&path)?;
         match store.format()? {
             FORMAT => Ok(store),
             other => Err(unusable(format!("its format is {other} and not {FORMAT}"))),
@@ -182,6 +184,12 @@ fn check_is_database(path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::StoreUnusable { path: path.to_path_buf(), reason: "it is another kind of file".to_owned() })
+}
+
+fn sync_directory_of(path: &Path) -> Result<(), Error> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = std::fs::File::open(parent).and_then(|directory| directory.sync_all());
+    synced.map_err(|error| Error::StoreIo { path: path.to_path_buf(), reason: error.to_string() })
 }
 
 fn read_head(path: &Path) -> io::Result<Vec<u8>> {

@@ -58,9 +58,9 @@ impl Draft {
 
 impl Subscription {
     /// What may be sent now, if anything may. One unanswered response at a time is the rule, because a client that
-    /// applies slowly would otherwise be buried (istio#25685). The exceptions: the rest of a response that was cut;
-    /// an incremental client's own questions and the endpoints of changed clusters, which it needs to go on; and a
-    /// client that has not answered for [`PATIENCE`].
+    /// applies slowly would otherwise be buried (istio#25685). The exceptions: to an incremental client the rest of a
+    /// response that was cut, its own questions, and the endpoints of changed clusters, which it needs to go on; and
+    /// any client that has not answered for [`PATIENCE`].
     pub(super) fn turn(&self, now: Instant) -> Option<Turn> {
         let Some(last) = self.unanswered.back() else { return Some(Turn::All) };
         if now.saturating_duration_since(last.at) >= PATIENCE {
@@ -70,7 +70,9 @@ impl Subscription {
             return None;
         }
         let is_asked = self.transport == Transport::Delta && !self.forced.is_empty();
-        if self.cut { Some(Turn::All) } else { is_asked.then_some(Turn::Forced) }
+        // A state-of-the-world client can only speak of the newest response, so that it gets no second one before.
+        let goes_on = self.transport == Transport::Delta && self.cut;
+        if goes_on { Some(Turn::All) } else { is_asked.then_some(Turn::Forced) }
     }
 
     /// The time from which everything may be sent, where that is not yet so.

@@ -37,6 +37,8 @@ const MAX_REQUEST: usize = 8 * 1024 * 1024;
 const MAX_STREAMS: usize = 20_000;
 /// How long a new stream may stay silent.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a stream that is closed waits for room to say why.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The aggregated discovery service, both methods. Cloning it shares it.
 #[derive(Clone)]
@@ -152,7 +154,7 @@ impl Stream {
         if let Some(status) = end {
             tracing::debug!(%status, "closing the stream");
             // A client that does not read will not read this either; the stream ends with the sender.
-            let _ = answers.try_send(Err(status));
+            let _ = tokio::time::timeout(FAREWELL, answers.send(Err(status))).await;
         }
     }
 

@@ -173,10 +173,9 @@ impl Session {
             if now.saturating_duration_since(since) < PATIENCE {
                 return None;
             }
-        } else {
-            subscription.blocked_since = None;
         }
         let turn = subscription.turn(now)?;
+        subscription.blocked_since = None;
         let draft = subscription.make(view, turn)?;
         if kind == ResourceType::Cluster {
             self.owe_endpoints(&draft, view);

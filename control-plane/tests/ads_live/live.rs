@@ -7,13 +7,13 @@ use outrigger_config::xds;
 use outrigger_config::xds::transport::DiscoveryRequest;
 use tonic::Code;
 
-use super::peer::{Delta, PATIENTLY, SHOP, Sotw, apply, names, service, soon, start};
+use super::peer::{Delta, PATIENTLY, Sotw, apply, names, open_shop, service, soon, start};
 
 #[tokio::test]
 async fn a_delta_client_is_sent_the_mesh_and_then_each_change() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = start(&directory.path().join("store.redb"), None).await;
-    apply(&running.steering, SHOP).await;
+    open_shop(&running.steering).await;
     let generation = running.steering.generation();
 
     let mut client = Delta::connect(running.xds, "shop/web-1").await;
@@ -63,7 +63,7 @@ async fn a_delta_client_is_sent_the_mesh_and_then_each_change() {
 async fn a_sotw_client_is_sent_the_mesh_and_its_refusal_is_shown() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = start(&directory.path().join("store.redb"), None).await;
-    apply(&running.steering, SHOP).await;
+    open_shop(&running.steering).await;
 
     let mut client = Sotw::connect(running.xds, "shop/web-1").await;
     client.ask(Cluster, &[]).await;
@@ -98,7 +98,7 @@ async fn a_sotw_client_is_sent_the_mesh_and_its_refusal_is_shown() {
 async fn a_change_arrives_within_half_a_second() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = start(&directory.path().join("store.redb"), None).await;
-    apply(&running.steering, SHOP).await;
+    open_shop(&running.steering).await;
     let mut client = Delta::connect(running.xds, "shop/web-1").await;
     client.ask(Cluster, &["*"]).await;
     let first = client.answer().await;
@@ -120,7 +120,7 @@ async fn a_change_arrives_within_half_a_second() {
 async fn a_namespace_that_does_not_exist_sees_what_default_sees() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = start(&directory.path().join("store.redb"), None).await;
-    apply(&running.steering, SHOP).await;
+    open_shop(&running.steering).await;
     for id in ["nowhere/web-1", "default/web-1", "web-1"] {
         let mut client = Delta::connect(running.xds, id).await;
         client.ask(Table, &["outbound/default"]).await;
@@ -135,7 +135,7 @@ async fn a_namespace_that_does_not_exist_sees_what_default_sees() {
 async fn a_client_that_does_not_read_gets_the_newest_state_when_it_does() {
     let directory = tempfile::tempdir().expect("a directory");
     let running = start(&directory.path().join("store.redb"), None).await;
-    apply(&running.steering, SHOP).await;
+    open_shop(&running.steering).await;
     let mut client = Delta::connect(running.xds, "shop/web-1").await;
     client.ask(Cluster, &["*"]).await;
     for number in 0..40 {

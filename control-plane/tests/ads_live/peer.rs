@@ -62,6 +62,13 @@ pub(crate) async fn apply(steering: &Steering, text: &str) -> Applied {
     tokio::task::spawn_blocking(move || steering.apply(&text, false)).await.expect("no panic").expect("applied")
 }
 
+/// Applies the shop and waits until whoever connects now will see it.
+pub(crate) async fn open_shop(steering: &Steering) {
+    let generation = apply(steering, SHOP).await.generation;
+    let snapshots = steering.snapshots();
+    soon("the shop is published", PATIENTLY, || snapshots.borrow().generation() == generation).await;
+}
+
 /// Waits until something holds, for as long as it may.
 pub(crate) async fn soon(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();

@@ -139,6 +139,7 @@ async fn what_the_mesh_does_is_shown() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_use_and_an_unreachable_control_plane_are_2() {
+    let mut said = String::new();
     for arguments in [
         &[][..],
         &["aply"],
@@ -157,7 +158,10 @@ async fn wrong_use_and_an_unreachable_control_plane_are_2() {
         let output = run(arguments, "").await;
         assert_eq!(output.code, 2, "{arguments:?}: {output:?}");
         assert!(!output.err.is_empty() && output.out.is_empty(), "{arguments:?}: {output:?}");
+        assert!(arguments.is_empty() || output.err.lines().count() == 1, "{arguments:?}: {output:?}");
+        said.push_str(&format!("$ outrigger {}\n{}", arguments.join(" "), output.err));
     }
+    insta::assert_snapshot!(said);
     let unreachable = run(&["get", "--server", "http://127.0.0.1:1"], "").await.err;
     assert!(
         unreachable.starts_with("outrigger: cannot reach the control plane at http://127.0.0.1:1: "),

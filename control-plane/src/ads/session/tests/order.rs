@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::script::{CDS, EDS, LDS, RDS, Script};
+use crate::ads::plan::MAX_ANSWER;
 use crate::ads::subscription::PATIENCE;
 use crate::ads::wire::Transport;
 
@@ -51,6 +52,43 @@ fn a_route_waits_for_its_cluster_no_longer_than_patience() {
     assert_eq!(client.sent(), NOTHING);
     client.wait(Duration::from_millis(1));
     assert_eq!(client.sent(), ["RDS t"]);
+}
+
+#[test]
+fn an_old_wait_does_not_shorten_a_new_one() {
+    let mut client = Script::new(Transport::Delta, "c:a=1 r:t=1");
+    client.change(CDS, "");
+    client.change(RDS, "t");
+    client.sent();
+    client.wait(PATIENCE);
+    assert_eq!(client.sent(), ["RDS t"]);
+    client.ack(CDS, "");
+    client.ack(RDS, "");
+    assert_eq!(client.sent(), NOTHING);
+    client.see(2, "c:a=2 r:t=2");
+    assert_eq!(client.sent(), ["CDS a"]);
+    client.ack(CDS, "");
+    assert_eq!(client.sent(), ["RDS t"]);
+}
+
+#[test]
+fn a_sotw_client_takes_a_large_answer_in_parts() {
+    let name = |i| format!("s{i}");
+    let names: Vec<String> = (0..24).map(name).collect();
+    let text: String = (0..24).map(|i| format!("e:s{i}={} ", "x".repeat(MAX_ANSWER / 8))).collect();
+    let mut client = Script::new(Transport::Sotw, &text);
+    client.list(EDS, &names.join(" "));
+    let mut received = Vec::new();
+    for _ in 0..4 {
+        let sent = client.sent();
+        assert!(sent.len() <= 1);
+        received.extend(sent.iter().flat_map(|words| words.split(' ').skip(1).map(str::to_owned)));
+        client.ack(EDS, &names.join(" "));
+    }
+    received.sort();
+    received.dedup();
+    assert_eq!(received.len(), 24);
+    assert_eq!(client.session.report().synced, 1);
 }
 
 #[test]
