@@ -14,7 +14,7 @@ Exit codes:
 
 /// Steers and watches an Outrigger mesh.
 #[derive(Debug, Parser)]
-#[command(name = "outrigger", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "outrigger", version, after_help = EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,

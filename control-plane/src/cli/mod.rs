@@ -30,8 +30,8 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 
 pub use args::WindowChoice;
 use args::{Arguments, Command};
@@ -56,15 +56,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs a command line on these streams and returns its exit code.
 pub fn execute(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> u8 {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match read(arguments, terminal.width) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            let page = error.render();
-            // Nobody may be there to read it; the exit code says it as well.
-            let _ = if asked { write!(terminal.out, "{page}") } else { write!(terminal.err, "{page}") };
-            return if asked { 0 } else { 2 };
-        }
+        Err(error) => return refuse(&error, terminal),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
@@ -96,8 +90,35 @@ async fn command(arguments: Arguments, terminal: &mut Terminal<'_>) -> Result<()
     }
 }
 
-/// The width of the terminal where the shell says it, and a usual one otherwise.
+/// Prints the help that was asked for, or in one line what is wrong with the command line.
+fn refuse(error: &clap::Error, terminal: &mut Terminal<'_>) -> u8 {
+    let page = error.render().to_string();
+    // Nobody may be there to read it; the exit code says it as well.
+    let _ = match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = write!(terminal.out, "{page}");
+            return 0;
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => write!(terminal.err, "{page}"),
+        _ => {
+            let paragraphs = page.split("\n\n").map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "));
+            let told = paragraphs.filter(|text| !text.starts_with("Usage:") && !text.starts_with("For more"));
+            let text = told.filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+            let text = text.strip_prefix("error: ").unwrap_or(&text).replace("; tip: ", "; ");
+            writeln!(terminal.err, "outrigger: {text}; see outrigger --help")
+        }
+    };
+    2
+}
+
+/// The command line in its shape; help is wrapped to `width`.
+fn read(arguments: impl IntoIterator<Item = OsString>, width: usize) -> Result<Arguments, clap::Error> {
+    let mut command = Arguments::command().term_width(width.min(100));
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Arguments::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+/// The width of the terminal, and a usual one where there is none.
 fn width() -> usize {
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    columns.filter(|columns| (40..=400).contains(columns)).unwrap_or(120)
+    terminal_size::terminal_size().map_or(120, |(width, _)| usize::from(width.0).clamp(40, 400))
 }

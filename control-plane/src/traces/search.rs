@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::id::TraceId;
-use super::span::{Span, Status, Trace};
+use super::span::{Extent, Span, Status, services};
 
 /// `GET /api/v1/traces`: the newest traces that match, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,29 +90,29 @@ impl Query {
             Some(StatusFilter::Ok) => spans.iter().all(|span| span.status != Status::Error),
             Some(StatusFilter::Code(code)) => spans.iter().any(|span| span.http_status() == Some(code)),
         };
-        let long_enough = self.min_duration.is_none_or(|least| {
-            let start = spans.iter().map(|span| span.start_unix_ns).min().unwrap_or(0);
-            spans.iter().any(|span| span.end_ms(start) >= least.as_secs_f64() * 1000.0)
-        });
+        let long_enough =
+            self.min_duration.is_none_or(|least| Extent::of(spans).duration_ms >= least.as_secs_f64() * 1000.0);
         let retried = !self.retried || spans.iter().any(|span| span.resend_count().is_some());
         service && status && long_enough && retried
     }
 }
 
-impl From<&Trace> for Summary {
-    fn from(trace: &Trace) -> Self {
-        let first = first(&trace.spans);
+impl Summary {
+    /// What there is to say of a trace of these spans.
+    pub(super) fn new(trace_id: TraceId, spans: &[Span]) -> Self {
+        let first = first(spans);
+        let Extent { start_unix_ns, duration_ms } = Extent::of(spans);
         Summary {
-            trace_id: trace.trace_id,
+            trace_id,
             name: first.map(|span| span.name.clone()).unwrap_or_default(),
             service: first.map(|span| span.service.clone()).unwrap_or_default(),
-            start_unix_ns: trace.start_unix_ns,
-            duration_ms: trace.duration_ms,
-            services: trace.services.clone(),
-            error: trace.error,
+            start_unix_ns,
+            duration_ms,
+            services: services(spans),
+            error: spans.iter().any(|span| span.status == Status::Error),
             failed: first.is_some_and(|span| span.status == Status::Error),
-            retries: trace.spans.iter().filter(|span| span.resend_count().is_some()).count(),
-            span_count: trace.spans.len(),
+            retries: spans.iter().filter(|span| span.resend_count().is_some()).count(),
+            span_count: spans.len(),
         }
     }
 }

@@ -111,23 +111,45 @@ impl Trace {
     /// A trace of these spans, which must not be empty for the times to mean anything.
     pub fn new(trace_id: TraceId, mut spans: Vec<Span>, dropped_spans: u64) -> Self {
         spans.sort_by_key(|span| (span.start_unix_ns, span.span_id));
-        let start_unix_ns = spans.first().map_or(0, |span| span.start_unix_ns);
-        let mut services: Vec<String> = Vec::new();
-        for span in &spans {
-            if !services.contains(&span.service) {
-                services.push(span.service.clone());
-            }
-        }
+        let Extent { start_unix_ns, duration_ms } = Extent::of(&spans);
         Trace {
             trace_id,
-            duration_ms: spans.iter().map(|span| span.end_ms(start_unix_ns)).fold(0.0, f64::max),
+            duration_ms,
             start_unix_ns,
-            services,
+            services: services(&spans),
             error: spans.iter().any(|span| span.status == Status::Error),
             dropped_spans,
             spans,
         }
     }
+}
+
+/// When spans ran, all together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// The first start.
+    pub(super) start_unix_ns: u64,
+    /// From there to the last end.
+    pub(super) duration_ms: f64,
+}
+
+impl Extent {
+    pub(super) fn of(spans: &[Span]) -> Self {
+        let start_unix_ns = spans.iter().map(|span| span.start_unix_ns).min().unwrap_or(0);
+        let duration_ms = spans.iter().map(|span| span.end_ms(start_unix_ns)).fold(0.0, f64::max);
+        Extent { start_unix_ns, duration_ms }
+    }
+}
+
+/// Every service of the spans, in the order of their first spans.
+pub(super) fn services(spans: &[Span]) -> Vec<String> {
+    let mut services: Vec<String> = Vec::new();
+    for span in spans {
+        if !services.contains(&span.service) {
+            services.push(span.service.clone());
+        }
+    }
+    services
 }
 
 impl Span {
@@ -162,8 +184,7 @@ impl Span {
 
     /// The memory it takes, in bytes, without the part that is the same for every span.
     pub(super) fn bytes(&self) -> usize {
-        let texts = self.name.capacity() + self.service.capacity() + self.instance.capacity();
-        texts + self.attributes.bytes()
+        heap(&self.name) + heap(&self.service) + heap(&self.instance) + self.attributes.bytes()
     }
 }
 
@@ -202,10 +223,10 @@ impl Attributes {
 
     fn bytes(&self) -> usize {
         let texts = self.0.iter().map(|(key, value)| match value {
-            Attribute::Text(text) => key.capacity() + text.capacity(),
-            _ => key.capacity(),
+            Attribute::Text(text) => heap(key) + heap(text),
+            _ => heap(key),
         });
-        self.0.capacity() * size_of::<(String, Attribute)>() + texts.sum::<usize>()
+        ALLOCATION + self.0.capacity() * size_of::<(String, Attribute)>() + texts.sum::<usize>()
     }
 }
 
@@ -269,6 +290,13 @@ impl<'de> Deserialize<'de> for Attributes {
 
 fn last_word(key: &str) -> String {
     key.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().replace('_', "-")
+}
+
+/// What an allocation costs beside what it holds: the allocator's own note of it, and rounding up.
+const ALLOCATION: usize = 16;
+
+fn heap(text: &String) -> usize {
+    ALLOCATION + text.capacity()
 }
 
 fn cut(text: &mut String) {

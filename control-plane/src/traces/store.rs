@@ -92,7 +92,7 @@ impl Traces {
         newest_first
             .filter(|(_, entry)| !entry.spans.is_empty() && query.matches(&entry.spans))
             .take(query.limit)
-            .map(|(id, entry)| Summary::from(&Trace::new(id, entry.spans.clone(), entry.dropped)))
+            .map(|(id, entry)| Summary::new(id, &entry.spans))
             .collect()
     }
 
