@@ -22,4 +22,5 @@ pub mod otlp;
 pub mod documents;
 pub mod proxy;
 pub mod control_plane;
+pub mod ads;
 pub mod mesh;

@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use outrigger_integration::client::get;
 use outrigger_integration::mesh::Mesh;
 use outrigger_integration::origin::Origin;
 use outrigger_integration::{peers, wait};
@@ -47,7 +48,7 @@ async fn only_a_post_changes_anything() {
 async fn the_log_level_changes_while_it_runs() {
     let (_origin, mut mesh) = used().await;
     assert_eq!(mesh.caller().admin_post("/logging?filter=trace").await.status, 200);
-    mesh.many("/", 3).await;
+    mesh.http2().await.send(get("catalog", "/")).await;
     wait::holds("a line below info", || {
         mesh.caller().process().lines().iter().any(|line| line.contains("TRACE") || line.contains("DEBUG"))
     })

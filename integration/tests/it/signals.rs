@@ -117,6 +117,27 @@ async fn a_refusal_says_its_reason_in_the_span() {
 }
 
 #[tokio::test]
+async fn each_request_is_a_line_of_json_where_that_is_asked_for() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]).with(
+        "
+apiVersion: outrigger.dev/v1alpha1
+kind: MeshPolicy
+metadata: { name: default, namespace: shop }
+spec: { accessLog: {} }",
+    );
+    let mut mesh = Mesh::standalone(documents).await;
+    mesh.get("/status/404").await;
+    let line = wait::until("the line", async || {
+        let lines = mesh.caller().process().lines();
+        lines.iter().find_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+    })
+    .await;
+    let text = line.to_string();
+    assert!(text.contains("404") && text.contains("/status/404") && text.contains("GET"), "{text}");
+}
+
+#[tokio::test]
 async fn the_control_plane_keeps_the_traces_and_the_graph() {
     let origin = Origin::start().await;
     let mut mesh = Mesh::steered(pair(&origin)).await;

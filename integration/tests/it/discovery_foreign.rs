@@ -1,0 +1,85 @@
+//! Our proxy and a control plane of another make: what is bad is refused with a reason, what was good goes on.
+
+use bytes::Bytes;
+use outrigger_config::resource::ResourceType;
+use outrigger_integration::ads::{Ads, resources};
+use outrigger_integration::client::{Client, get};
+use outrigger_integration::documents::Documents;
+use outrigger_integration::mesh::{CALLER, small};
+use outrigger_integration::origin::Origin;
+use outrigger_integration::proxy::{Proxy, Start};
+use outrigger_integration::wait;
+
+async fn steered(documents: &Documents) -> (Ads, Proxy) {
+    let ads = Ads::start(resources(documents, CALLER)).await;
+    let proxy = Start::steered(ads.address(), CALLER).ready().await;
+    (ads, proxy)
+}
+
+async fn status(documents: &Documents) -> u16 {
+    Client::http1(documents.outbound(CALLER)).await.send(get("catalog", "/")).await.status
+}
+
+#[tokio::test]
+async fn a_server_without_delta_is_spoken_to_in_sotw() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]);
+    let (_ads, _proxy) = steered(&documents).await;
+    assert_eq!(status(&documents).await, 200);
+}
+
+#[tokio::test]
+async fn a_bad_resource_is_refused_and_the_last_good_one_serves() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]);
+    let (ads, proxy) = steered(&documents).await;
+    for kind in [ResourceType::Cluster, ResourceType::Listener, ResourceType::Table] {
+        let seen = ads.verdicts(kind).len();
+        let good = resources(&documents, CALLER)[&kind].clone();
+        ads.change(|sets| {
+            for (_, value) in sets.get_mut(&kind).unwrap() {
+                *value = Bytes::from_static(b"\xff\xff not a resource");
+            }
+        });
+        let verdict = ads.verdict(kind, seen).await;
+        assert!(verdict.error.is_some(), "{verdict:?}");
+        assert_eq!(status(&documents).await, 200, "{}", kind.short());
+        assert!(proxy.is_ready().await);
+        let seen = ads.verdicts(kind).len();
+        let version = ads.change(|sets| drop(sets.insert(kind, good)));
+        let verdict = ads.verdict(kind, seen).await;
+        assert_eq!((verdict.error, verdict.version), (None, version.to_string()), "{}", kind.short());
+    }
+}
+
+#[tokio::test]
+async fn the_good_neighbours_of_a_bad_resource_are_taken() {
+    let (old, new) = (Origin::named("old").await, Origin::named("new").await);
+    let documents = small("http", &[old.address()]);
+    let (ads, _proxy) = steered(&documents).await;
+    let moved = resources(&small("http", &[new.address()]), CALLER);
+    let seen = ads.verdicts(ResourceType::Assignment).len();
+    ads.change(|sets| {
+        *sets.get_mut(&ResourceType::Assignment).unwrap() = moved[&ResourceType::Assignment].clone();
+        sets.get_mut(&ResourceType::Cluster).unwrap().push(("bad".into(), Bytes::from_static(b"\xff\xff")));
+    });
+    assert_eq!(ads.verdict(ResourceType::Assignment, seen).await.error, None);
+    wait::until("the new endpoints", async || {
+        let reply = Client::http1(documents.outbound(CALLER)).await.send(get("catalog", "/")).await;
+        (reply.header("x-origin") == Some("new")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listener_that_is_gone_is_closed() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]);
+    let (ads, _proxy) = steered(&documents).await;
+    assert_eq!(status(&documents).await, 200);
+    ads.change(|sets| sets.get_mut(&ResourceType::Listener).unwrap().clear());
+    wait::until("the port to close", async || {
+        tokio::net::TcpStream::connect(documents.outbound(CALLER)).await.is_err().then_some(())
+    })
+    .await;
+}
