@@ -48,15 +48,11 @@ pub(super) fn explain_retry(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{explain, explain_retry};
+    use crate::graph::REASONS;
 
     #[test]
     fn every_reason_a_proxy_gives_has_a_sentence() {
-        let reasons = "destination_unavailable destination_not_found connection_refused connection_timeout \
-                       connection_terminated connection_limit_reached http_request_denied http_response_timeout \
-                       http_response_incomplete http_protocol_error proxy_configuration_error proxy_internal_error \
-                       rate_limited retries_exhausted retry_budget_exhausted breaker_requests breaker_pending \
-                       breaker_connections no_healthy_endpoint downstream_reset";
-        for reason in reasons.split_whitespace() {
+        for reason in REASONS {
             assert!(explain(reason).is_some(), "{reason}");
         }
         assert_eq!(explain("my_own"), None);

@@ -16,8 +16,11 @@ pub const MAX_WORDS: usize = 64;
 /// How long traffic is remembered, in seconds: the longest window, and the second that is not over yet.
 const REMEMBERED: u64 = 60;
 
-/// The most status codes that are kept apart in one second of one edge; further ones are counted as 0.
-const MAX_CODES: usize = 16;
+/// The most codes, and the most reasons, that are kept apart in one second of one edge; further ones are `other`.
+const MAX_KINDS: usize = 8;
+
+/// The number that stands for all other codes, or reasons.
+const OTHERS: u8 = 0;
 
 /// The longest reason that is kept, in bytes.
 const MAX_WORD: usize = 64;
@@ -53,22 +56,49 @@ impl Answers<'_> {
     }
 }
 
+/// The reasons that proxies give. They are known from the start, so that made-up ones cannot take their places.
+pub const REASONS: [&str; 20] = [
+    "destination_unavailable",
+    "destination_not_found",
+    "connection_refused",
+    "connection_timeout",
+    "connection_terminated",
+    "connection_limit_reached",
+    "http_request_denied",
+    "http_response_timeout",
+    "http_response_incomplete",
+    "http_protocol_error",
+    "proxy_configuration_error",
+    "proxy_internal_error",
+    "rate_limited",
+    "retries_exhausted",
+    "retry_budget_exhausted",
+    "breaker_requests",
+    "breaker_pending",
+    "breaker_connections",
+    "no_healthy_endpoint",
+    "downstream_reset",
+];
+
 /// Reasons by number, bounded, so that a slot keeps a byte where it would keep a string.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Words(Vec<Box<str>>);
 
+impl Default for Words {
+    fn default() -> Self {
+        Words(std::iter::once(OTHER).chain(REASONS).map(Box::from).collect())
+    }
+}
+
 impl Words {
-    /// The number of a word; 0 is `other`.
+    /// The number of a word; [`OTHERS`] is `other`.
     fn number(&mut self, word: &str) -> u8 {
-        if self.0.is_empty() {
-            self.0.push(OTHER.into());
-        }
         let word = &word[..word.floor_char_boundary(MAX_WORD)];
         if let Some(known) = self.0.iter().position(|known| **known == *word) {
             return known as u8;
         }
         if self.0.len() >= MAX_WORDS {
-            return 0;
+            return OTHERS;
         }
         self.0.push(word.into());
         (self.0.len() - 1) as u8
@@ -79,16 +109,17 @@ impl Words {
     }
 }
 
-/// One second of traffic.
+/// One second of traffic. Counts stop at `u32::MAX` rather than wrap: what an attacker can fill, an edge's whole ring,
+/// stays below 24 KiB.
 #[derive(Debug, Default)]
 struct Slot {
     second: u64,
     latency: Histogram,
-    failures: u64,
-    retries: u64,
-    codes: Vec<(u16, u64)>,
-    reasons: Vec<(u8, u64)>,
-    retry_reasons: Vec<(u8, u64)>,
+    failures: u32,
+    retries: u32,
+    codes: Vec<(u16, u32)>,
+    reasons: Vec<(u8, u32)>,
+    retry_reasons: Vec<(u8, u32)>,
 }
 
 /// The slots of one edge, oldest first.
@@ -121,14 +152,14 @@ impl Ring {
         if requests == 0 {
             return;
         }
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
         let slot = self.slot(at);
         slot.latency.add(answers.bounds, answers.counts);
         if !answers.succeeded() {
             slot.failures = slot.failures.saturating_add(requests);
         }
         if let Some(code) = answers.code {
-            let room = slot.codes.len() < MAX_CODES || slot.codes.iter().any(|(known, _)| *known == code);
-            count(&mut slot.codes, if room { code } else { 0 }, requests);
+            count(&mut slot.codes, code, requests);
         }
         match (answers.reason, answers.grpc) {
             (Some(reason), _) => count(&mut slot.reasons, words.number(reason), requests),
@@ -143,6 +174,7 @@ impl Ring {
         if retries == 0 {
             return;
         }
+        let retries = u32::try_from(retries).unwrap_or(u32::MAX);
         let slot = self.slot(at);
         slot.retries = slot.retries.saturating_add(retries);
         if !reason.is_empty() {
@@ -165,10 +197,10 @@ impl Ring {
         sum.seconds = sum.seconds.max(at.saturating_sub(since).as_secs_f64()).max(1.0);
         for slot in self.slots.iter().filter(|slot| slot.second >= from) {
             sum.latency.merge(&slot.latency);
-            sum.failures = sum.failures.saturating_add(slot.failures);
-            sum.retries = sum.retries.saturating_add(slot.retries);
+            sum.failures = sum.failures.saturating_add(slot.failures.into());
+            sum.retries = sum.retries.saturating_add(slot.retries.into());
             for &(code, more) in &slot.codes {
-                let code = if code == 0 { OTHER.to_owned() } else { code.to_string() };
+                let code = if code == u16::from(OTHERS) { OTHER.to_owned() } else { code.to_string() };
                 add(&mut sum.codes, code, more);
             }
             for &(reason, more) in &slot.reasons {
@@ -193,14 +225,18 @@ impl Ring {
     }
 }
 
-fn count<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K, more: u64) {
+fn count<K: PartialEq + From<u8>>(counts: &mut Vec<(K, u32)>, mut key: K, more: u32) {
+    // One place is kept for all the others.
+    if counts.len() + 1 >= MAX_KINDS && !counts.iter().any(|(known, _)| *known == key) {
+        key = OTHERS.into();
+    }
     match counts.iter_mut().find(|(known, _)| *known == key) {
         Some((_, count)) => *count = count.saturating_add(more),
         None => counts.push((key, more)),
     }
 }
 
-fn add(counts: &mut BTreeMap<String, u64>, key: String, more: u64) {
+fn add(counts: &mut BTreeMap<String, u64>, key: String, more: u32) {
     let count = counts.entry(key).or_default();
-    *count = count.saturating_add(more);
+    *count = count.saturating_add(more.into());
 }
