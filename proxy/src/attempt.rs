@@ -118,7 +118,8 @@ impl Attempt {
 
     fn settle(&mut self) {
         let now = Instant::now();
-        self.endpoint.load.end(now, self.head_after);
+        // An endpoint that fails fast must not look quick.
+        self.endpoint.load.end(now, self.head_after.filter(|_| self.status < 500));
         if let Some(outcome) = self.outcome()
             && let Some(ejected) = self.aim.cluster.report(&self.endpoint, outcome, now)
         {

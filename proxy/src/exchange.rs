@@ -18,6 +18,7 @@ use crate::body::{Body, End, Ending};
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
 use crate::drain::Drain;
+use crate::fields::Fields;
 use crate::io::Side;
 use crate::reason::Reason;
 use crate::route::{Route, Target};
@@ -160,6 +161,8 @@ pub struct Trail {
     pub version: Version,
     /// Whether it is a gRPC request.
     pub grpc: bool,
+    /// Which of the fields that rooms ask for it came with.
+    pub fields: Fields,
     /// The trace this hop belongs to, and its own span.
     pub context: Context,
     /// The caller's span.
@@ -224,7 +227,8 @@ impl Ending for BodyWatch {
 impl Trail {
     /// A trail of a request that begins now.
     pub fn new(http: &http::Request<Body>, entrance: &Entrance) -> Self {
-        let parent = Context::extract(http.headers());
+        let fields = Fields::of(http.headers());
+        let parent = if fields.any(Fields::TRACE) { Context::extract(http.headers()) } else { None };
         let inbound = entrance.direction == Direction::Inbound;
         let own_span = inbound || parent.is_none();
         let (context, parent) = match parent {
@@ -239,7 +243,8 @@ impl Trail {
             method: http.method().clone(),
             uri: http.uri().clone(),
             version: http.version(),
-            grpc: is_grpc(http.headers()),
+            grpc: fields.any(Fields::CONTENT_TYPE) && is_grpc(http.headers()),
+            fields,
             context,
             parent,
             own_span,

@@ -2,6 +2,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::fields::Fields;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -15,25 +17,45 @@ fn is_protected(name: &HeaderName) -> bool {
         || matches!(text, "traceparent" | "tracestate" | "forwarded" | "x-request-id" | "x-real-ip")
 }
 
-/// Removes the fields of one hop, of a request or a response. An upgrade keeps `Upgrade` and a `Connection` that names nothing else.
-pub fn strip(headers: &mut HeaderMap) {
-    // One pass over the names, since most messages have none of these.
-    let (mut connection, mut te, mut others) = (false, false, false);
-    for name in headers.keys() {
-        connection |= name == header::CONNECTION;
-        te |= name == header::TE;
-        others |= name == header::TRANSFER_ENCODING
-            || name == header::UPGRADE
-            || name == KEEP_ALIVE
-            || name == PROXY_CONNECTION;
+/// Removes the fields of one hop, of a request or a response; `fields` are those it has. An upgrade keeps `Upgrade`
+/// and a `Connection` that names nothing else.
+pub fn strip(headers: &mut HeaderMap, fields: Fields) {
+    if fields.any(Fields::TE) {
+        if headers.get_all(header::TE).iter().any(|value| names(value, "trailers")) {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        } else {
+            headers.remove(header::TE);
+        }
     }
-    if te && headers.get_all(header::TE).iter().all(|value| !names(value, "trailers")) {
-        headers.remove(header::TE);
-    } else if te {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    if fields.any(Fields::CONNECTION) {
+        let upgrade = strip_named(headers);
+        headers.remove(header::CONNECTION);
+        if fields.any(Fields::HOP) {
+            strip_hop(headers);
+        }
+        // h2c is a hop's own business, and a way around the rooms behind this one if it is passed on.
+        if let Some(upgrade) = upgrade.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c")) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, upgrade);
+        }
+    } else if fields.any(Fields::HOP) {
+        strip_hop(headers);
     }
-    if !connection && !others {
-        return;
+}
+
+fn strip_hop(headers: &mut HeaderMap) {
+    for name in [header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
+        headers.remove(name);
+    }
+}
+
+/// Removes what `Connection` names; returns the upgrade where it names one.
+fn strip_named(headers: &mut HeaderMap) -> Option<HeaderValue> {
+    let mut values = headers.get_all(header::CONNECTION).iter();
+    let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    let plain = first.eq_ignore_ascii_case(b"keep-alive") || first.eq_ignore_ascii_case(b"close");
+    if plain && values.next().is_none() {
+        return None;
     }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -48,14 +70,7 @@ pub fn strip(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
-        headers.remove(name);
-    }
-    // h2c is a hop's own business, and a way around the rooms behind this one if it is passed on.
-    if let Some(upgrade) = upgrade.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"h2c")) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, upgrade);
-    }
+    upgrade
 }
 
 fn names(value: &HeaderValue, token: &str) -> bool {
@@ -72,7 +87,8 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
             headers.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        super::strip(&mut headers);
+        let fields = crate::fields::Fields::of(&headers);
+        super::strip(&mut headers, fields);
         let mut left: Vec<_> =
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?"))).collect();
         left.sort();

@@ -17,12 +17,10 @@ use crate::exchange::Connection;
 /// How long a caller waits for leave that the endpoint does not give.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Lets the interim responses to `request` through to the caller on `connection`.
-pub fn prepare(request: &mut http::Request<Body>, connection: &Arc<Connection>) {
-    let expects = request
-        .headers()
-        .get(header::EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+/// Lets the interim responses to `request` through to the caller on `connection`. `may_expect`: it has an `Expect`.
+pub fn prepare(request: &mut http::Request<Body>, connection: &Arc<Connection>, may_expect: bool) {
+    let continues = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    let expects = may_expect && request.headers().get(header::EXPECT).is_some_and(continues);
     let side = connection.side.clone();
     if !expects && side.is_none() {
         return;

@@ -7,6 +7,7 @@ pub mod reason;
 pub mod body;
 pub mod error;
 pub mod telemetry;
+pub mod fields;
 pub mod io;
 pub mod drain;
 pub mod pool;

@@ -11,12 +11,13 @@ use http::{Method, Uri, Version};
 use crate::body::{Body, Broken};
 use crate::error::{Error, Reason};
 use crate::exchange::Trail;
+use crate::fields::Fields;
 use crate::hop;
 use crate::pool::H1;
 
 /// Writes a request's target as `version` has it: origin form and `Host` (RFC 9112, 3.2.1), or scheme, authority and
 /// path (RFC 9113, 8.3.1).
-pub fn address(request: &mut http::Request<Body>, version: Version, authority: &HeaderValue) {
+pub fn address(request: &mut http::Request<Body>, version: Version, authority: &HeaderValue, fields: Fields) {
     *request.version_mut() = version;
     if version == Version::HTTP_2 {
         request.headers_mut().remove(header::HOST);
@@ -38,7 +39,9 @@ pub fn address(request: &mut http::Request<Body>, version: Version, authority: &
     if headers.get(header::HOST) != Some(authority) {
         headers.insert(header::HOST, authority.clone());
     }
-    join_cookies(headers);
+    if fields.any(Fields::COOKIE) {
+        join_cookies(headers);
+    }
 }
 
 /// HTTP/2 may cut `Cookie` into crumbs; HTTP/1.1 has one field (RFC 9113, 8.2.3).
@@ -73,7 +76,8 @@ pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<Box<
 
 /// Makes an endpoint's response head the caller's: without the fields of one hop, in the caller's version.
 pub fn clean_response(parts: &mut http::response::Parts, trail: &Trail) {
-    hop::strip(&mut parts.headers);
+    let fields = Fields::of(&parts.headers);
+    hop::strip(&mut parts.headers, fields);
     parts.version = trail.version;
     parts.extensions.clear();
     // HTTP/1.1 sends only the trailers that were announced; gRPC's are known without that.
@@ -121,7 +125,8 @@ mod tests {
             request = request.header("host", "Shop");
         }
         let mut request = request.body(Body::empty()).expect("valid");
-        address(&mut request, version, &HeaderValue::from_static("shop:80"));
+        let fields = crate::fields::Fields::of(request.headers());
+        address(&mut request, version, &HeaderValue::from_static("shop:80"), fields);
         request
     }
 

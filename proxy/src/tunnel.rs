@@ -12,12 +12,8 @@ use crate::attempt::Attempt;
 use crate::body::{Body, End, Ending};
 use crate::error::Reason;
 use crate::exchange::Response;
+use crate::fields::Fields;
 use crate::hop;
-
-/// Whether a request asks for an upgrade. Admission has removed the fields of those that do not, or must not.
-pub fn is_requested<B>(request: &http::Request<B>) -> bool {
-    request.headers().contains_key(header::UPGRADE)
-}
 
 /// Joins the caller's connection with the endpoint's, once both have switched; returns the caller's 101.
 pub fn open(mut response: http::Response<Incoming>, caller: OnUpgrade, attempt: Box<Attempt>) -> Response {
@@ -43,7 +39,8 @@ pub fn open(mut response: http::Response<Incoming>, caller: OnUpgrade, attempt: 
     });
     let mut headers = std::mem::take(response.headers_mut());
     headers.entry(header::CONNECTION).or_insert(http::HeaderValue::from_static("upgrade"));
-    hop::strip(&mut headers);
+    let fields = Fields::of(&headers);
+    hop::strip(&mut headers, fields);
     let mut switched = Response::new(Body::empty());
     *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *switched.headers_mut() = headers;

@@ -16,6 +16,7 @@ use tower::{Layer, Service};
 use super::{CheckFuture, Next, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::Request;
+use crate::fields::Fields;
 use crate::hop;
 
 /// Puts [`Admission`] around a room.
@@ -46,11 +47,12 @@ impl<S: Next<Request>> Service<Request> for Admission<S> {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        match admit(&request.http, request.hidden_length) {
+        let fields = request.trail.fields;
+        match admit(&request.http, fields, request.hidden_length) {
             Ok(authority) => request.authority = authority,
             Err(error) => return refuse(error),
         }
-        hop::strip(request.http.headers_mut());
+        hop::strip(request.http.headers_mut(), fields);
         Either::Left(self.inner.call(request))
     }
 }
@@ -60,7 +62,7 @@ fn denied(detail: &str) -> Error {
 }
 
 /// Checks a request; returns the host it is for.
-fn admit<B>(request: &http::Request<B>, hidden_length: bool) -> Result<HeaderValue, Error> {
+fn admit<B>(request: &http::Request<B>, fields: Fields, hidden_length: bool) -> Result<HeaderValue, Error> {
     let (uri, headers) = (request.uri(), request.headers());
     if request.method() == Method::CONNECT {
         return Err(denied("CONNECT is not served here"));
@@ -69,8 +71,8 @@ fn admit<B>(request: &http::Request<B>, hidden_length: bool) -> Result<HeaderVal
     if !uri.path().starts_with('/') && !asterisk {
         return Err(denied("the request target must begin with '/'"));
     }
-    if request.version() < Version::HTTP_2
-        && headers.contains_key(header::TRANSFER_ENCODING)
+    if fields.any(Fields::TRANSFER_ENCODING)
+        && request.version() < Version::HTTP_2
         && (hidden_length || headers.contains_key(header::CONTENT_LENGTH))
     {
         return Err(denied("Content-Length and Transfer-Encoding exclude each other"));
@@ -141,7 +143,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).map_err(|error| error.to_string())?;
-        admit(&request, false)
+        admit(&request, crate::fields::Fields::of(request.headers()), false)
             .map(|host| host.to_str().unwrap_or_default().to_owned())
             .map_err(|error| error.detail.to_string())
     }

@@ -4,18 +4,18 @@
 //! nothing is kept for that. The rest repeats a request that an endpoint may have seen: only for the methods that the
 //! policy allows, with a body kept up to the policy's cap. Either way the destination's budget is asked first, the
 //! wait is random below a growing bound, and no attempt starts that the request's deadline would cut before it waited.
-//! In Observe the first answer stands, and the trail says what would have been tried.
+//! In Observe the default policy acts, and the trail says what would have been tried beyond it.
 //!
 //! Raises nothing of its own: the last attempt's error or response goes on as it is, and the trail says that tries or
 //! budget ran out.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::Either;
 use http::{HeaderMap, StatusCode};
-use outrigger_config::policy::{Condition, Retry as Policy};
+use outrigger_config::policy::{Condition, Mode, Retry as Policy};
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
@@ -60,6 +60,9 @@ impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
         Either::Right(Box::pin(run(self.inner.clone(), targeted)))
     }
 }
+
+/// What holds where nobody said anything.
+static DEFAULT: LazyLock<Policy> = LazyLock::new(Policy::default_policy);
 
 /// What can be sent again.
 enum Copy {
@@ -109,8 +112,13 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Response, Error> {
     let Targeted { http, mut aim, permit } = targeted;
     let route = Arc::clone(&aim.route);
-    let Some(policy) = route.config.retry.as_ref() else {
+    let Some(configured) = route.config.retry.as_ref() else {
         return inner.call(Targeted { http, aim, permit }).await;
+    };
+    // A policy that is only rehearsed leaves in force what would hold without it.
+    let (policy, rehearsed) = match configured.mode {
+        Mode::Enforce => (configured, None),
+        Mode::Observe => (&*DEFAULT, Some(configured)),
     };
     let (copy, mut http) = Copy::of(http, policy);
     // Held while a retry is under way: it counts against the budget from its decision to its end.
@@ -120,14 +128,24 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
         drop(retrying.take());
         let (cause, outcome, next) = match outcome {
             Ok(response) => match worth_repeating(&response, policy, &aim) {
-                None => return Ok(response),
+                None => {
+                    if rehearsed.is_some_and(|policy| worth_repeating(&response, policy, &aim).is_some()) {
+                        aim.trail.note(|notes| notes.would |= Would::RETRY);
+                    }
+                    return Ok(response);
+                }
                 Some(cause) => (cause, Ok(response), copy.again()),
             },
             Err(mut error) => {
                 let next = match error.take_unsent() {
                     Some(unsent) if unsent_allows(&error, policy) => Some(unsent),
                     _ if sent_allows(&error, policy) => copy.again(),
-                    _ => return Err(error),
+                    _ => {
+                        if rehearsed.is_some_and(|policy| sent_allows(&error, policy)) {
+                            aim.trail.note(|notes| notes.would |= Would::RETRY);
+                        }
+                        return Err(error);
+                    }
                 };
                 (Cause::Reason(error.reason), Err(error), next)
             }
@@ -153,14 +171,10 @@ enum Decision {
     Stop,
 }
 
-/// Asks, in this order: attempts left, mode, time left, budget.
+/// Asks, in this order: attempts left, time left, budget.
 fn admit(policy: &Policy, aim: &Aim, cause: Cause) -> Decision {
     if aim.attempt >= policy.attempts {
         aim.trail.note(|notes| notes.reason = Some(Reason::RetriesExhausted));
-        return Decision::Stop;
-    }
-    if !policy.mode.enforces() {
-        aim.trail.note(|notes| notes.would |= Would::RETRY);
         return Decision::Stop;
     }
     let wait = backoff(policy, aim.attempt + 1, &mut fastrand::Rng::new());

@@ -8,7 +8,7 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, header};
 use outrigger_config::cluster::Protocol;
 use tower::Service;
 
@@ -19,6 +19,7 @@ use crate::body::Body;
 use crate::cluster::limits::{Acquired, Limit, Permit};
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Response, Targeted, grpc_status};
+use crate::fields::Fields;
 use crate::interim;
 use crate::message;
 use crate::pool::{H1, H2Stream, Sent, connect};
@@ -52,22 +53,25 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
         let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
-    let upgrade = tunnel::is_requested(&*http);
+    let fields = aim.trail.fields;
+    // Admission has removed the fields of what is no upgrade, or must be none.
+    let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
     let version = speak(&aim, upgrade);
     let mut attempt = Attempt::begin(aim, endpoint, permit);
-    attempt.context().inject(http.headers_mut());
+    attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     let caller = upgrade.then(|| hyper::upgrade::on(&mut *http));
-    message::address(&mut http, version, &attempt.aim().authority);
+    message::address(&mut http, version, &attempt.aim().authority, fields);
     let answer = if version == Version::HTTP_2 {
         over_h2(&attempt, http).await
     } else {
-        interim::prepare(&mut http, &attempt.aim().connection);
+        interim::prepare(&mut http, &attempt.aim().connection, fields.any(Fields::EXPECT));
         over_h1(&attempt, http).await
     };
     match answer {
         Ok((response, lease)) => {
             let status = response.status();
-            attempt.answered(status.as_u16(), grpc_status(response.headers()), lease);
+            let grpc_status = attempt.aim().trail.grpc.then(|| grpc_status(response.headers())).flatten();
+            attempt.answered(status.as_u16(), grpc_status, lease);
             if status == StatusCode::SWITCHING_PROTOCOLS {
                 let Some(caller) = caller else {
                     attempt.failed(Reason::HttpProtocolError);

@@ -20,11 +20,15 @@ use super::Handler;
 use crate::io::{Side, Stream};
 use crate::pool::connect::MAX_HEAD;
 
-/// How often a connection is looked at: one that saw no request from one look to the next is parked.
-const LOOK: Duration = Duration::from_millis(400);
+/// How soon a connection is looked at for the first time: one that saw no request from one look to the next is
+/// parked, any other is looked at half as often from then on.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 
-/// Looks that a caller may take for the head of a request, once it has begun it: 10 s.
-const HEAD_LOOKS: u32 = 25;
+/// The longest time between two looks.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
+/// How long a caller may take for the head of a request, once it has begun it.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a driver stopped.
 enum Stop {
@@ -53,8 +57,9 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
     let http = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), handler.clone());
     let mut http = Box::pin(http.with_upgrades());
     let (mut draining, mut closing) = (pin!(drain.draining()), pin!(drain.closing()));
-    let mut look = pin!(tokio::time::sleep(LOOK));
-    let (mut told, mut seen, mut head_looks) = (false, side.requests(), 0);
+    let mut pause = FIRST_LOOK;
+    let mut look = pin!(tokio::time::sleep(pause));
+    let (mut told, mut seen, mut head_waits) = (false, side.requests(), Duration::ZERO);
     let stop = poll_fn(|cx| {
         if !told && draining.as_mut().poll(cx).is_ready() {
             told = true;
@@ -64,12 +69,13 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
             return Poll::Ready(Stop::Over);
         }
         while look.as_mut().poll(cx).is_ready() {
-            look.as_mut().reset(tokio::time::Instant::now() + LOOK);
             let active = std::mem::replace(&mut seen, side.requests()) != side.requests();
-            head_looks = if side.waits_for_head() && !active { head_looks + 1 } else { 0 };
-            if head_looks > HEAD_LOOKS {
+            head_waits = if side.waits_for_head() && !active { head_waits + pause } else { Duration::ZERO };
+            if head_waits >= HEAD_PATIENCE {
                 return Poll::Ready(Stop::Over);
             }
+            pause = (pause * 2).min(LAST_LOOK);
+            look.as_mut().reset(tokio::time::Instant::now() + pause);
             if !active && !told && side.rests() {
                 return Poll::Ready(Stop::Rests);
             }
