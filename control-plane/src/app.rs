@@ -2,7 +2,7 @@
 //!
 //! Start-up does everything that can be refused before it serves anything: the log, the store, the documents, the
 //! addresses. Then one runtime serves xDS and OTLP on one port and the API on another until SIGTERM or SIGINT, ends
-//! every stream, and gives what is under way [`GRACE`] to finish.
+//! every stream, and gives what is under way five seconds to finish.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -70,7 +70,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends every stream and waits for what is under way, for [`GRACE`] at most.
+    /// Ends every stream and waits for what is under way, five seconds at most.
     pub async fn stop(mut self) {
         self.stop.cancel();
         let all = async { while self.tasks.join_next().await.is_some() {} };

@@ -15,8 +15,9 @@ use crate::ads::subscription::{MAX_UNANSWERED, PATIENCE, Subscription};
 use crate::ads::wire::Transport;
 use crate::view::{Entry, View};
 
-/// How much an answer may weigh before it is cut, bytes. gRPC clients take 4 MiB unless told otherwise.
-pub(super) const MAX_ANSWER: usize = 1024 * 1024;
+/// How much an answer may weigh before it is cut, bytes. tonic keeps each stream's buffer at the size of the largest
+/// answer it has sent: with 1 MiB a proxy that sees 1,000 services cost 1 MB, which is for ever.
+pub(super) const MAX_ANSWER: usize = 48 * 1024;
 /// What a resource weighs beside its name and content: type, version and lengths.
 const OVERHEAD: usize = 100;
 

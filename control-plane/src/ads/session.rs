@@ -9,7 +9,7 @@
 //! - listeners and tables wait until clusters, and the endpoints those need, are acknowledged;
 //! - a table goes only after the listeners have settled, a cluster only after both, its endpoints last.
 //!
-//! Each wait ends after [`PATIENCE`], so that a client that never answers is slow and not stuck. Memory is bounded by
+//! Each wait ends after 30 seconds, so that a client that never answers is slow and not stuck. Memory is bounded by
 //! what the client asks for, which is bounded too; nothing is queued.
 
 use std::time::Instant;
