@@ -110,10 +110,10 @@ fn siblings<'a>(spans: &[&'a Span], prefix: &str, depth: usize) -> Vec<(usize, R
 
 /// Which spans are attempts of one request: calls to one service side by side, of which some say they are repetitions.
 fn attempts(spans: &[&Span]) -> HashMap<SpanId, (usize, usize)> {
-    let mut groups: HashMap<(&str, Option<String>), Vec<&Span>> = HashMap::new();
+    let mut groups: HashMap<(Option<SpanId>, &str, Option<String>), Vec<&Span>> = HashMap::new();
     for span in spans.iter().filter(|span| span.kind == Kind::Client) {
         let to = span.attributes.get("server.address").map(ToString::to_string);
-        groups.entry((&span.name, to)).or_default().push(span);
+        groups.entry((span.parent_span_id, &span.name, to)).or_default().push(span);
     }
     let mut attempts = HashMap::new();
     for mut group in groups.into_values() {
@@ -138,7 +138,7 @@ fn attempts(spans: &[&Span]) -> HashMap<SpanId, (usize, usize)> {
 
 fn heading(trace: &Trace, rows: &[Row<'_>], width: usize, paint: Paint) -> String {
     let first = rows.first().map(|row| row.span);
-    let name = first.map(|span| format!("{} {}", span.service, span.name)).unwrap_or_default();
+    let name = first.map(|span| format!("{} {}", span.service, span.title())).unwrap_or_default();
     let retries = trace.spans.iter().filter(|span| span.resend_count().is_some()).count();
     let (tone, outcome) = match first {
         Some(first) if failed(first) => (Tone::Bad, "failed".to_owned()),
@@ -221,7 +221,7 @@ fn label(row: &Row<'_>) -> String {
         _ => String::new(),
     };
     let attempt = row.attempt.map(|(number, all)| format!("  attempt {number}/{all}")).unwrap_or_default();
-    printable(&format!("{}{to}{attempt}  {}", span.service, span.name)).into_owned()
+    printable(&format!("{}{to}{attempt}  {}", span.service, span.title())).into_owned()
 }
 
 fn code(span: &Span) -> String {
@@ -249,8 +249,9 @@ fn notes(span: &Span) -> Vec<Note> {
     if let Some(reason) = span.attributes.text("outrigger.retry.reason") {
         notes.push(Note { tone: Tone::Warning, text: explain_retry(reason) });
     }
-    // The convention puts a bare status here where there is no better word; the status column has it already.
-    let reason = span.attributes.text("error.type").filter(|reason| reason.parse::<u16>().is_err());
+    let grpc = span.attributes.text("rpc.response.status_code").filter(|status| *status != "OK");
+    // Where there is no better word the convention puts the answer's status here, which is said elsewhere.
+    let reason = span.attributes.text("error.type").filter(|word| word.parse::<u16>().is_err() && Some(*word) != grpc);
     if let Some(reason) = reason {
         let sentence = explain(reason).map(|sentence| format!(": {sentence}")).unwrap_or_default();
         let peer = span.attributes.text("network.peer.address").map(|address| {
@@ -263,9 +264,12 @@ fn notes(span: &Span) -> Vec<Note> {
         let tone = if failed(span) { Tone::Bad } else { Tone::Warning };
         notes.push(Note { tone, text: format!("{reason}{sentence}{}", peer.unwrap_or_default()) });
     }
-    let grpc = span.attributes.text("rpc.response.status_code").filter(|status| *status != "OK");
     if let Some(status) = grpc {
         notes.push(Note { tone: Tone::Bad, text: format!("gRPC status {status}") });
+    }
+    // Policies in Observe decide and do not act.
+    if let Some(would) = span.attributes.text("outrigger.would") {
+        notes.push(Note { tone: Tone::Warning, text: format!("only observed, would have acted: {would}") });
     }
     if let Some(said) = span.attributes.text("otel.status_description") {
         notes.push(Note { tone: Tone::Dim, text: said.to_owned() });

@@ -19,7 +19,7 @@ pub struct TraceList {
 pub struct Summary {
     /// Its identity.
     pub trace_id: TraceId,
-    /// The name of its first span.
+    /// What its first span did.
     pub name: String,
     /// The service of its first span.
     pub service: String,
@@ -104,7 +104,7 @@ impl Summary {
         let Extent { start_unix_ns, duration_ms } = Extent::of(spans);
         Summary {
             trace_id,
-            name: first.map(|span| span.name.clone()).unwrap_or_default(),
+            name: first.map(Span::title).unwrap_or_default(),
             service: first.map(|span| span.service.clone()).unwrap_or_default(),
             start_unix_ns,
             duration_ms,

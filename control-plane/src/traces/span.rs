@@ -158,6 +158,16 @@ impl Span {
         self.start_unix_ns.saturating_sub(origin_unix_ns) as f64 / 1e6 + self.duration_ms
     }
 
+    /// What was done, for people: the name, and with it the path where the name says no more than the method.
+    ///
+    /// Names are for grouping and leave the path of a request without a route out; one trace needs no grouping.
+    pub fn title(&self) -> String {
+        match (self.attributes.text("http.request.method"), self.attributes.text("url.path")) {
+            (Some(method), Some(path)) if method == self.name => format!("{method} {path}"),
+            _ => self.name.clone(),
+        }
+    }
+
     /// Which repetition of a request it is, from 1; none for a first attempt.
     pub fn resend_count(&self) -> Option<i64> {
         match self.attributes.get("http.request.resend_count") {

@@ -85,6 +85,22 @@ fn attempts_stand_one_under_the_other_with_their_reasons() {
 }
 
 #[test]
+fn paths_and_what_was_only_observed_are_shown() {
+    let plain = with(
+        span(1, 0, Kind::Server, "web", "GET", (0, 9)),
+        Status::Unset,
+        &[
+            ("http.request.method", text("GET")),
+            ("url.path", text("/status/7")),
+            ("outrigger.would", text("rate_limit, eject")),
+        ],
+    );
+    let drawn = render(&trace(vec![plain]), 80, false);
+    assert!(drawn.starts_with("web GET /status/7  succeeded\n"), "{drawn}");
+    assert!(drawn.ends_with("\n  only observed, would have acted: rate_limit, eject\n"), "{drawn}");
+}
+
+#[test]
 fn colours_say_the_same_again() {
     let mut short = retried();
     short.spans.truncate(3);
