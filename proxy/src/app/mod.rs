@@ -9,11 +9,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use outrigger_config::error::Problems;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::discovery::follow::Follower;
@@ -23,13 +24,18 @@ use crate::drain::Drain;
 use crate::exchange::Shared;
 use crate::listener::DataPlane;
 use crate::snapshot::Snapshots;
-use crate::telemetry::{Telemetry, logging};
+use crate::telemetry::exporter::{Exporter, Target};
+use crate::telemetry::reporter::Reporter;
+use crate::telemetry::{SpanSink, Telemetry, logging, sink};
 
 pub mod settings;
 mod housekeeping;
 mod standalone;
 
 pub use settings::{NoSettings, Settings};
+
+/// How long the last spans may take to be sent.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why a proxy did not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +96,16 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     let listen = |source| Error::Admin { address: settings.admin, source };
     let admin = TcpListener::bind(settings.admin).await.map_err(listen)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let variable = |name: &str| std::env::var(name).ok();
+    let control_plane = match settings.source {
+        Source::Xds(address) => Some(address),
+        Source::File(_) => None,
+    };
+    let target = Target::choose(variable, control_plane);
+    let spans = target.as_ref().map_or_else(SpanSink::default, |_| SpanSink::new(settings.workers, sink::MAX_BYTES));
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
-        telemetry: Arc::new(Telemetry::default()),
+        telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone() }),
         workers: settings.workers,
         drain: Drain::new(),
     });
@@ -108,11 +121,12 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     }
     let admin = Admin { shared: Arc::clone(&shared), status: status.clone(), filter, started }.serve(admin);
     tokio::spawn(admin);
-    if let Source::Xds(address) = settings.source
-        && let Some(node) = &settings.node
-    {
+    let stop = CancellationToken::new();
+    let exporter = target.map(|target| tokio::spawn(Exporter::new(spans, target, variable).run(stop.clone())));
+    if let (Some(address), Some(node)) = (control_plane, &settings.node) {
         let metrics = Arc::clone(&shared.telemetry.metrics);
         metrics.set_workload(node.clone());
+        tokio::spawn(Reporter::new(Arc::clone(&metrics), SystemTime::now()).run(address));
         let follower = Follower::new(address, settings.xds_mode.choice(), node, publisher, status.clone(), metrics);
         tokio::spawn(follower.follow());
     }
@@ -137,6 +151,12 @@ async fn serve(settings: Settings) -> Result<(), Error> {
             false => tracing::warn!("The time to drain is over; what was left is cut"),
         },
         () = stopped(&mut terminate, &mut interrupt) => tracing::warn!("Told to stop twice; not waiting"),
+    }
+    stop.cancel();
+    if let Some(exporter) = exporter
+        && tokio::time::timeout(FLUSH, exporter).await.is_err()
+    {
+        tracing::warn!("The last spans were not taken in time");
     }
     Ok(())
 }

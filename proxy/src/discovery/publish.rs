@@ -51,6 +51,9 @@ impl Publisher {
             took_ms = took.as_secs_f64() * 1e3,
             "Configuration in force"
         );
+        if let Some(identity) = set.listeners.values().find_map(|listener| listener.identity.as_ref()) {
+            self.shared.telemetry.metrics.set_identity(Arc::new(identity.clone()));
+        }
         self.shared.telemetry.metrics.discovery.note(|state| state.applied = Some((snapshot.number, took)));
         self.status.note(|standing| {
             standing.serving = true;

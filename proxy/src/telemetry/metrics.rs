@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use outrigger_config::listener::Direction;
+use arc_swap::ArcSwapOption;
+use outrigger_config::listener::{Direction, Identity};
 use outrigger_config::name::ObjectName;
 use outrigger_config::policy::{Mode, Origin};
 use parking_lot::Mutex;
@@ -43,6 +44,7 @@ pub struct EdgeKey {
 #[derive(Debug, Default)]
 pub struct Metrics {
     workload: OnceLock<ObjectName>,
+    identity: ArcSwapOption<Identity>,
     edges: Mutex<HashMap<EdgeKey, Known>>,
     crowded: AtomicU64,
     unrouted: [Edge; 2],
@@ -100,6 +102,16 @@ impl Metrics {
     /// The workload this process stands beside.
     pub fn workload(&self) -> Option<&ObjectName> {
         self.workload.get()
+    }
+
+    /// Says as whom this process reports: what its listeners say of the workload.
+    pub fn set_identity(&self, identity: Arc<Identity>) {
+        self.identity.store(Some(identity));
+    }
+
+    /// As whom this process reports; none before its first listener.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.load_full()
     }
 
     /// The counters of an edge: the same for the same key.

@@ -19,6 +19,9 @@ pub mod sink;
 pub mod logging;
 pub mod family;
 pub mod scrape;
+pub mod convert;
+pub mod exporter;
+pub mod reporter;
 
 pub use edge::Edge;
 pub use metrics::{EdgeKey, Metrics};

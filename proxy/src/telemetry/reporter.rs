@@ -1,0 +1,229 @@
+//! Tells the control plane every second how many requests took how long and how they ended: what its graph is made of.
+//!
+//! OTLP metrics with delta temporality, one data point for each outcome of each edge that changed. A push that fails is
+//! not lost: the next one has its counts, too.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    metric, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use outrigger_config::listener::{Direction, Identity};
+use tokio::time::{MissedTickBehavior, interval};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::telemetry::edge::{BOUNDS, Outcome, Reading};
+use crate::telemetry::metrics::{EdgeKey, Metrics};
+use crate::telemetry::would::{RetryCause, grpc_name};
+
+/// How often counts are pushed.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// What one push says, and what to remember once it is taken.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The metrics; none if nothing changed.
+    pub metrics: Vec<Metric>,
+    seen: Seen,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    outcomes: HashMap<(EdgeKey, Outcome), Reading>,
+    retries: HashMap<(EdgeKey, String), u64>,
+}
+
+/// Pushes counts.
+#[derive(Debug)]
+pub struct Reporter {
+    metrics: Arc<Metrics>,
+    seen: Seen,
+    since: SystemTime,
+}
+
+impl Reporter {
+    /// A reporter that has pushed nothing yet.
+    pub fn new(metrics: Arc<Metrics>, now: SystemTime) -> Self {
+        Reporter { metrics, seen: Seen::default(), since: now }
+    }
+
+    /// Pushes to the control plane at `address`, every second, for ever.
+    pub async fn run(mut self, address: SocketAddr) {
+        // The address is a number and a port, and always a URL.
+        let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else { return };
+        let channel = endpoint.connect_timeout(PERIOD).timeout(2 * PERIOD).tcp_nodelay(true).connect_lazy();
+        let mut client = MetricsServiceClient::new(channel);
+        let mut clock = interval(PERIOD);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            self.push(&mut client).await;
+        }
+    }
+
+    async fn push(&mut self, client: &mut MetricsServiceClient<Channel>) {
+        let now = SystemTime::now();
+        let report = self.report(now);
+        if report.metrics.is_empty() {
+            return;
+        }
+        let Some(identity) = self.metrics.identity() else { return };
+        let request = ExportMetricsServiceRequest { resource_metrics: vec![of(&identity, report.metrics.clone())] };
+        match client.export(request).await {
+            Ok(_) => self.pushed(report, now),
+            Err(error) => tracing::debug!(%error, "Counts were not taken; the next push has them, too"),
+        }
+    }
+
+    /// What changed since the last push that was taken.
+    pub fn report(&self, now: SystemTime) -> Report {
+        let (start, end) = (nanos(self.since), nanos(now));
+        let mut seen = Seen::default();
+        let (mut client, mut server, mut retries) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, edge) in self.metrics.edges() {
+            let points = match key.direction {
+                Direction::Inbound => &mut server,
+                Direction::Outbound => &mut client,
+            };
+            for (outcome, reading) in edge.outcomes() {
+                let id = (key.clone(), outcome);
+                let new = reading.since(&self.seen.outcomes.get(&id).copied().unwrap_or_default());
+                if new.requests() > 0 {
+                    points.push(duration_point(&key, outcome, &new, start, end));
+                }
+                seen.outcomes.insert(id, reading);
+            }
+            for (cause, count) in edge.retries() {
+                let id = (key.clone(), cause.to_string());
+                let new = count.saturating_sub(self.seen.retries.get(&id).copied().unwrap_or_default());
+                if new > 0 {
+                    retries.push(retry_point(&key, cause, new, start, end));
+                }
+                seen.retries.insert(id, count);
+            }
+        }
+        let durations = [("http.client.request.duration", client), ("http.server.request.duration", server)];
+        let durations = durations.into_iter().filter(|(_, points)| !points.is_empty());
+        let mut metrics: Vec<Metric> = durations.map(|(name, points)| histogram(name, points)).collect();
+        if !retries.is_empty() {
+            metrics.push(sum("outrigger.retries", retries));
+        }
+        Report { metrics, seen }
+    }
+
+    /// Remembers that a report was taken.
+    pub fn pushed(&mut self, report: Report, now: SystemTime) {
+        self.seen = report.seen;
+        self.since = now;
+    }
+}
+
+fn of(identity: &Identity, metrics: Vec<Metric>) -> ResourceMetrics {
+    let mut attributes = vec![
+        text("service.name", &identity.service),
+        text("service.namespace", identity.workload.namespace()),
+        text("service.instance.id", &identity.workload.to_string()),
+        text("telemetry.distro.name", "outrigger"),
+    ];
+    if !identity.version.is_empty() {
+        attributes.push(text("service.version", &identity.version));
+    }
+    let scope = InstrumentationScope {
+        name: "outrigger-proxy".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    };
+    ResourceMetrics {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }],
+        schema_url: String::new(),
+    }
+}
+
+fn histogram(name: &str, data_points: Vec<HistogramDataPoint>) -> Metric {
+    let data = Histogram { data_points, aggregation_temporality: AggregationTemporality::Delta as i32 };
+    Metric {
+        name: name.to_owned(),
+        unit: "s".to_owned(),
+        data: Some(metric::Data::Histogram(data)),
+        ..Metric::default()
+    }
+}
+
+fn sum(name: &str, data_points: Vec<NumberDataPoint>) -> Metric {
+    let data = Sum { data_points, aggregation_temporality: AggregationTemporality::Delta as i32, is_monotonic: true };
+    Metric {
+        name: name.to_owned(),
+        unit: "{attempt}".to_owned(),
+        data: Some(metric::Data::Sum(data)),
+        ..Metric::default()
+    }
+}
+
+fn duration_point(key: &EdgeKey, outcome: Outcome, new: &Reading, start: u64, end: u64) -> HistogramDataPoint {
+    let mut attributes = destination(key);
+    if outcome.code != 0 {
+        attributes.push(attribute("http.response.status_code", Value::IntValue(i64::from(outcome.code))));
+    }
+    if let Some(status) = outcome.grpc {
+        attributes.push(text("rpc.response.status_code", grpc_name(status)));
+    }
+    if let Some(reason) = outcome.reason {
+        attributes.push(text("error.type", reason.word()));
+    }
+    HistogramDataPoint {
+        attributes,
+        start_time_unix_nano: start,
+        time_unix_nano: end,
+        count: new.requests(),
+        sum: Some(new.seconds()),
+        bucket_counts: new.buckets.to_vec(),
+        explicit_bounds: BOUNDS.to_vec(),
+        ..HistogramDataPoint::default()
+    }
+}
+
+fn retry_point(key: &EdgeKey, cause: RetryCause, new: u64, start: u64, end: u64) -> NumberDataPoint {
+    let mut attributes = destination(key);
+    attributes.push(text("outrigger.retry.reason", &cause.to_string()));
+    NumberDataPoint {
+        attributes,
+        start_time_unix_nano: start,
+        time_unix_nano: end,
+        value: Some(number_data_point::Value::AsInt(i64::try_from(new).unwrap_or(i64::MAX))),
+        ..NumberDataPoint::default()
+    }
+}
+
+fn destination(key: &EdgeKey) -> Vec<KeyValue> {
+    let mut attributes = vec![
+        text("outrigger.destination.service", &key.dst_service),
+        text("outrigger.destination.namespace", &key.dst_namespace),
+        text("outrigger.route", &key.route),
+    ];
+    if !key.dst_version.is_empty() {
+        attributes.push(text("outrigger.destination.version", &key.dst_version));
+    }
+    attributes
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    attribute(key, Value::StringValue(value.to_owned()))
+}
+
+fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn nanos(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
+}
