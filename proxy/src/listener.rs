@@ -29,6 +29,9 @@ use crate::stack::{self, HttpService};
 /// Connections that wait to be accepted, for each socket.
 const BACKLOG: i32 = 4096;
 
+/// Listeners that a worker may be asked to open before it has opened the first.
+const ORDERS: usize = 4096;
+
 /// How long accepting pauses when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,7 +45,7 @@ pub struct DataPlane {
 
 #[derive(Debug)]
 struct Worker {
-    orders: mpsc::UnboundedSender<Order>,
+    orders: mpsc::Sender<Order>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -72,7 +75,7 @@ impl DataPlane {
         let workers = (0..shared.workers)
             .map(|number| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                let (orders, inbox) = mpsc::unbounded_channel();
+                let (orders, inbox) = mpsc::channel(ORDERS);
                 let shared = Arc::clone(&shared);
                 let thread = std::thread::Builder::new()
                     .name(format!("worker-{number}"))
@@ -129,7 +132,7 @@ impl DataPlane {
             self.workers.iter().map(|_| bind(address, self.workers.len() > 1)).collect::<io::Result<_>>()?;
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let order = Order { socket, door: Arc::clone(door) };
-            worker.orders.send(order).map_err(|_| io::Error::other("the worker has stopped"))?;
+            worker.orders.try_send(order).map_err(|_| io::Error::other("the worker does not answer"))?;
         }
         Ok(())
     }
@@ -153,7 +156,7 @@ impl Drop for DataPlane {
     fn drop(&mut self) {
         self.shared.drain.start();
         for worker in &mut self.workers {
-            let (closed, _) = mpsc::unbounded_channel();
+            let (closed, _) = mpsc::channel(1);
             worker.orders = closed;
             if let Some(thread) = worker.thread.take() {
                 let _ = thread.join();
@@ -185,7 +188,7 @@ fn bind(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
 }
 
 /// A worker's life: it accepts on what it is told to, until nobody can tell it anything.
-async fn work(number: usize, shared: Arc<Shared>, mut inbox: mpsc::UnboundedReceiver<Order>) {
+async fn work(number: usize, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Order>) {
     let (inbound, outbound) = (stack::inbound(), stack::outbound());
     while let Some(Order { socket, door }) = inbox.recv().await {
         match tokio::net::TcpListener::from_std(socket) {

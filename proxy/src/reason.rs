@@ -51,7 +51,7 @@ pub enum Reason {
     BreakerRequests,
     /// The destination's limit on waiting requests was reached (UO).
     BreakerPending,
-    /// The destination's limit on connections was reached and nothing came free in time (UO).
+    /// The destination's limit allows no connection (UO).
     BreakerConnections,
     /// The caller went away (DC).
     DownstreamReset,

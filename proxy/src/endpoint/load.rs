@@ -96,6 +96,8 @@ impl Load {
         let word = self.average.load(Ordering::Relaxed);
         let (default, decay) = unpack(self.latency.load(Ordering::Relaxed));
         let latency = match word {
+            // Nobody's measured latency would lose to a guess for long: a newcomer is tried once, at once.
+            SILENT if self.active() == 0 => return 0.0,
             SILENT => default,
             word => expected(word, self.tick(now), f32::from_bits(decay)),
         };

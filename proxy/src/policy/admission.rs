@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn what_hyper_accepts_and_a_proxy_must_not_is_refused() {
-        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let cases: &[Case<'_>] = &[
             ("/", &[], "no Host"),
             ("/", &[("host", "")], "a Host that is"),
             ("/", &[("host", "a"), ("host", "a")], "more than one Host"),

@@ -165,7 +165,6 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
             tokio::select! {
                 Ok(connection) = free => return Ok(connection),
                 permit = aim.cluster.limits.connection() => permit,
-                () = tokio::time::sleep(timeout) => return Err(none_came_free(aim, timeout)),
             }
         }
     };
@@ -190,10 +189,9 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
         }
         Acquired::Refused => {
             let _pending = wait_in_line(aim)?;
-            match tokio::time::timeout(timeout, room_on_h2(attempt)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(permit)) => permit,
-                Err(_) => return Err(none_came_free(aim, timeout)),
+            match room_on_h2(attempt).await {
+                Ok(stream) => return Ok(stream),
+                Err(permit) => permit,
             }
         }
     };
@@ -215,20 +213,18 @@ async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
     }
 }
 
+/// A place among those who wait for a connection; the route's timeout says how long. Where the limit allows no
+/// connection at all, waiting is vain.
 fn wait_in_line(aim: &Aim) -> Result<Permit, Error> {
+    if aim.cluster.limits.max(Limit::Connections) == Some(0) {
+        let detail = format!("the limit of {} allows no connection", aim.cluster.label);
+        return Err(Error::new(Reason::BreakerConnections).because(detail));
+    }
     match aim.cluster.limits.try_acquire(Limit::Pending) {
         Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => Ok(permit),
         Acquired::Refused => Err(Error::new(Reason::BreakerPending)
             .because(format_args!("{} has as many requests waiting as its limit allows", aim.cluster.label))),
     }
-}
-
-fn none_came_free(aim: &Aim, waited: Duration) -> Error {
-    Error::new(Reason::BreakerConnections).because(format_args!(
-        "{} has as many connections as its limit allows, and none came free within {} ms",
-        aim.cluster.label,
-        waited.as_millis()
-    ))
 }
 
 #[cfg(test)]
