@@ -198,11 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_is_expected_to_take_the_default() {
+    fn a_newcomer_is_tried_once_and_then_expected_to_take_the_default() {
         let now = Instant::now();
         let load = Load::new(Latency::default(), now);
         assert_eq!(load.latency(now), None);
-        assert!((load.score(now + 1000 * MS, 1.0) - 0.030).abs() < 1e-6);
+        assert_eq!(load.score(now, 1.0), 0.0);
+        load.begin();
+        assert!((load.score(now + 1000 * MS, 1.0) - 0.060).abs() < 1e-6);
     }
 
     #[test]
