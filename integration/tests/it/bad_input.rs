@@ -131,7 +131,8 @@ spec: { address: not-an-address }";
                 .to_owned(),
             vec!["ORG015", "fault"],
         ),
-        ("deep nesting", format!("a: {}1{}", "[".repeat(10_000), "]".repeat(10_000)), vec!["ORG001", "deep"]),
+        ("deep nesting", format!("a: {}1{}", "[".repeat(10_000), "]".repeat(10_000)), vec!["ORG001"]),
+        ("deep nesting without brackets", "- ".repeat(200) + "1", vec!["ORG001"]),
     ]
 }
 

@@ -22,6 +22,7 @@ mod outlier;
 mod peers_envoy;
 mod peers_grpc;
 mod peers_rotel;
+mod printed;
 mod rate_limit;
 mod retry;
 mod reuse;
