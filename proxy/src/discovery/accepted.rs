@@ -187,8 +187,12 @@ impl Accepted {
         for kind in [ResourceType::Table, ResourceType::Assignment] {
             let wanted = self.names(kind);
             self.absent.retain(|(other, name)| *other != kind || wanted.contains(name));
-            let known = self.known.get(&kind).into_iter().flatten();
-            let gone: Vec<_> = known.map(|(name, _)| name).filter(|name| !wanted.contains(*name)).cloned().collect();
+            let known = self.known.get(&kind).into_iter().flatten().map(|(name, _)| name);
+            let held: Vec<&ResourceName> = match kind {
+                ResourceType::Table => self.set.tables.keys().chain(known).collect(),
+                _ => self.set.assignments.keys().chain(known).collect(),
+            };
+            let gone: BTreeSet<_> = held.into_iter().filter(|name| !wanted.contains(*name)).cloned().collect();
             for name in gone {
                 self.known.entry(kind).or_default().remove(&name);
                 self.set.remove(kind, &name);

@@ -219,7 +219,9 @@ mod tests {
             (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
         };
         let mut map = HeaderMap::new();
-        fields.iter().map(field).for_each(|(name, value)| drop(map.append(name, value)));
+        for (name, value) in fields.iter().map(field) {
+            map.append(name, value);
+        }
         map
     }
 
