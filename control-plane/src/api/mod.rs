@@ -23,7 +23,9 @@ use axum::routing::{get, post};
 
 use error::ApiError;
 pub use guard::Hosts;
-pub use shape::{AppliedView, ChangeView, DeletedView, DocumentList, LocationView, ObjectView, ProblemView, Refusal};
+pub use shape::{
+    AppliedView, ChangeView, DeletedView, DocumentList, LocationView, ObjectView, ProblemView, Refusal, StatusView,
+};
 
 use crate::otlp::{self, Receiver};
 use crate::signals::Signals;

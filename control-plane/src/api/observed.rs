@@ -9,7 +9,7 @@ use outrigger_config::value::parse_duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::ApiError;
-use super::shape::{ProblemView, problems};
+use super::shape::{StatusView, problems};
 use super::{Api, body};
 use crate::ads::status::ProxyStatus;
 use crate::graph::GraphView;
@@ -26,15 +26,6 @@ const DEFAULT_TRACES: usize = 20;
 pub(super) struct ProxyList {
     generation: u64,
     proxies: Vec<ProxyStatus>,
-}
-
-/// `GET /api/v1/status`.
-#[derive(Debug, Serialize)]
-pub(super) struct ControlPlaneStatus {
-    version: &'static str,
-    ready: bool,
-    generation: u64,
-    refused_files: Vec<ProblemView>,
 }
 
 /// The answer to a probe.
@@ -98,9 +89,9 @@ pub(super) async fn trace(State(api): State<Api>, Path(trace_id): Path<String>) 
 }
 
 /// What the control plane says of itself.
-pub(super) async fn status(State(api): State<Api>) -> Json<ControlPlaneStatus> {
-    Json(ControlPlaneStatus {
-        version: env!("CARGO_PKG_VERSION"),
+pub(super) async fn status(State(api): State<Api>) -> Json<StatusView> {
+    Json(StatusView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         ready: api.steering.ready(),
         generation: api.steering.generation(),
         refused_files: problems(&api.steering.refused_files()),

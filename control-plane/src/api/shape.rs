@@ -53,6 +53,19 @@ pub struct DocumentList {
     pub documents: Vec<serde_json::Value>,
 }
 
+/// `GET /api/v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The control plane's version.
+    pub version: String,
+    /// Whether proxies can be served.
+    pub ready: bool,
+    /// The newest generation.
+    pub generation: u64,
+    /// What is wrong with files of the watched directory; their last good content stands.
+    pub refused_files: Vec<ProblemView>,
+}
+
 /// Every answer that is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::table::{Align, Cell, Table};
 use super::terminal::Terminal;
 use super::text::{Paint, Tone, age, printable};
+use crate::api::StatusView;
 
 /// How often `wait` asks.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -59,10 +60,11 @@ pub(super) async fn proxies(client: &Client, format: Format, terminal: &mut Term
     }
     if list.proxies.is_empty() {
         terminal.note("no proxy has connected yet");
-        return Ok(());
+    } else {
+        let table = render(&list, terminal.paint);
+        terminal.print(&table)?;
     }
-    let table = render(&list, terminal.paint);
-    terminal.print(&table)
+    refused_files(client, terminal).await
 }
 
 /// `outrigger wait --for=applied`.
@@ -78,7 +80,10 @@ pub(super) async fn wait(
         let (answer, list) = ask(client).await?;
         match list.standing(what.proxies) {
             Standing::Applied(text) => {
-                return if terminal.value(&answer, format)? { Ok(()) } else { terminal.line(&text) };
+                if !terminal.value(&answer, format)? {
+                    terminal.line(&text)?;
+                }
+                return refused_files(client, terminal).await;
             }
             Standing::Refused(refusals) => {
                 for refusal in &refusals {
@@ -94,6 +99,16 @@ pub(super) async fn wait(
             Standing::Behind(_) => sleep(INTERVAL).await,
         }
     }
+}
+
+/// Says what never became a generation: files that the control plane watches and cannot take.
+async fn refused_files(client: &Client, terminal: &mut Terminal<'_>) -> Result<(), Failure> {
+    let status: StatusView = read(&client.get(Ask::new(&["api", "v1", "status"])).await?)?;
+    if !status.refused_files.is_empty() {
+        terminal.problems(&status.refused_files);
+        terminal.note("files of the control plane's --documents are refused; what stood before them stands");
+    }
+    Ok(())
 }
 
 async fn ask(client: &Client) -> Result<(Value, ProxyList), Failure> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::otlp::{a_trace, an_edge, send_metrics, send_trace};
-use super::plane::{Output, Plane, SHOP, a_proxy_that_refuses, run};
+use super::plane::{Output, Plane, SHOP, a_proxy_that_refuses, run, soon};
 
 fn path(path: &Path) -> &str {
     path.to_str().expect("a path of text")
@@ -201,5 +201,20 @@ async fn a_refusal_stands_where_one_looks() {
     let wait = plane.cli(&["wait", "--for=applied"]).await;
     assert_eq!((wait.code, wait.out.as_str()), (1, ""), "{wait:?}");
     assert!(wait.err.contains("shop/catalog-1 refuses CDS") && wait.err.contains("is refused"), "{wait:?}");
+    plane.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_the_control_plane_cannot_take_is_named() {
+    let watched = tempfile::tempdir().expect("a directory");
+    fs::write(watched.path().join("good.yaml"), SHOP).expect("writes");
+    let plane = Plane::start_with(&["--documents", path(watched.path())]).await;
+    fs::write(watched.path().join("bad.yaml"), "kind: Pod\n").expect("writes");
+    soon("the file is refused", || async { !plane.running.steering.refused_files().is_empty() }).await;
+    for arguments in [["proxies"].as_slice(), &["wait", "--for=applied"]] {
+        let output = plane.cli(arguments).await;
+        assert_eq!(output.code, 0, "{output:?}");
+        assert!(output.err.contains("bad.yaml:1:") && output.err.contains("--documents are refused"), "{output:?}");
+    }
     plane.running.stop().await;
 }
