@@ -7,6 +7,7 @@
 pub mod status;
 pub mod client;
 pub mod wire;
+mod holding;
 mod subscription;
 mod plan;
 pub mod session;

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use outrigger_config::resource::ResourceType;
 
+use crate::ads::holding::Holding;
 use crate::ads::subscription::{MAX_UNANSWERED, PATIENCE, Subscription};
 use crate::ads::wire::Transport;
 use crate::view::{Entry, View};
@@ -104,7 +105,7 @@ impl Subscription {
         let kind = self.kind;
         if self.claim.take() == Some(view.version(kind)) && self.owed && self.names.is_empty() {
             // A client that comes back with what is current keeps it.
-            self.sent = view.entries(kind).map(|entry| (entry.name().clone(), Some(entry.version()))).collect();
+            self.holding.settle(view);
             self.already_has(view.version(kind));
             self.owed = false;
             self.dirty = false;
@@ -112,7 +113,7 @@ impl Subscription {
         }
         let mut draft = Draft { forced: !self.forced.is_empty(), ..Draft::default() };
         for entry in view.entries(kind).filter(|entry| self.wants(entry.name())) {
-            if self.sent.get(entry.name()) != Some(&Some(entry.version())) {
+            if self.is_new(entry) {
                 draft.changed.push(entry.name().clone());
             }
             draft.resources.push(entry.clone());
@@ -132,7 +133,10 @@ impl Subscription {
             self.leaving_since = None;
         }
         draft.resources.extend(self.leaving.values().flatten().cloned());
-        self.sent = draft.resources.iter().map(|entry| (entry.name().clone(), Some(entry.version()))).collect();
+        self.holding = Holding::new(kind);
+        for entry in &draft.resources {
+            self.holding.insert(entry.name().clone(), Some(entry.version()));
+        }
         Some(draft)
     }
 
@@ -166,7 +170,7 @@ impl Subscription {
                 None if self.transport == Transport::Delta => {
                     draft.forced = true;
                     self.leaving.remove(&name);
-                    self.sent.remove(&name);
+                    self.holding.remove(&name);
                     draft.remove(name);
                 }
                 // State of the world cannot say it; the client's own timer tells it.
@@ -179,13 +183,12 @@ impl Subscription {
     }
 
     fn add_changed(&mut self, view: &View, draft: &mut Draft) {
-        let is_new = |sent: &Self, entry: &Entry| sent.sent.get(entry.name()) != Some(&Some(entry.version()));
         if self.wildcard {
             for entry in view.entries(self.kind) {
                 if draft.is_full() {
                     return;
                 }
-                if is_new(self, entry) {
+                if self.is_new(entry) {
                     self.put(entry, draft);
                 }
             }
@@ -196,7 +199,7 @@ impl Subscription {
                 if draft.is_full() {
                     break;
                 }
-                if is_new(self, entry) {
+                if self.is_new(entry) {
                     self.put(entry, draft);
                 }
             }
@@ -204,8 +207,12 @@ impl Subscription {
         }
     }
 
+    fn is_new(&self, entry: &Entry) -> bool {
+        self.holding.get(entry.name()) != Some(Some(entry.version()))
+    }
+
     fn put(&mut self, entry: &Arc<Entry>, draft: &mut Draft) {
-        let before = self.sent.insert(entry.name().clone(), Some(entry.version()));
+        let before = self.holding.insert(entry.name().clone(), Some(entry.version()));
         if before != Some(Some(entry.version())) {
             draft.changed.push(entry.name().clone());
         }
@@ -216,7 +223,7 @@ impl Subscription {
     fn remove_leaving(&mut self, draft: &mut Draft) {
         while !draft.is_full() {
             let Some((name, _)) = self.leaving.pop_first() else { break };
-            self.sent.remove(&name);
+            self.holding.remove(&name);
             draft.remove(name);
         }
         if self.leaving.is_empty() {

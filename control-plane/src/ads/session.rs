@@ -112,10 +112,14 @@ impl Session {
     pub fn next(&mut self, now: Instant) -> Option<Answer> {
         let view = self.view.clone()?;
         let made = ResourceType::ALL.into_iter().find_map(|kind| self.make(kind, &view, now));
-        made.or_else(|| {
+        let answer = made.or_else(|| {
             let order = [ResourceType::Table, ResourceType::Cluster, ResourceType::Assignment];
             order.into_iter().find_map(|kind| self.unmake(kind, &view, now))
-        })
+        });
+        if answer.is_none() {
+            self.subscriptions.iter_mut().flatten().for_each(|subscription| subscription.settle(&view));
+        }
+        answer
     }
 
     /// When [`Session::next`] is to be asked again if nothing else happens.

@@ -4,7 +4,7 @@
 //! is `plan.rs`. Everything is level-triggered: no update is ever queued here, only the fact that something may be
 //! due (`dirty`), and the newest view is read when it can be sent.
 //!
-//! What the client holds is tracked by name and version (`sent`), as if everything sent had been accepted: a refused
+//! What the client holds is tracked by name and version (`holding`), as if everything sent had been accepted: a refused
 //! resource is not sent again before its content changes, and `refused` remembers it for the status.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use outrigger_config::resource::ResourceType;
 use outrigger_config::xds::transport::Status;
 
+use crate::ads::holding::Holding;
 use crate::ads::status::{Nack, TypeReport};
 use crate::ads::wire::Transport;
 use crate::view::{Entry, Version, View};
@@ -56,8 +57,8 @@ pub(super) struct Subscription {
     pub(super) owed: bool,
     /// The version a client says it already has of everything (state of the world, on its first request).
     pub(super) claim: Option<Version>,
-    /// What the client holds; without a version where only it knows.
-    pub(super) sent: BTreeMap<Arc<str>, Option<Version>>,
+    /// What the client holds.
+    pub(super) holding: Holding,
     /// What the client holds and the view no longer has, with its last content.
     pub(super) leaving: BTreeMap<Arc<str>, Option<Arc<Entry>>>,
     pub(super) leaving_since: Option<Instant>,
@@ -96,7 +97,7 @@ impl Subscription {
             forced: BTreeSet::new(),
             owed: false,
             claim: None,
-            sent: BTreeMap::new(),
+            holding: Holding::new(kind),
             leaving: BTreeMap::new(),
             leaving_since: None,
             dirty: false,
@@ -229,7 +230,7 @@ impl Subscription {
         self.add(subscribe);
         for (name, version) in initial.into_iter().flatten() {
             if self.wants(name) {
-                self.sent.insert(name.as_str().into(), Version::parse(version));
+                self.holding.insert(name.as_str().into(), Version::parse(version));
                 self.dirty = true;
             }
         }
@@ -262,11 +263,11 @@ impl Subscription {
         let kind = self.kind;
         if self.transport == Transport::Sotw && !self.is_whole() {
             // There is no way to say that one of these is gone; it is sent again when it comes back.
-            self.sent.retain(|name, _| new.get(kind, name).is_some());
+            self.holding.retain(|name| new.get(kind, name).is_some());
             return;
         }
         self.leaving.retain(|name, _| new.get(kind, name).is_none());
-        for name in self.sent.keys() {
+        for name in self.holding.names() {
             if new.get(kind, name).is_none() && !self.leaving.contains_key(name) {
                 let content = old.and_then(|old| old.get(kind, name)).cloned();
                 self.leaving.insert(name.clone(), content);
@@ -276,6 +277,13 @@ impl Subscription {
             true => None,
             false => self.leaving_since.or(Some(now)),
         };
+    }
+
+    /// Takes note that everything due was sent and answered. A client of everything holds the view then.
+    pub(super) fn settle(&mut self, view: &View) {
+        if self.wildcard && self.is_quiet() {
+            self.holding.settle(view);
+        }
     }
 
     /// Remembers a response as sent.
@@ -307,7 +315,7 @@ impl Subscription {
             sent: text(self.last_sent),
             acked: text(self.last_acked),
             at: self.at,
-            resources: self.sent.len(),
+            resources: self.holding.len(),
             nack: self.nack.clone(),
         }
     }
@@ -338,7 +346,7 @@ impl Subscription {
         let Subscription { wildcard, names, .. } = self;
         let wanted = |name: &Arc<str>| *wildcard || names.contains(name);
         self.forced.retain(wanted);
-        self.sent.retain(|name, _| wanted(name));
+        self.holding.retain(wanted);
         self.leaving.retain(|name, _| wanted(name));
         self.refused.retain(wanted);
         if self.leaving.is_empty() {

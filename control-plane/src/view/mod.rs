@@ -144,6 +144,11 @@ impl View {
         self.own.of(kind).get(name).or_else(|| self.shared.of(kind).get(name))
     }
 
+    /// How many resources of a type there are, those that hide others included.
+    pub fn count(&self, kind: ResourceType) -> usize {
+        self.own.of(kind).entries().len() + self.shared.of(kind).entries().len()
+    }
+
     /// Every resource of a type, each once.
     pub fn entries(&self, kind: ResourceType) -> impl Iterator<Item = &Arc<Entry>> {
         let own = self.own.of(kind);
