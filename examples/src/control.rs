@@ -1,6 +1,7 @@
 //! The story's view of the control plane: its API, and the fault switches of the shop. Everything here is what a person
 //! could ask with curl.
 
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -133,20 +134,22 @@ impl Control {
         Ok(edges.into_iter().filter(wanted).collect())
     }
 
-    /// The id of a recent trace in which a call was tried more than once and then answered: of those at hand the one
-    /// with the most spans, for the newest may still be on their way.
+    /// The id of a recent trace in which a call was tried again and then answered: of those at hand one with as few
+    /// attempts as there are, and of these the one with the most spans, for the newest may still be on their way.
     pub(crate) async fn retried_trace(&self) -> Result<Option<String>> {
-        let json = self.get("/api/v1/traces?retried=true&limit=20").await?;
+        let json = self.get("/api/v1/traces?retried=true&limit=30").await?;
         let list = json["traces"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut longest: Option<(usize, String)> = None;
+        let mut best: Option<(u64, Reverse<usize>, String)> = None;
         for id in list.iter().filter_map(|trace| trace["trace_id"].as_str()) {
             let whole = self.trace(id).await?;
+            let Some(retries) = retries_of_a_page(&whole) else { continue };
             let spans = whole["spans"].as_array().map(Vec::len).unwrap_or_default();
-            if is_retried(&whole) && longest.as_ref().is_none_or(|(most, _)| spans > *most) {
-                longest = Some((spans, id.to_owned()));
+            let candidate = (retries, Reverse(spans), id.to_owned());
+            if best.as_ref().is_none_or(|best| candidate < *best) {
+                best = Some(candidate);
             }
         }
-        Ok(longest.map(|(_, id)| id))
+        Ok(best.map(|(_, _, id)| id))
     }
 
     async fn trace(&self, id: &str) -> Result<Value> {
@@ -160,15 +163,16 @@ fn is_of(name: &Value, service: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// A trace with a repeated attempt that began at the gateway: one that shows the whole way of a page.
-fn is_retried(trace: &Value) -> bool {
+/// The retries of a trace that shows the whole way of a page, from the gateway, in which the last attempt went well.
+fn retries_of_a_page(trace: &Value) -> Option<u64> {
     let spans = trace["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
     let resent = |span: &Value| {
         let count = &span["attributes"]["http.request.resend_count"];
-        count.as_u64().or_else(|| count.as_str()?.parse().ok()).unwrap_or_default() > 0
+        count.as_u64().or_else(|| count.as_str()?.parse().ok()).unwrap_or_default()
     };
-    spans.iter().any(|span| resent(span) && span["status"] != "error")
-        && spans.iter().any(|span| span["service"].as_str().is_some_and(|service| service.starts_with("gateway")))
+    let begins = |span: &Value| span["service"].as_str().is_some_and(|service| service.starts_with("gateway"));
+    let last = spans.iter().max_by_key(|span| resent(span)).filter(|last| last["status"] != "error")?;
+    (resent(last) > 0 && spans.iter().any(begins)).then(|| resent(last))
 }
 
 /// One mistake as a line: where, what, why.
@@ -201,7 +205,7 @@ pub(crate) async fn fault(wire: &Wire, address: SocketAddr, fault: Option<Fault>
 mod tests {
     use serde_json::json;
 
-    use super::{is_of, is_retried, problem};
+    use super::{is_of, problem, retries_of_a_page};
 
     #[test]
     fn a_mistake_reads_as_a_line() {
@@ -224,11 +228,12 @@ mod tests {
     }
 
     #[test]
-    fn a_retried_trace_has_a_second_attempt_that_went_well() {
+    fn a_retried_page_has_another_attempt_that_went_well() {
         let span = |service: &str, resent: u64, status: &str| json!({"service": service, "status": status, "attributes": {"http.request.resend_count": resent}});
-        let gateway = span("gateway", 0, "unset");
-        assert!(is_retried(&json!({"spans": [gateway, span("storefront", 1, "unset")]})));
-        assert!(!is_retried(&json!({"spans": [gateway, span("storefront", 0, "unset")]})));
-        assert!(!is_retried(&json!({"spans": [gateway, span("storefront", 1, "error")]})));
+        let page = |attempt| json!({"spans": [span("gateway", 0, "unset"), span("storefront", 0, "error"), attempt]});
+        assert_eq!(retries_of_a_page(&page(span("storefront", 2, "unset"))), Some(2));
+        assert_eq!(retries_of_a_page(&page(span("storefront", 1, "error"))), None);
+        assert_eq!(retries_of_a_page(&json!({"spans": [span("storefront", 1, "unset")]})), None, "no gateway");
+        assert_eq!(retries_of_a_page(&json!({"spans": [span("gateway", 0, "unset")]})), None, "no retry");
     }
 }

@@ -146,7 +146,8 @@ spec:
     methods: [POST]
     backoff: {{base: 5ms, max: 50ms}}
 ---
-# Three failures in a row, and an instance is left alone for a while.
+# The instance with fewer requests under way gets the next one; after three failures in a row it is left alone for a
+# while.
 apiVersion: outrigger.dev/v1alpha1
 kind: BackendPolicy
 metadata: {{name: parts, namespace: {NAMESPACE}}}
@@ -154,6 +155,7 @@ spec:
   targetRefs:
   - {{group: \"\", kind: Service, name: catalog}}
   - {{group: \"\", kind: Service, name: cart}}
+  loadBalancing: {{algorithm: LeastRequest}}
   outlierDetection:
     consecutiveErrors: 3
     interval: 500ms

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A demo that has said that its shop is open.
-fn open_shop(directory: &Path) -> (Child, Vec<u32>) {
+fn open_shop(directory: &Path, more: &[&str], processes: usize) -> (Child, Vec<u32>) {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_demo"))
-        .args(["--no-mesh", "--for", "15s", "--rate", "50"])
+        .args(["--for", "15s", "--rate", "50"])
+        .args(more)
         .env("TMPDIR", directory)
         .stdout(Stdio::piped())
         .spawn()
@@ -22,7 +23,7 @@ fn open_shop(directory: &Path) -> (Child, Vec<u32>) {
     let open = lines.any(|line| line.is_ok_and(|line| line.contains("customers")));
     assert!(open, "the shop never opened");
     let children = children_of(demo.id());
-    assert!(children.len() >= 11, "{children:?}");
+    assert!(children.len() >= processes, "{children:?}");
     (demo, children)
 }
 
@@ -43,9 +44,9 @@ fn parent_of(pid: u32) -> Option<u32> {
     fields.next()?.parse().ok()
 }
 
-fn check_end(signal: Signal) {
+fn check_end(signal: Signal, more: &[&str], processes: usize) {
     let directory = tempfile::tempdir().expect("a directory");
-    let (mut demo, children) = open_shop(directory.path());
+    let (mut demo, children) = open_shop(directory.path(), more, processes);
     let pid = Pid::from_raw(i32::try_from(demo.id()).expect("a pid")).expect("not zero");
     kill_process(pid, signal).expect("it runs");
     demo.wait().expect("it ends");
@@ -56,12 +57,21 @@ fn check_end(signal: Signal) {
     }
 }
 
+/// 11 of the shop, 13 sidecars, the control plane.
+const MESH: (&[&str], usize) = (&[], 25);
+const SHOP: (&[&str], usize) = (&["--no-mesh"], 11);
+
 #[test]
 fn ctrl_c_leaves_no_process_behind() {
-    check_end(Signal::INT);
+    check_end(Signal::INT, MESH.0, MESH.1);
+}
+
+#[test]
+fn being_told_to_stop_leaves_no_process_behind() {
+    check_end(Signal::TERM, SHOP.0, SHOP.1);
 }
 
 #[test]
 fn a_killed_demo_leaves_no_process_behind() {
-    check_end(Signal::KILL);
+    check_end(Signal::KILL, MESH.0, MESH.1);
 }
