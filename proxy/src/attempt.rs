@@ -50,7 +50,7 @@ impl Attempt {
     /// An attempt at `endpoint` that begins now; boxed, since it goes on with the response's body.
     pub fn begin(aim: Aim, endpoint: Arc<Endpoint>, permit: Option<Permit>) -> Box<Self> {
         endpoint.load.begin();
-        let outbound = aim.connection.entrance.direction == Direction::Outbound;
+        let outbound = aim.trail.connection.entrance.direction == Direction::Outbound;
         let context = match aim.trail.context.sampled && outbound {
             true => aim.trail.context.child(&mut fastrand::Rng::new()),
             false => aim.trail.context.clone(),
@@ -123,7 +123,7 @@ impl Attempt {
         if let Some(outcome) = self.outcome()
             && let Some(ejected) = self.aim.cluster.report(&self.endpoint, outcome, now)
         {
-            self.aim.connection.shared.telemetry.metrics.ejected(&self.aim.cluster.label, ejected.mode);
+            self.aim.trail.connection.shared.telemetry.metrics.ejected(&self.aim.cluster.label, ejected.mode);
             tracing::warn!(
                 destination = %self.aim.cluster.label,
                 endpoint = %self.endpoint.address,
@@ -137,14 +137,15 @@ impl Attempt {
         {
             give_back(&self.aim, &self.endpoint, connection, now);
         }
-        if self.context.sampled && self.aim.connection.entrance.direction == Direction::Outbound {
-            let telemetry = &self.aim.connection.shared.telemetry;
-            telemetry.spans.submit(self.aim.connection.worker, self.span());
+        if self.context.sampled && self.aim.trail.connection.entrance.direction == Direction::Outbound {
+            let telemetry = &self.aim.trail.connection.shared.telemetry;
+            telemetry.spans.submit(self.aim.trail.connection.worker, self.span());
         }
     }
 
     fn span(&self) -> SpanRecord {
-        let (trail, connection) = (&self.aim.trail, &self.aim.connection);
+        let trail = &self.aim.trail;
+        let connection = &trail.connection;
         let duration = self.started.elapsed();
         SpanRecord {
             trace_id: self.context.trace_id,
@@ -209,7 +210,7 @@ impl Drop for Attempt {
 /// Gives a connection back to its worker's slot, unless somebody on another worker waits for the right to make one.
 fn give_back(aim: &Aim, endpoint: &Arc<Endpoint>, mut connection: H1, now: Instant) {
     use crate::cluster::limits::Limit;
-    let worker = aim.connection.worker;
+    let worker = aim.trail.connection.worker;
     if connection.is_closed() {
         return;
     }

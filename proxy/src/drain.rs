@@ -4,6 +4,8 @@
 //! Scopes nest: draining the process drains every listener, draining a listener leaves the others alone.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +18,9 @@ pub struct Drain {
     soft: CancellationToken,
     hard: CancellationToken,
     tracker: TaskTracker,
+    /// What the token says, of this scope and of the one around it, to be asked on every turn of a connection: the
+    /// token itself takes a lock for that.
+    told: [Arc<AtomicBool>; 2],
 }
 
 /// Held by everything that must finish before its scope is empty.
@@ -27,9 +32,14 @@ impl Drain {
         Drain::default()
     }
 
-    /// A scope inside this one.
+    /// A scope inside this one; one level is enough.
     pub fn child(&self) -> Self {
-        Drain { soft: self.soft.child_token(), hard: self.hard.child_token(), tracker: TaskTracker::new() }
+        Drain {
+            soft: self.soft.child_token(),
+            hard: self.hard.child_token(),
+            tracker: TaskTracker::new(),
+            told: [Arc::default(), Arc::clone(&self.told[0])],
+        }
     }
 
     /// Counts as under way until it is dropped.
@@ -44,7 +54,7 @@ impl Drain {
 
     /// Whether the scope has been told to finish.
     pub fn is_draining(&self) -> bool {
-        self.soft.is_cancelled()
+        self.told.iter().any(|told| told.load(Ordering::Acquire))
     }
 
     /// Completes when the scope is told to finish. Cancel safe.
@@ -59,13 +69,14 @@ impl Drain {
 
     /// Tells the scope to finish, without waiting.
     pub fn start(&self) {
+        self.told[0].store(true, Ordering::Release);
         self.soft.cancel();
     }
 
     /// Tells the scope to finish, and waits until it is empty or `timeout` has passed; what is left is then cut.
     /// Returns whether everything finished by itself.
     pub async fn run(&self, timeout: Duration) -> bool {
-        self.soft.cancel();
+        self.start();
         self.tracker.close();
         let finished = tokio::time::timeout(timeout, self.tracker.wait()).await.is_ok();
         self.hard.cancel();

@@ -76,9 +76,7 @@ pub struct Connection {
 pub struct Request {
     /// The message; boxed, since it passes a dozen rooms.
     pub http: Box<http::Request<Body>>,
-    /// Where it came from.
-    pub connection: Arc<Connection>,
-    /// What is decided about it.
+    /// Where it came from, and what is decided about it.
     pub trail: Arc<Trail>,
     /// The host it is for, in the one form that routing and the upstream read: lower case, without a trailing dot.
     /// Empty until admission.
@@ -92,9 +90,7 @@ pub struct Request {
 pub struct Routed {
     /// The message; boxed, since it passes a dozen rooms.
     pub http: Box<http::Request<Body>>,
-    /// Where it came from.
-    pub connection: Arc<Connection>,
-    /// What is decided about it.
+    /// Where it came from, and what is decided about it.
     pub trail: Arc<Trail>,
     /// The host it is for.
     pub authority: HeaderValue,
@@ -116,9 +112,7 @@ pub struct Targeted {
 /// All of a targeted request but the message itself: what another attempt shares with the first.
 #[derive(Clone, Debug)]
 pub struct Aim {
-    /// Where it came from.
-    pub connection: Arc<Connection>,
-    /// What is decided about it.
+    /// Where it came from, and what is decided about it.
     pub trail: Arc<Trail>,
     /// The host it is for.
     pub authority: HeaderValue,
@@ -151,6 +145,8 @@ pub type Response = http::Response<Body>;
 /// What happened to a request. Rooms note what they decide; [`crate::policy::record`] reads it at the end.
 #[derive(Debug)]
 pub struct Trail {
+    /// Where the request came from.
+    pub connection: Arc<Connection>,
     /// When the request's head was here.
     pub started: Instant,
     /// The method, as it came.
@@ -169,6 +165,8 @@ pub struct Trail {
     pub parent: Option<[u8; 8]>,
     /// Whether this hop is a span of its own; outbound the attempts are, and hang below the caller's.
     pub own_span: bool,
+    /// Whether the next hop is told of the trace: always, unless nobody traces here and the caller did not.
+    pub traced: bool,
     notes: Mutex<Notes>,
 }
 
@@ -207,8 +205,8 @@ impl Request {
             side.body_begins();
             http.body_mut().on_request_end(Box::new(BodyWatch(Arc::clone(side))));
         }
-        let trail = Arc::new(Trail::new(&http, &connection.entrance));
-        Request { http: Box::new(http), connection, trail, authority: HeaderValue::from_static(""), hidden_length }
+        let trail = Arc::new(Trail::new(&http, connection));
+        Request { http: Box::new(http), trail, authority: HeaderValue::from_static(""), hidden_length }
     }
 }
 
@@ -226,11 +224,13 @@ impl Ending for BodyWatch {
 
 impl Trail {
     /// A trail of a request that begins now.
-    pub fn new(http: &http::Request<Body>, entrance: &Entrance) -> Self {
+    pub fn new(http: &http::Request<Body>, connection: Arc<Connection>) -> Self {
+        let entrance = &connection.entrance;
         let fields = Fields::of(http.headers());
         let parent = if fields.any(Fields::TRACE) { Context::extract(http.headers()) } else { None };
         let inbound = entrance.direction == Direction::Inbound;
         let own_span = inbound || parent.is_none();
+        let traced = parent.is_some() || entrance.sample > Percent::ZERO;
         let (context, parent) = match parent {
             Some(parent) if !own_span => (parent, None),
             parent => {
@@ -239,6 +239,7 @@ impl Trail {
             }
         };
         Trail {
+            connection,
             started: Instant::now(),
             method: http.method().clone(),
             uri: http.uri().clone(),
@@ -248,6 +249,7 @@ impl Trail {
             context,
             parent,
             own_span,
+            traced,
             notes: Mutex::default(),
         }
     }
@@ -271,12 +273,12 @@ impl Trail {
 impl Targeted {
     /// The request that `target` takes.
     pub fn new(routed: Routed, cluster: Arc<Cluster>, target: &Target) -> Self {
-        let Routed { http, connection, trail, authority, route } = routed;
+        let Routed { http, trail, authority, route } = routed;
         trail.note(|notes| {
             notes.edge = Some(Arc::clone(&target.edge));
             notes.host = Some(Arc::clone(&cluster.label));
         });
-        let aim = Aim { connection, trail, authority, route, cluster, attempt: 0, retry_of: None, deadline: None };
+        let aim = Aim { trail, authority, route, cluster, attempt: 0, retry_of: None, deadline: None };
         Targeted { http, aim, permit: None }
     }
 }

@@ -18,7 +18,7 @@ use crate::hop;
 /// Joins the caller's connection with the endpoint's, once both have switched; returns the caller's 101.
 pub fn open(mut response: http::Response<Incoming>, caller: OnUpgrade, attempt: Box<Attempt>) -> Response {
     let endpoint = hyper::upgrade::on(&mut response);
-    let connection = &attempt.aim().connection;
+    let connection = &attempt.aim().trail.connection;
     let (busy, closing) = (connection.drain.busy(), connection.drain.closing());
     tokio::spawn(async move {
         let _busy = busy;

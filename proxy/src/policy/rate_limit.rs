@@ -62,7 +62,7 @@ fn check(routed: &Routed) -> Result<(), Error> {
         headers: routed.http.headers(),
         grpc: routed.trail.grpc,
     };
-    let metrics = &routed.connection.shared.telemetry.metrics;
+    let metrics = &routed.trail.connection.shared.telemetry.metrics;
     match limiter.check(&facts) {
         Verdict::Allowed => Ok(()),
         Verdict::WouldLimit { .. } => {

@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::body::{End, Ending};
-use crate::exchange::{Connection, Request, Response, Trail, grpc_status};
+use crate::exchange::{Request, Response, Trail, grpc_status};
 use crate::reason::Reason;
 use crate::telemetry::{SpanKind, SpanRecord, logging};
 
@@ -53,7 +53,7 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let account = Account { trail: Arc::clone(&request.trail), connection: Arc::clone(&request.connection) };
+        let account = Account(Arc::clone(&request.trail));
         Recorded { inner: self.inner.call(request), account: Some(account) }
     }
 }
@@ -75,9 +75,9 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Recorded<F> {
         let this = self.project();
         let Ok(mut response) = ready!(this.inner.poll(cx));
         if let Some(account) = this.account.take() {
-            account.trail.note(|notes| {
+            account.0.note(|notes| {
                 notes.status = response.status().as_u16();
-                notes.grpc_status = account.trail.grpc.then(|| grpc_status(response.headers())).flatten();
+                notes.grpc_status = account.0.grpc.then(|| grpc_status(response.headers())).flatten();
             });
             response.body_mut().on_request_end(Box::new(account));
         }
@@ -87,15 +87,12 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Recorded<F> {
 
 /// Writes the record when it is dropped.
 #[derive(Debug)]
-struct Account {
-    trail: Arc<Trail>,
-    connection: Arc<Connection>,
-}
+struct Account(Arc<Trail>);
 
 impl Ending for Account {
     fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(status) = grpc_status(trailers) {
-            self.trail.note(|notes| notes.grpc_status = Some(status));
+            self.0.note(|notes| notes.grpc_status = Some(status));
         }
     }
 
@@ -105,13 +102,14 @@ impl Ending for Account {
             End::Failed(reason) => reason,
             End::Dropped => Reason::DownstreamReset,
         };
-        self.trail.note(|notes| notes.reason = Some(broken));
+        self.0.note(|notes| notes.reason = Some(broken));
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        let Account { trail, connection } = self;
+        let Account(trail) = self;
+        let connection = &trail.connection;
         if let Some(side) = &connection.side {
             side.finish();
         }
@@ -129,7 +127,7 @@ impl Drop for Account {
         });
         let spans = trail.context.sampled && trail.own_span;
         if spans || entrance.access_log {
-            let record = span(trail, connection, duration);
+            let record = span(trail, duration);
             if entrance.access_log {
                 logging::access(&record, &trail.read(|notes| notes.detail.clone()), connection.peer);
             }
@@ -140,7 +138,8 @@ impl Drop for Account {
     }
 }
 
-fn span(trail: &Trail, connection: &Connection, duration: std::time::Duration) -> SpanRecord {
+fn span(trail: &Trail, duration: std::time::Duration) -> SpanRecord {
+    let connection = &trail.connection;
     let entrance = &connection.entrance;
     trail.read(|notes| SpanRecord {
         trace_id: trail.context.trace_id,

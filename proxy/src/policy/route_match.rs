@@ -45,8 +45,8 @@ impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
     fn call(&mut self, request: Request) -> Self::Future {
         match find(&request) {
             Ok(route) => {
-                let Request { http, connection, trail, authority, .. } = request;
-                Either::Left(self.inner.call(Routed { http, connection, trail, authority, route }))
+                let Request { http, trail, authority, .. } = request;
+                Either::Left(self.inner.call(Routed { http, trail, authority, route }))
             }
             Err(error) => refuse(error),
         }
@@ -54,9 +54,9 @@ impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
 }
 
 fn find(request: &Request) -> Result<Arc<crate::route::Route>, Error> {
-    let snapshot = request.connection.shared.snapshots.load();
+    let snapshot = request.trail.connection.shared.snapshots.load();
     let authority = request.authority.to_str().unwrap_or_default();
-    let Some(table) = snapshot.table_for(&request.connection.entrance.name) else {
+    let Some(table) = snapshot.table_for(&request.trail.connection.entrance.name) else {
         request.trail.note(|notes| notes.snapshot = snapshot.number);
         return Err(Error::new(Reason::ProxyConfigurationError).because("this listener has no routes yet"));
     };

@@ -47,7 +47,7 @@ impl Service<Targeted> for Upstream {
 async fn run(targeted: Targeted) -> Result<Response, Error> {
     let Targeted { mut http, aim, permit } = targeted;
     let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
-    let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.connection.peer);
+    let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     let picked = aim.cluster.pick(hash, tried.as_slice(), Instant::now(), &mut fastrand::Rng::new());
     let Some(endpoint) = picked else {
         let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
@@ -58,13 +58,15 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
     let version = speak(&aim, upgrade);
     let mut attempt = Attempt::begin(aim, endpoint, permit);
-    attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
+    if attempt.aim().trail.traced {
+        attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
+    }
     let caller = upgrade.then(|| hyper::upgrade::on(&mut *http));
     message::address(&mut http, version, &attempt.aim().authority, fields);
     let answer = if version == Version::HTTP_2 {
         over_h2(&attempt, http).await
     } else {
-        interim::prepare(&mut http, &attempt.aim().connection, fields.any(Fields::EXPECT));
+        interim::prepare(&mut http, &attempt.aim().trail.connection, fields.any(Fields::EXPECT));
         over_h1(&attempt, http).await
     };
     match answer {
@@ -106,7 +108,7 @@ type Answered = (http::Response<hyper::body::Incoming>, Lease);
 async fn over_h1(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Result<Answered, Error> {
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
     loop {
-        let mut connection = match pool.take_h1(aim.connection.worker) {
+        let mut connection = match pool.take_h1(aim.trail.connection.worker) {
             Some(connection) => connection,
             None => match Box::pin(connect_h1(attempt)).await {
                 Ok(connection) => connection,
@@ -130,7 +132,7 @@ async fn over_h2(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Resul
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
     let mut stale = 0;
     loop {
-        let (mut stream, pooled) = match pool.take_h2(aim.connection.worker) {
+        let (mut stream, pooled) = match pool.take_h2(aim.trail.connection.worker) {
             Some(stream) => (stream, true),
             None => match Box::pin(connect_h2(attempt)).await {
                 Ok(stream) => (stream, false),
@@ -161,7 +163,7 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
         }
         Acquired::Refused => {
             let _pending = wait_in_line(aim)?;
-            let free = endpoint.pool.wait_h1(aim.connection.worker);
+            let free = endpoint.pool.wait_h1(aim.trail.connection.worker);
             tokio::select! {
                 Ok(connection) = free => return Ok(connection),
                 permit = aim.cluster.limits.connection() => permit,
@@ -173,7 +175,7 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
 
 async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
-    let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.connection.worker);
+    let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.trail.connection.worker);
     // One caller connects, the others of this worker wait for it: a burst must not open a connection each.
     let Some(_turn) = endpoint.pool.connect_turn(worker).await else {
         return Err(Error::new(Reason::ConnectionTerminated).because("the pool is closed"));
@@ -203,7 +205,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
 async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     loop {
-        if let Some(stream) = endpoint.pool.take_h2(aim.connection.worker) {
+        if let Some(stream) = endpoint.pool.take_h2(aim.trail.connection.worker) {
             return Ok(stream);
         }
         tokio::select! {

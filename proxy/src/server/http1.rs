@@ -59,10 +59,16 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
     let (mut draining, mut closing) = (pin!(drain.draining()), pin!(drain.closing()));
     let mut pause = FIRST_LOOK;
     let mut look = pin!(tokio::time::sleep(pause));
-    let (mut told, mut seen, mut head_waits) = (false, side.requests(), Duration::ZERO);
+    let (mut listening, mut told, mut stopping) = (false, false, false);
+    let (mut seen, mut head_waits) = (side.requests(), Duration::ZERO);
     let stop = poll_fn(|cx| {
-        if !told && draining.as_mut().poll(cx).is_ready() {
-            told = true;
+        // Listening once is enough: the task stays the same, and the scope wakes it.
+        if !listening || (!told && drain.is_draining()) {
+            listening = true;
+            told = draining.as_mut().poll(cx).is_ready();
+        }
+        if told && !stopping {
+            stopping = true;
             http.as_mut().graceful_shutdown();
         }
         if http.as_mut().poll(cx).is_ready() || (told && closing.as_mut().poll(cx).is_ready()) {

@@ -32,10 +32,15 @@ pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, handler: Handler) {
         .keep_alive_timeout(Duration::from_secs(10));
     let mut http = pin!(builder.serve_connection(io, handler));
     let (mut draining, mut closing) = (pin!(drain.draining()), pin!(drain.closing()));
-    let mut told = false;
+    let (mut listening, mut told, mut stopping) = (false, false, false);
     poll_fn(|cx| {
-        if !told && draining.as_mut().poll(cx).is_ready() {
-            told = true;
+        // Listening once is enough: the task stays the same, and the scope wakes it.
+        if !listening || (!told && drain.is_draining()) {
+            listening = true;
+            told = draining.as_mut().poll(cx).is_ready();
+        }
+        if told && !stopping {
+            stopping = true;
             http.as_mut().graceful_shutdown();
         }
         if http.as_mut().poll(cx).is_ready() || (told && closing.as_mut().poll(cx).is_ready()) {
