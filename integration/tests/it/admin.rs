@@ -1,9 +1,10 @@
 //! The admin port: what it shows, and that only a POST changes anything.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use outrigger_integration::client::get;
-use outrigger_integration::mesh::Mesh;
+use outrigger_integration::client::{Reply, get};
+use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::{peers, wait};
 
@@ -66,11 +67,8 @@ async fn requests_are_counted_by_what_became_of_them() {
     assert_eq!(seconds, 6.0);
 }
 
-#[tokio::test]
-async fn promtool_accepts_the_metrics() {
-    let Some(promtool) = peers::promtool() else { return };
-    let (_origin, mut mesh) = used().await;
-    let metrics = mesh.caller().admin("/metrics").await;
+/// Holds metrics to what promtool asks of names, types, help and format.
+fn is_accepted(promtool: &Path, metrics: &Reply) {
     assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &metrics.body).unwrap();
@@ -78,4 +76,20 @@ async fn promtool_accepts_the_metrics() {
     let output = Command::new(promtool).args(["check", "metrics"]).stdin(input).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.trim().is_empty(), "{said}\n{}", metrics.text());
+}
+
+#[tokio::test]
+async fn promtool_accepts_the_metrics_of_a_proxy() {
+    let Some(promtool) = peers::promtool() else { return };
+    let (_origin, mut mesh) = used().await;
+    is_accepted(&promtool, &mesh.caller().admin("/metrics").await);
+}
+
+#[tokio::test]
+async fn promtool_accepts_the_metrics_of_a_control_plane() {
+    let Some(promtool) = peers::promtool() else { return };
+    let origin = Origin::start().await;
+    let mut mesh = Mesh::steered(small("http", &[origin.address()])).await;
+    mesh.control_plane().synced(CALLER).await;
+    is_accepted(&promtool, &mesh.control_plane().get("/metrics").await);
 }

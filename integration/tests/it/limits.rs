@@ -79,6 +79,6 @@ async fn a_rehearsed_limit_lets_all_pass_and_counts() {
     let replies = at_once(&mesh, 6, "/slow/500").await;
     assert_eq!(outcomes(&replies), of([("200", 6)]));
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let refused = mesh.caller().metric("outrigger_breaker_rejected_total", &["bserve"]).await;
+    let refused = mesh.caller().metric("outrigger_breaker_rejected_total", &["mode=\"observe\""]).await;
     assert_eq!(refused, 4.0, "what would have been refused is counted");
 }

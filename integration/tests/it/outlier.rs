@@ -65,5 +65,5 @@ async fn a_rehearsed_ejection_leaves_the_workload_in() {
     let (_good, bad, mut mesh) = one_failing("mode: Observe, consecutiveErrors: 3").await;
     mesh.many("/", 20).await;
     assert_eq!(bad.requests(), 10);
-    assert!(mesh.caller().metric("outrigger_ejections_total", &["bserve"]).await >= 1.0);
+    assert!(mesh.caller().metric("outrigger_ejections_total", &["mode=\"observe\""]).await >= 1.0);
 }

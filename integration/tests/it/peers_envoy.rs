@@ -1,5 +1,7 @@
 //! Envoy 1.40 takes its whole configuration from our control plane, over SotW and over delta, and serves it.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use outrigger_integration::client::{Client, get};
@@ -8,13 +10,13 @@ use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::process::Process;
-use outrigger_integration::{peers, ports, wait};
+use outrigger_integration::{binaries, peers, ports, wait};
 
-/// A running Envoy that knows nothing but where its control plane is.
-fn start(envoy: &std::path::Path, folder: &std::path::Path, api_type: &str, xds: std::net::SocketAddr) -> Process {
+/// A running Envoy that knows nothing but who it is and where its control plane is.
+fn start(envoy: &Path, folder: &Path, workload: &str, api_type: &str, xds: SocketAddr) -> Process {
     let bootstrap = format!(
         "
-node: {{ id: shop/{CALLER}, cluster: {CALLER} }}
+node: {{ id: shop/{workload}, cluster: {workload} }}
 admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} }}
 dynamic_resources:
   ads_config:
@@ -61,7 +63,7 @@ async fn is_steered(api_type: &str, transport: &str) {
     let control_plane = ControlPlane::start().await;
     control_plane.apply(documents.text()).await;
     let folder = tempfile::tempdir().unwrap();
-    let _envoy = start(&envoy, folder.path(), api_type, control_plane.xds());
+    let _envoy = start(&envoy, folder.path(), CALLER, api_type, control_plane.xds());
 
     let reply = wait::until("Envoy to serve", async || answers(&documents, "/").await).await;
     assert_eq!((reply.status, reply.header("x-origin")), (200, Some("old")));
@@ -77,7 +79,36 @@ async fn is_steered(api_type: &str, transport: &str) {
     control_plane.synced(CALLER).await;
     let proxy = control_plane.proxy(CALLER).await.unwrap();
     assert_eq!((&proxy["client"], &proxy["transport"]), (&"envoy".into(), &transport.into()));
-    assert!(proxy["types"].as_object().unwrap().values().all(|kind| kind["nack"].is_null()), "{proxy}");
+    refused_nothing(&proxy);
+}
+
+fn refused_nothing(proxy: &serde_json::Value) {
+    let types = proxy["types"].as_object().unwrap();
+    assert!(types.len() >= 4 && types.values().all(|kind| kind["nack"].is_null()), "{proxy}");
+}
+
+#[tokio::test]
+async fn the_whole_shop_is_taken() {
+    let Some(envoy) = peers::envoy() else { return };
+    let shop = std::fs::read_to_string(binaries::root().join("examples/mesh/shop.yaml")).unwrap();
+    // The gateway's own port is the only one that Envoy opens.
+    let outbound = ports::free();
+    let shop = shop.replace("{port: 8048}", &format!("{{port: {}}}", outbound.port()));
+    for api_type in ["GRPC", "DELTA_GRPC"] {
+        let control_plane = ControlPlane::start().await;
+        control_plane.apply(&shop).await;
+        let folder = tempfile::tempdir().unwrap();
+        let _envoy = start(&envoy, folder.path(), "gateway", api_type, control_plane.xds());
+        control_plane.synced("gateway").await;
+        refused_nothing(&control_plane.proxy("gateway").await.unwrap());
+        let host = "storefront";
+        let reply = wait::until("Envoy to serve", async || {
+            tokio::net::TcpStream::connect(outbound).await.ok()?;
+            Some(Client::http1(outbound).await.send(get(host, "/")).await)
+        })
+        .await;
+        assert_eq!(reply.status, 503, "{host} is routed; only nobody plays it here");
+    }
 }
 
 #[tokio::test]

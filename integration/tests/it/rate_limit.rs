@@ -96,7 +96,7 @@ async fn a_rehearsed_limit_lets_all_pass_and_counts() {
     let (_origin, mut mesh) =
         limited("http", "mode: Observe\n  rules: [{ name: all, limit: { requests: 2, interval: 60s } }]").await;
     assert!(mesh.many("/", 6).await.iter().all(|reply| reply.status == 200));
-    assert_eq!(mesh.caller().metric("outrigger_rate_limited_total", &["bserve"]).await, 4.0);
+    assert_eq!(mesh.caller().metric("outrigger_rate_limited_total", &["mode=\"observe\""]).await, 4.0);
 }
 
 #[tokio::test]
