@@ -2,7 +2,7 @@
 //! and what a failed exchange means.
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::io::ErrorKind;
 
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -57,13 +57,11 @@ fn join_cookies(headers: &mut http::HeaderMap) {
 }
 
 /// A second copy of a request that may be lost to a race, of which no policy need say anything: on a connection that
-/// has rested long enough for its peer to have closed it unseen, a request of an idempotent method without a body may
-/// be sent again (RFC 9110, 9.2.2).
+/// carried a request before, its peer may just be closing it, unseen. A request of an idempotent method without a body
+/// may then be sent again (RFC 9110, 9.2.2; RFC 9112, 9.3.1).
 pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<Box<http::Request<Body>>> {
-    /// Peers close connections that rested for seconds, not for less.
-    const RESTED: Duration = Duration::from_millis(500);
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
-    if !connection.is_reused() || connection.idle_since().elapsed() < RESTED || !safe || !request.body().is_empty() {
+    if !connection.is_reused() || !safe || !request.body().is_empty() {
         return None;
     }
     let mut copy = http::Request::new(Body::empty());
@@ -85,6 +83,13 @@ pub fn clean_response(parts: &mut http::response::Parts, trail: &Trail) {
         let names = HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin");
         parts.headers.insert(header::TRAILER, names);
     }
+}
+
+/// Whether a connection ended without a byte of a response.
+pub fn is_gone(error: &hyper::Error) -> bool {
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message()
+        || io.is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
 }
 
 /// What a failed exchange means.

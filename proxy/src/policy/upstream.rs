@@ -8,7 +8,7 @@
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, Version, header};
+use http::{Method, StatusCode, Version, header};
 use outrigger_config::cluster::Protocol;
 use tower::Service;
 
@@ -83,7 +83,9 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
             }
             let (mut parts, incoming) = response.into_parts();
             message::clean_response(&mut parts, &attempt.aim().trail);
-            let mut body = Body::from_endpoint(incoming);
+            // What has no content (RFC 9110, 6.4.1) gets none, whatever the endpoint sends.
+            let bare = attempt.aim().trail.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
+            let mut body = if bare { Body::empty() } else { Body::from_endpoint(incoming) };
             body.on_attempt_end(attempt);
             Ok(Response::from_parts(parts, body))
         }
@@ -121,7 +123,7 @@ async fn over_h1(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Resul
             Sent::Unsent(back, _) if connection.is_reused() => http = back,
             Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
             Sent::Failed(error) => match second {
-                Some(again) if error.is_incomplete_message() => http = again,
+                Some(again) if message::is_gone(&error) => http = again,
                 _ => return Err(message::classify(&error)),
             },
         }
