@@ -1,6 +1,6 @@
 //! The HTTP API: documents in and out, and everything that can be seen of the mesh, as JSON under `/api/v1`.
 //!
-//! A request passes [`guard`] (is it meant for us, and could a foreign web page have sent it?), then one handler, which
+//! A request passes `guard` (is it meant for us, and could a foreign web page have sent it?), then one handler, which
 //! asks [`Steering`] or [`Signals`] and answers. Nothing is kept here. Errors are JSON too: `{"error": "..."}`, with
 //! `problems` where documents were refused. The whole surface is described by `GET /api/v1/openapi.json`.
 //!

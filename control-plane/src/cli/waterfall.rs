@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::text::{Paint, Tone, counted, fit, millis, printable};
 use super::words::{explain, explain_retry};
-use crate::traces::{Attribute, Kind, Span, SpanId, Status, Trace};
+use crate::traces::{Attribute, Call, Kind, Span, SpanId, Status, Trace};
 
 /// The least width that is drawn in.
 const MIN_WIDTH: usize = 60;
@@ -110,10 +110,9 @@ fn siblings<'a>(spans: &[&'a Span], prefix: &str, depth: usize) -> Vec<(usize, R
 
 /// Which spans are attempts of one request: calls to one service side by side, of which some say they are repetitions.
 fn attempts(spans: &[&Span]) -> HashMap<SpanId, (usize, usize)> {
-    let mut groups: HashMap<(Option<SpanId>, &str, Option<String>), Vec<&Span>> = HashMap::new();
+    let mut groups: HashMap<Call<'_>, Vec<&Span>> = HashMap::new();
     for span in spans.iter().filter(|span| span.kind == Kind::Client) {
-        let to = span.attributes.get("server.address").map(ToString::to_string);
-        groups.entry((span.parent_span_id, &span.name, to)).or_default().push(span);
+        groups.entry(span.call()).or_default().push(span);
     }
     let mut attempts = HashMap::new();
     for mut group in groups.into_values() {
@@ -141,7 +140,7 @@ fn heading(trace: &Trace, rows: &[Row<'_>], width: usize, paint: Paint) -> Strin
     let name = first.map(|span| format!("{} {}", span.service, span.title())).unwrap_or_default();
     let retries = trace.spans.iter().filter(|span| span.resend_count().is_some()).count();
     let (tone, outcome) = match first {
-        Some(first) if failed(first) => (Tone::Bad, "failed".to_owned()),
+        _ if trace.failed => (Tone::Bad, "failed".to_owned()),
         _ if retries == 1 => (Tone::Good, "succeeded after 1 retry".to_owned()),
         _ if retries > 1 => (Tone::Good, format!("succeeded after {retries} retries")),
         _ if trace.error => (Tone::Warning, "succeeded, though a part of it failed".to_owned()),

@@ -123,6 +123,22 @@ fn a_service_is_seen_by_its_own_proxy_and_else_by_its_callers() {
 }
 
 #[test]
+fn callers_that_know_no_versions_add_no_row_to_those_that_do() {
+    let start = Instant::now();
+    let mut graph = Graph::new(start);
+    graph.record_edge(edge("web", "cart"), &answers(&[9, 0], Some(200), None), start);
+    graph.record_retries(edge("web", "cart"), "code_503", 2, start);
+    graph.record_service(service("cart", "v1"), &answers(&[4, 0], Some(200), None), start);
+    let (_, services) = graph.view(start);
+    let row = |service: &super::Service| (service.version.clone(), service.windows.minute.retries);
+    assert_eq!(services.iter().map(row).collect::<Vec<_>>(), [("v1".to_owned(), 2)]);
+
+    graph.record_service(service("cart", "v2"), &answers(&[5, 0], Some(200), None), start);
+    let (_, services) = graph.view(start);
+    assert_eq!(services.iter().map(row).collect::<Vec<_>>(), [("v1".to_owned(), 0), ("v2".to_owned(), 0)]);
+}
+
+#[test]
 fn a_million_names_grow_nothing() {
     let start = Instant::now();
     let mut graph = Graph::new(start);

@@ -53,7 +53,7 @@ pub struct Service {
     pub version: String,
     /// Whose numbers these are.
     pub seen_by: Seen,
-    /// Rate, success and latency. Retries are those its callers made.
+    /// Rate, success and latency. Retries are those its callers made, where they know the version.
     pub windows: Windows,
     /// Requests of the last minute by the reason a proxy gave, in words.
     pub reasons: BTreeMap<String, u64>,
@@ -167,17 +167,28 @@ pub(super) fn view(
         });
     }
 
-    let mut merged: BTreeMap<&ServiceKey, (Seen, Sums)> =
-        by_callers.into_iter().map(|(key, sums)| (key, (Seen::Callers, sums))).collect();
+    let mut merged: BTreeMap<&ServiceKey, (Seen, Sums)> = BTreeMap::new();
     for (key, ring) in services {
         let mut own = Sums::default();
         own.add(ring, words, at);
-        // Only a caller knows of its retries: they are carried over to what the service itself saw.
-        if let Some((_, callers)) = merged.remove(key) {
-            own.ten_seconds.retries = callers.ten_seconds.retries;
-            own.minute.retries = callers.minute.retries;
-        }
         merged.insert(key, (Seen::Server, own));
+    }
+    for (key, callers) in by_callers {
+        let same = |other: &ServiceKey| {
+            (&other.service, &other.namespace) == (&key.service, &key.namespace)
+                && (other.version == key.version || key.version.is_empty())
+        };
+        let mut seen = merged.iter_mut().filter(|(other, (by, _))| *by == Seen::Server && same(other));
+        match (seen.next(), seen.next()) {
+            (None, _) => drop(merged.insert(key, (Seen::Callers, callers))),
+            // Only a caller knows of its retries: they are carried over to what the service itself saw.
+            (Some((_, (_, own))), None) => {
+                own.ten_seconds.retries += callers.ten_seconds.retries;
+                own.minute.retries += callers.minute.retries;
+            }
+            // Callers that do not know versions apart cannot say which of them they tried again.
+            (Some(_), Some(_)) => {}
+        }
     }
     let service_views = merged.into_iter().map(|(key, (seen_by, sums))| Service {
         service: key.service.clone(),

@@ -1,7 +1,7 @@
 //! The receiver of OTLP: spans and metrics in, over gRPC and over HTTP, into the graph and the traces.
 //!
 //! A message passes [`grpc`] or [`http`], which bound its size (4 MiB, compressed or not), and is then walked by
-//! [`receiver`] one span and one data point at a time. The tree of a message is never built in memory: four megabytes of
+//! [`Receiver`] one span and one data point at a time. The tree of a message is never built in memory: four megabytes of
 //! empty spans on the wire would be half a gigabyte of them decoded. What is too large or makes no sense is left out
 //! and counted, and the sender is told how many (OTLP's partial success).
 //!

@@ -13,5 +13,5 @@ mod store;
 
 pub use id::{SpanId, TraceId};
 pub use search::{Query, StatusFilter, Summary, TraceList};
-pub use span::{Attribute, Attributes, Kind, MAX_ATTRIBUTES, MAX_TEXT, Span, Status, Trace};
+pub use span::{Attribute, Attributes, Call, Kind, MAX_ATTRIBUTES, MAX_TEXT, Span, Status, Trace};
 pub use store::{Counters, MAX_SPANS, MAX_TRACES, Traces};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::id::TraceId;
-use super::span::{Extent, Span, Status, services};
+use super::span::{Extent, Span, Status, failed, services, top};
 
 /// `GET /api/v1/traces`: the newest traces that match, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct Summary {
     pub services: Vec<String>,
     /// Whether any span failed, the attempt of a request that succeeded in the end included.
     pub error: bool,
-    /// Whether its first span failed, so that whoever began the trace saw it.
+    /// Whether whoever began the trace saw it fail: a span at its top failed, and no later attempt made up for it.
     pub failed: bool,
     /// Attempts beyond the first ones.
     pub retries: usize,
@@ -57,7 +57,7 @@ pub struct Query {
 /// A condition on how a trace ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatusFilter {
-    /// The first span failed.
+    /// Whoever began the trace saw it fail.
     Failed,
     /// Some span failed.
     Error,
@@ -85,7 +85,7 @@ impl Query {
         let service = self.service.as_ref().is_none_or(|service| spans.iter().any(|span| span.service == *service));
         let status = match self.status {
             None => true,
-            Some(StatusFilter::Failed) => first(spans).is_some_and(|span| span.status == Status::Error),
+            Some(StatusFilter::Failed) => failed(spans),
             Some(StatusFilter::Error) => spans.iter().any(|span| span.status == Status::Error),
             Some(StatusFilter::Ok) => spans.iter().all(|span| span.status != Status::Error),
             Some(StatusFilter::Code(code)) => spans.iter().any(|span| span.http_status() == Some(code)),
@@ -110,17 +110,15 @@ impl Summary {
             duration_ms,
             services: services(spans),
             error: spans.iter().any(|span| span.status == Status::Error),
-            failed: first.is_some_and(|span| span.status == Status::Error),
+            failed: failed(spans),
             retries: spans.iter().filter(|span| span.resend_count().is_some()).count(),
             span_count: spans.len(),
         }
     }
 }
 
-/// The span the others descend from: the earliest whose parent is not here. Clocks differ, so the earliest of all may
-/// be another.
+/// The span the others descend from: the earliest at the top. Clocks differ, so the earliest of all may be another.
 fn first(spans: &[Span]) -> Option<&Span> {
-    let known = |span: &Span| spans.iter().any(|other| Some(other.span_id) == span.parent_span_id);
     let time = |span: &&Span| (span.start_unix_ns, span.span_id);
-    spans.iter().filter(|span| !known(span)).min_by_key(time).or_else(|| spans.iter().min_by_key(time))
+    top(spans).min_by_key(time).or_else(|| spans.iter().min_by_key(time))
 }

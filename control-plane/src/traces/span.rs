@@ -1,5 +1,6 @@
 //! A span and a trace, as they are kept, answered by the API and drawn by the command line: one shape for all three.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -30,6 +31,8 @@ pub struct Trace {
     pub services: Vec<String>,
     /// Whether any span failed, the attempt of a request that succeeded in the end included.
     pub error: bool,
+    /// Whether whoever began the trace saw it fail: a span at its top failed, and no later attempt made up for it.
+    pub failed: bool,
     /// Spans that were not kept, because the trace was too long.
     pub dropped_spans: u64,
     /// The spans by start.
@@ -59,6 +62,17 @@ pub struct Span {
     pub status: Status,
     /// What else is known.
     pub attributes: Attributes,
+}
+
+/// What the attempts of one request have in common; requests made one after the other may have it in common, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Call<'a> {
+    /// The step they are a part of.
+    parent: Option<SpanId>,
+    /// What was done.
+    name: &'a str,
+    /// What was asked.
+    to: Option<&'a str>,
 }
 
 /// The role of a service in a span.
@@ -118,6 +132,7 @@ impl Trace {
             start_unix_ns,
             services: services(&spans),
             error: spans.iter().any(|span| span.status == Status::Error),
+            failed: failed(&spans),
             dropped_spans,
             spans,
         }
@@ -139,6 +154,22 @@ impl Extent {
         let duration_ms = spans.iter().map(|span| span.end_ms(start_unix_ns)).fold(0.0, f64::max);
         Extent { start_unix_ns, duration_ms }
     }
+}
+
+/// The spans at the top: those whose parents are not here.
+pub(super) fn top(spans: &[Span]) -> impl Iterator<Item = &Span> {
+    let ids: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+    spans.iter().filter(move |span| span.parent_span_id.is_none_or(|parent| !ids.contains(&parent)))
+}
+
+/// Whether a span at the top failed for good.
+pub(super) fn failed(spans: &[Span]) -> bool {
+    let top: Vec<&Span> = top(spans).collect();
+    let made_up_for = |failed: &Span| {
+        let again = |other: &&Span| other.call() == failed.call() && other.resend_count() > failed.resend_count();
+        top.iter().any(again)
+    };
+    top.iter().any(|span| span.status == Status::Error && !made_up_for(span))
 }
 
 /// Every service of the spans, in the order of their first spans.
@@ -166,6 +197,11 @@ impl Span {
             (Some(method), Some(path)) if method == self.name => format!("{method} {path}"),
             _ => self.name.clone(),
         }
+    }
+
+    /// What it has in common with the other attempts of its request.
+    pub fn call(&self) -> Call<'_> {
+        Call { parent: self.parent_span_id, name: &self.name, to: self.attributes.text("server.address") }
     }
 
     /// Which repetition of a request it is, from 1; none for a first attempt.

@@ -85,6 +85,27 @@ fn a_search_answers_newest_first_and_every_condition_must_hold() {
 }
 
 #[test]
+fn a_trace_fails_when_its_last_attempt_does() {
+    let attempt = |number: u64, status| {
+        let mut attempt = span(number);
+        attempt.parent_span_id = Some(span(100).span_id);
+        attempt.status = status;
+        let count = Attribute::Int(i64::try_from(number).expect("small"));
+        attempt.attributes = [("http.request.resend_count".to_owned(), count)].into_iter().collect();
+        attempt
+    };
+    for (last, fails) in [(Status::Unset, false), (Status::Error, true)] {
+        let mut traces = Traces::new(MIB);
+        traces.record(trace_id(0), attempt(0, Status::Error));
+        traces.record(trace_id(0), attempt(1, last));
+        let trace = traces.get(trace_id(0)).expect("kept");
+        assert_eq!((trace.failed, trace.error), (fails, true), "{last:?}");
+        let status = StatusFilter::parse("failed");
+        assert_eq!(found(&traces, Query { status, ..Query::default() }).len(), usize::from(fails));
+    }
+}
+
+#[test]
 fn the_oldest_trace_goes_whole() {
     let mut traces = Traces::new(64 * 1024);
     for number in 0..1000 {
