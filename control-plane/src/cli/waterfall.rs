@@ -28,9 +28,8 @@ pub fn render(trace: &Trace, width: usize, colour: bool) -> String {
     for row in &rows {
         text.push_str(&scale.line(row, paint));
         for note in notes(row.span) {
-            let indent = " ".repeat(row.prefix_below.chars().count());
-            let room = scale.width.saturating_sub(indent.len() + 2);
-            text.push_str(&row.prefix_below);
+            let room = width.saturating_sub(row.prefix_below.chars().count() + 2);
+            text.push_str(&paint.tone(Tone::Dim, &row.prefix_below));
             text.push_str(&paint.tone(note.tone, &format!("  {}", fit(&printable(&note.text), room))));
             text.push('\n');
         }
@@ -161,7 +160,6 @@ fn heading(trace: &Trace, rows: &[Row<'_>], width: usize, paint: Paint) -> Strin
 /// Where the columns are, and how time becomes width.
 #[derive(Debug)]
 struct Scale {
-    width: usize,
     labels: usize,
     bars: usize,
     took: usize,
@@ -177,7 +175,7 @@ impl Scale {
         let fixed = 2 + 3 + 2 + 2 + took;
         let labels = longest.min(width.saturating_sub(fixed + MIN_BARS)).min(width / 2 + 4);
         let bars = width.saturating_sub(fixed + labels);
-        Scale { width, labels, bars, took, origin_unix_ns: trace.start_unix_ns, total_ms: trace.duration_ms.max(1e-6) }
+        Scale { labels, bars, took, origin_unix_ns: trace.start_unix_ns, total_ms: trace.duration_ms.max(1e-6) }
     }
 
     fn line(&self, row: &Row<'_>, paint: Paint) -> String {
