@@ -314,3 +314,6 @@ fn explain(status: &tonic::Status) -> String {
         None => format!("{:?}: {}", status.code(), status.message()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,8 +68,11 @@ impl Publisher {
     pub fn assign(&self, assignment: &Assignment) -> bool {
         let snapshot = self.shared.snapshots.load_full();
         let asks = |discovery: &Discovery| matches!(discovery, Discovery::Eds(name) if *name == assignment.name);
-        let clusters = snapshot.clusters().filter(|cluster| asks(&cluster.config.discovery));
-        clusters.fold(false, |changed, cluster| cluster.set_assignment(assignment) || changed)
+        let mut changed = false;
+        for cluster in snapshot.clusters().filter(|cluster| asks(&cluster.config.discovery)) {
+            changed |= cluster.set_assignment(assignment);
+        }
+        changed
     }
 
     /// Tries again to open the listeners that could not be opened.

@@ -25,17 +25,11 @@ const MAX_IDENTITIES: usize = 16;
 
 /// Where spans go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Where the variables say.
-    Environment {
-        /// Over which protocol.
-        protocol: Protocol,
-    },
-    /// To this address over gRPC.
-    Grpc {
-        /// The address, as a URL.
-        endpoint: String,
-    },
+pub struct Target {
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// The collector's URL; none where the variables say it, with what else they say.
+    pub endpoint: Option<String>,
 }
 
 impl Target {
@@ -52,7 +46,8 @@ impl Target {
         }
         let endpoint = get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or_else(|| get("OTEL_EXPORTER_OTLP_ENDPOINT"));
         let Some(endpoint) = endpoint else {
-            return control_plane.map(|address| Target::Grpc { endpoint: format!("http://{address}") });
+            let url = |address| format!("http://{address}");
+            return control_plane.map(|address| Target { protocol: Protocol::Grpc, endpoint: Some(url(address)) });
         };
         let protocol = get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL").or_else(|| get("OTEL_EXPORTER_OTLP_PROTOCOL"));
         let protocol = match protocol.as_deref() {
@@ -61,16 +56,15 @@ impl Target {
             None if endpoint.trim_end_matches('/').ends_with(":4317") => Protocol::Grpc,
             _ => Protocol::HttpBinary,
         };
-        Some(Target::Environment { protocol })
+        Some(Target { protocol, endpoint: None })
     }
 
     fn build(&self) -> Result<SpanExporter, ExporterBuildError> {
-        match self {
-            Target::Environment { protocol: Protocol::Grpc } => SpanExporter::builder().with_tonic().build(),
-            Target::Environment { .. } => {
-                SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build()
-            }
-            Target::Grpc { endpoint } => SpanExporter::builder().with_tonic().with_endpoint(endpoint).build(),
+        match (self.protocol, &self.endpoint) {
+            (Protocol::Grpc, None) => SpanExporter::builder().with_tonic().build(),
+            (Protocol::Grpc, Some(url)) => SpanExporter::builder().with_tonic().with_endpoint(url).build(),
+            (http, None) => SpanExporter::builder().with_http().with_protocol(http).build(),
+            (http, Some(url)) => SpanExporter::builder().with_http().with_protocol(http).with_endpoint(url).build(),
         }
     }
 }
@@ -196,3 +190,6 @@ fn same(one: &Option<Arc<Identity>>, other: &Option<Arc<Identity>>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,11 @@ impl Filter {
     /// Replaces the filter: a level, or `target=level` after commas. The error says what is wrong with it.
     pub fn set(&self, filter: &str) -> Result<(), String> {
         let filter = parse(filter)?;
-        self.0.reload(filter).map_err(|error| error.to_string())
+        match self.0.reload(filter) {
+            // Somebody else's log is in force; there is nothing here to change.
+            Err(error) if error.is_dropped() => Ok(()),
+            changed => changed.map_err(|error| error.to_string()),
+        }
     }
 
     /// The filter in force.

@@ -137,3 +137,52 @@ impl SpanSink {
         self.0.as_ref().map_or(0, |inner| inner.dropped.load(Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BATCH, SpanSink};
+    use crate::telemetry::span::SpanRecord;
+    use crate::telemetry::span::tests::attempt;
+
+    #[test]
+    fn what_does_not_fit_is_dropped_and_counted() {
+        let weight = attempt().weight();
+        let sink = SpanSink::new(2, 2 * 3 * weight);
+        (0..5).for_each(|_| sink.submit(0, attempt()));
+        sink.submit(1, attempt());
+        assert_eq!(sink.dropped(), 2, "each worker has a share of its own");
+        let taken = sink.take(0, Vec::new());
+        assert_eq!(taken.spans.len(), 3);
+        // What is being sent takes memory still.
+        sink.submit(0, attempt());
+        assert_eq!(sink.dropped(), 3);
+        sink.release(&taken, taken.spans.iter().map(SpanRecord::weight).sum());
+        sink.submit(0, attempt());
+        assert_eq!((sink.dropped(), sink.take(0, Vec::new()).spans.len()), (3, 1));
+    }
+
+    #[test]
+    fn a_long_target_weighs_more() {
+        let mut record = attempt();
+        let before = record.weight();
+        record.uri = format!("/{}", "a".repeat(10_000)).parse().expect("a target");
+        assert!(record.weight() > before + 9_000);
+    }
+
+    #[tokio::test]
+    async fn a_whole_batch_is_due() {
+        let sink = SpanSink::new(1, usize::MAX);
+        (1..BATCH).for_each(|_| sink.submit(0, attempt()));
+        assert!(futures_util::FutureExt::now_or_never(sink.due()).is_none());
+        sink.submit(0, attempt());
+        sink.due().await;
+    }
+
+    #[test]
+    fn without_an_exporter_nothing_is_kept() {
+        let sink = SpanSink::default();
+        sink.submit(0, attempt());
+        assert!(!sink.is_enabled());
+        assert_eq!((sink.take(0, Vec::new()).spans.len(), sink.dropped()), (0, 0));
+    }
+}
