@@ -60,7 +60,8 @@ impl Stream {
     #[must_use]
     pub fn with_ahead(mut self, ahead: Bytes) -> Self {
         debug_assert!(self.ahead.is_empty(), "what was read ahead is read first");
-        self.ahead = ahead;
+        // Empty bytes still hold the buffer they were cut from.
+        self.ahead = if ahead.is_empty() { Bytes::new() } else { ahead };
         self
     }
 
