@@ -1,0 +1,140 @@
+//! How many allocations a request costs, hyper's included, from the caller's bytes to the caller's bytes. Origin and
+//! caller are plain sockets with buffers of their own, so that all that is counted is the proxy's.
+
+use std::alloc::System;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use outrigger_config::cluster::{Cluster, Discovery, Protocol};
+use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry as ListenerTelemetry};
+use outrigger_config::name::{Domain, ResourceName};
+use outrigger_config::policy::{Condition, Limits, Origin, Outlier, Retry, Timeouts};
+use outrigger_config::resource::Resource;
+use outrigger_config::route::{Route, RouteTable, VirtualHost};
+use outrigger_config::value::Percent;
+use outrigger_proxy::drain::Drain;
+use outrigger_proxy::exchange::Shared;
+use outrigger_proxy::listener::DataPlane;
+use outrigger_proxy::snapshot::{Context, ResourceSet, Snapshots, compile};
+use outrigger_proxy::telemetry::Telemetry;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: catalog\r\nUser-Agent: counter\r\nAccept: */*\r\n\r\n";
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+
+fn name(text: &str) -> ResourceName {
+    ResourceName::try_new(text).expect("a name")
+}
+
+/// Answers every request on every connection, in its own threads.
+fn origin() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
+                    stream.write_all(ANSWER).expect("the proxy reads");
+                }
+            });
+        }
+    });
+    address
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+}
+
+/// A data plane with one worker and one route; the test ends before it needs to stop.
+fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> (DataPlane, SocketAddr) {
+    let address = free_port();
+    let endpoint = Endpoint {
+        address: origin(),
+        weight: 1,
+        health: Health::Healthy,
+        locality: Locality::default(),
+        workload: "catalog-1".into(),
+        version: "".into(),
+    };
+    let assignment = Assignment::try_new(name("catalog"), vec![endpoint]).expect("one endpoint");
+    let mut destination = Cluster::new(name("catalog"), Discovery::Static(assignment));
+    destination.protocol = Protocol::Http1;
+    cluster(&mut destination);
+    let mut rule = Route::forward("all", name("catalog"));
+    route(&mut rule);
+    let hosts = vec![VirtualHost { name: "all".into(), domains: vec![Domain::Any], routes: vec![rule] }];
+    let listener = Listener {
+        name: name("outbound"),
+        address,
+        direction: Direction::Outbound,
+        table: TableSource::Inline(RouteTable { name: name("inline"), hosts }),
+        identity: None,
+        telemetry: ListenerTelemetry { sample: Percent::ZERO, access_log: false },
+    };
+    let set: ResourceSet = [Resource::Cluster(destination), Resource::Listener(listener)].into_iter().collect();
+    let telemetry = Arc::new(Telemetry::default());
+    let context = Context { workers: 1, metrics: Arc::clone(&telemetry.metrics), seed: 1, now: Instant::now() };
+    let snapshot = compile(&set, None, &context);
+    let shared = Arc::new(Shared { snapshots: Snapshots::new(), telemetry, workers: 1, drain: Drain::new() });
+    let plane = DataPlane::start(Arc::clone(&shared)).expect("threads");
+    assert_eq!(plane.apply(&snapshot), []);
+    shared.snapshots.store(Arc::new(snapshot));
+    (plane, address)
+}
+
+fn allocations_a_request(address: SocketAddr) -> f64 {
+    const COUNT: usize = 2000;
+    let mut stream = TcpStream::connect(address).expect("the proxy listens");
+    let mut buffer = [0; 4096];
+    let mut exchange = |times: usize| {
+        for _ in 0..times {
+            stream.write_all(REQUEST).expect("the proxy reads");
+            let mut got = 0;
+            while !buffer[..got].ends_with(b"hello") {
+                let count = stream.read(&mut buffer[got..]).expect("an answer");
+                assert!(count > 0, "the proxy closed");
+                got += count;
+            }
+        }
+    };
+    exchange(100);
+    let region = Region::new(ALLOCATOR);
+    exchange(COUNT);
+    region.change().allocations as f64 / COUNT as f64
+}
+
+/// One test, since whatever runs beside it would be counted too.
+#[test]
+fn a_request_costs_few_allocations() {
+    let (_plain, address) = proxy(|_| {}, |_| {});
+    let bare = allocations_a_request(address);
+    let every_policy = |route: &mut Route| {
+        route.timeouts = Timeouts { request: Some(std::time::Duration::from_secs(5)), per_try: None, idle: None };
+        let mut retry = Retry::default_policy();
+        retry.on = [Condition::ServerError].into_iter().collect();
+        retry.per_try_timeout = Some(std::time::Duration::from_secs(2));
+        route.retry = Some(retry);
+    };
+    let (_policy, address) = proxy(every_policy, |cluster| {
+        cluster.limits = Some(Limits { max_requests: Some(1000), ..Limits::default() });
+        cluster.outlier = Some(Outlier::with_defaults(Origin::default()));
+    });
+    let policies = allocations_a_request(address);
+    println!(
+        "allocations a request: {bare:.1} without policies, {policies:.1} with timeouts, retry, limits and outliers"
+    );
+    assert!(bare <= LIMIT_BARE, "{bare} without policies");
+    assert!(policies <= LIMIT_POLICIES, "{policies} with policies");
+}
+
+/// What was measured, and one to spare.
+const LIMIT_BARE: f64 = 20.0;
+const LIMIT_POLICIES: f64 = 27.0;
