@@ -20,6 +20,10 @@ use outrigger_proxy::telemetry::sink::BATCH;
 use outrigger_proxy::telemetry::{Edge, SpanKind, SpanRecord, SpanSink, Would};
 use prost::Message;
 
+/// As the binary has it: a span is mostly small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROUNDS: u32 = 1_000_000;
 
 fn main() -> std::io::Result<()> {

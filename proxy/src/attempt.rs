@@ -123,7 +123,6 @@ impl Attempt {
         if let Some(outcome) = self.outcome()
             && let Some(ejected) = self.aim.cluster.report(&self.endpoint, outcome, now)
         {
-            self.aim.trail.connection.shared.telemetry.metrics.ejected(&self.aim.cluster.label, ejected.mode);
             tracing::warn!(
                 destination = %self.aim.cluster.label,
                 endpoint = %self.endpoint.address,

@@ -1,5 +1,5 @@
-//! `/clusters`: every destination and its endpoints as they are at this moment. As text it is for eyes and grep, one fact a
-//! line, every line beginning with the destination; as JSON for programs.
+//! `/clusters`: every destination and its endpoints as they are at this moment. As text it is for eyes and grep, one
+//! fact a line, every line beginning with the destination; as JSON for programs.
 
 use std::fmt::Write as _;
 use std::time::Instant;

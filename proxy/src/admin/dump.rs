@@ -2,14 +2,16 @@
 //!
 //! It shows the validated model, not xDS: what this proxy does, in the words of the documents.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::endpoint::Assignment;
 use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
+use outrigger_config::name::ResourceName;
 use outrigger_config::policy::{Limits, Methods, Mode, Outlier, RateLimit, Retry, Timeouts};
-use outrigger_config::route::{HashKey, Route, RouteTable};
+use outrigger_config::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
 
@@ -19,7 +21,6 @@ use crate::telemetry::direction_word;
 /// The page; only resources whose name contains `wanted`.
 pub fn dump(standing: &Standing, snapshot: u64, wanted: &str, now: Instant) -> Value {
     let resources = &standing.resources;
-    let meant = |name: &str| name.contains(wanted);
     let types: Map<String, Value> = standing
         .types
         .iter()
@@ -44,11 +45,15 @@ pub fn dump(standing: &Standing, snapshot: u64, wanted: &str, now: Instant) -> V
         "waiting": standing.waiting,
         "closed": standing.closed,
         "snapshot": snapshot,
-        "listeners": resources.listeners.values().filter(|one| meant(one.name.as_str())).map(listener).collect::<Vec<_>>(),
-        "tables": resources.tables.values().filter(|one| meant(one.name.as_str())).map(table).collect::<Vec<_>>(),
-        "clusters": resources.clusters.values().filter(|one| meant(one.name.as_str())).map(cluster).collect::<Vec<_>>(),
-        "assignments": resources.assignments.values().filter(|one| meant(one.name.as_str())).map(assignment).collect::<Vec<_>>(),
+        "listeners": shown(&resources.listeners, wanted, listener),
+        "tables": shown(&resources.tables, wanted, table),
+        "clusters": shown(&resources.clusters, wanted, cluster),
+        "assignments": shown(&resources.assignments, wanted, assignment),
     })
+}
+
+fn shown<T>(resources: &BTreeMap<ResourceName, T>, wanted: &str, show: fn(&T) -> Value) -> Vec<Value> {
+    resources.iter().filter(|(name, _)| name.as_str().contains(wanted)).map(|(_, one)| show(one)).collect()
 }
 
 fn listener(listener: &Listener) -> Value {
@@ -68,7 +73,7 @@ fn listener(listener: &Listener) -> Value {
 }
 
 fn table(table: &RouteTable) -> Value {
-    let host = |host: &outrigger_config::route::VirtualHost| {
+    let host = |host: &VirtualHost| {
         json!({
             "name": &*host.name,
             "domains": host.domains.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -79,7 +84,7 @@ fn table(table: &RouteTable) -> Value {
 }
 
 fn route(route: &Route) -> Value {
-    let backend = |backend: &outrigger_config::route::Backend| json!({ "cluster": backend.cluster.as_str(), "weight": backend.weight });
+    let backend = |one: &Backend| json!({ "cluster": one.cluster.as_str(), "weight": one.weight });
     some(json!({
         "name": &*route.name,
         "origin": route.origin.to_string(),

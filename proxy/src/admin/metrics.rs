@@ -1,4 +1,5 @@
-//! `/metrics`: telemetry's counters, and what destinations and discovery know of themselves, in Prometheus' text format.
+//! `/metrics`: telemetry's counters, and what destinations and discovery know of themselves, in Prometheus' text
+//! format.
 
 use std::time::Instant;
 

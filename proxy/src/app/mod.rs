@@ -1,8 +1,8 @@
 //! The proxy as a process: settings in, exit code out.
 //!
-//! Everything that can be refused is refused before anything is served: flags, the log filter, the admin port, in static
-//! mode the documents and every listener. Then the workers serve, and this thread's runtime carries what is not a
-//! request: discovery, export, the admin port, the clock. SIGTERM and SIGINT drain; a second one does not wait.
+//! Everything that can be refused is refused before anything is served: flags, the log filter, the admin port, in
+//! static mode the documents and every listener. Then the workers serve, and this thread's runtime carries what is not
+//! a request: discovery, export, the admin port, the clock. SIGTERM and SIGINT drain; a second one does not wait.
 
 use std::ffi::OsString;
 use std::io::{self, Write};

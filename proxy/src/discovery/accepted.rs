@@ -293,7 +293,8 @@ fn named(one: &Incoming) -> Result<ResourceName, Problem> {
     match read {
         Some(Ok(named)) => ResourceName::try_new(&named.name).map_err(|problem| problem.at_field("name")),
         Some(Err(error)) => {
-            Err(Problem::invalid(format!("{} bytes", one.value.as_ref().map_or(0, Bytes::len)), error.to_string()))
+            let length = one.value.as_ref().map_or(0, Bytes::len);
+            Err(Problem::invalid(format!("{length} bytes"), format!("cannot be read: {error}")))
         }
         None => Err(Problem::invalid("", "a heartbeat must name its resource")),
     }

@@ -1,5 +1,5 @@
-//! How long to wait before the next attempt to reach the control plane: at random below a bound that grows (full jitter),
-//! so that a thousand proxies do not come back at the same moment.
+//! How long to wait before the next attempt to reach the control plane: at random below a bound that grows (full
+//! jitter), so that a thousand proxies do not come back at the same moment.
 
 use std::time::Duration;
 

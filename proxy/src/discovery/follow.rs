@@ -116,7 +116,11 @@ impl Follower {
                 Ended::Failed(why) => {
                     // The same trouble is said once, not at every attempt.
                     if why != said {
-                        tracing::warn!(control_plane = %self.address, error = %why, "No control plane; trying again until there is one, what serves goes on");
+                        tracing::warn!(
+                            control_plane = %self.address,
+                            error = %why,
+                            "No control plane; trying again until there is one, what serves goes on"
+                        );
                     }
                     said = why;
                     self.backoff.next(&mut rng)
@@ -205,9 +209,11 @@ impl Follower {
         }
         let clock = self.clock(now);
         let next = self.warming.advance(&self.accepted, clock);
-        recompile &= next.is_none();
-        if let Some(set) = next.or_else(|| recompile.then(|| self.warming.serving().clone())) {
-            self.publisher.publish(&Arc::new(set), now);
+        if next.is_some() || recompile {
+            self.publisher.publish(&Arc::new(self.warming.serving().clone()), now);
+        } else if !change.assignments.is_empty() {
+            let resources = Arc::new(self.warming.serving().clone());
+            self.status.note(|standing| standing.resources = resources);
         }
         let waiting = self.warming.waiting(clock);
         self.status.note(|standing| standing.waiting = waiting);
@@ -217,7 +223,12 @@ impl Follower {
         let result = if refused.is_some() { "rejected" } else { "accepted" };
         match &refused {
             Some(why) => {
-                tracing::error!(kind = kind.short(), %version, %why, "Refused what the control plane sent; the last good one serves")
+                tracing::error!(
+                    kind = kind.short(),
+                    %version,
+                    %why,
+                    "Refused what the control plane sent; the last good one serves"
+                )
             }
             None => tracing::debug!(kind = kind.short(), %version, "Accepted"),
         }

@@ -1,8 +1,8 @@
 //! The single writer of snapshots: compiles what is accepted, makes it the one that serves, and opens and closes
 //! listeners accordingly.
 //!
-//! A table is in force before its listener opens, so that no connection meets a listener without routes. A listener that
-//! cannot be opened leaves the others alone; [`Publisher::retry`] tries it again, because ports come free.
+//! A table is in force before its listener opens, so that no connection meets a listener without routes. A listener
+//! that cannot be opened leaves the others alone; [`Publisher::retry`] tries it again, because ports come free.
 
 use std::sync::Arc;
 use std::time::Instant;

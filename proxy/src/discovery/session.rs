@@ -4,7 +4,8 @@
 //! Listeners and clusters are asked for whole (wildcard), tables and endpoints by the names that those need. Every
 //! answer is acknowledged or refused at once, never later: a server may wait for it. A refusal (NACK) lists everything
 //! that is wrong with the field it is in; what else came with it is taken all the same. A session outlives its streams:
-//! [`Session::open`] begins a new one with the names, and the versions that are accepted, so that nothing is sent twice.
+//! [`Session::open`] begins a new one with the names, and the versions that are accepted, so that nothing is sent
+//! twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -255,7 +256,8 @@ fn not_found(errors: &[ResourceError]) -> Vec<String> {
     let name = |error: &ResourceError| {
         let name = error.resource_name.as_ref()?.name.clone();
         let status = error.error_detail.clone().unwrap_or_default();
-        tracing::warn!(resource = %name, code = status.code, message = %status.message, "The control plane has no resource");
+        let (code, message) = (status.code, &status.message);
+        tracing::warn!(resource = %name, code, %message, "The control plane does not send a resource");
         (status.code == NOT_FOUND).then_some(name)
     };
     errors.iter().filter_map(name).collect()

@@ -1,8 +1,8 @@
 //! What of the accepted may serve: nothing that leads somewhere that is not there yet (make before break, seen from the
 //! receiving side).
 //!
-//! - A cluster waits for its endpoints, a listener for its table, for at most [`PATIENCE`]; what was there before goes on
-//!   serving in its place.
+//! - A cluster waits for its endpoints, a listener for its table, for at most [`PATIENCE`]; what was there before goes
+//!   on serving in its place.
 //! - A table waits for clusters that are not even announced, for at most [`GAP`]: then requests for them get
 //!   `destination_unavailable`, and the rest of the table is not held up for it again.
 //! - A cluster that was taken away stays for as long as a table leads to it, at most [`FAREWELL`].

@@ -1,9 +1,9 @@
 //! The trace a request belongs to: W3C `traceparent` and `tracestate`, and B3 where the caller speaks only that.
 //!
 //! [`Context::extract`] reads what the caller sent, [`Context::decide`] makes this hop's own span of it, and
-//! [`Context::inject`] tells the next hop. Sampling is parent-based: what a caller decided stands, and only a trace that
-//! begins here is sampled by the listener's share. If both formats are there, W3C's counts. Malformed headers are as
-//! good as none: a trace begins anew, the request is never refused. Nothing is allocated but the header's value.
+//! [`Context::inject`] tells the next hop. Sampling is parent-based: what a caller decided stands, and only a trace
+//! that begins here is sampled by the listener's share. If both formats are there, W3C's counts. Malformed headers are
+//! as good as none: a trace begins anew, the request is never refused. Nothing is allocated but the header's value.
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
@@ -361,7 +361,8 @@ mod tests {
         #[test]
         fn no_header_makes_it_panic(parent in "\\PC{0,80}", state in "\\PC{0,20}", b3 in "[0-9a-fd-]{0,90}") {
             let mut map = HeaderMap::new();
-            for (name, value) in [("traceparent", &parent), ("tracestate", &state), ("b3", &b3), ("x-b3-traceid", &b3)] {
+            let fields = [("traceparent", &parent), ("tracestate", &state), ("b3", &b3), ("x-b3-traceid", &b3)];
+            for (name, value) in fields {
                 if let Ok(value) = HeaderValue::from_str(value) {
                     map.insert(name, value);
                 }

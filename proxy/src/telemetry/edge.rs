@@ -271,7 +271,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_recorded_is_read(requests in prop::collection::vec((0_u16..6, 0_u8..3, 0_usize..3, 0_u64..20_000_000), 0..200)) {
+        fn what_is_recorded_is_read(
+            requests in prop::collection::vec((0_u16..6, 0_u8..3, 0_usize..3, 0_u64..20_000_000), 0..200),
+        ) {
             let edge = Edge::default();
             let mut expected: BTreeMap<Outcome, (u64, u64)> = BTreeMap::new();
             for (code, grpc, reason, micros) in requests {

@@ -1,8 +1,8 @@
-//! Logs: the process's own, for people, on stderr; and one line of JSON for each request on stdout, where a listener asks
-//! for it (`accessLog`).
+//! Logs: the process's own, for people, on stderr; and one line of JSON for each request on stdout, where a listener
+//! asks for it (`accessLog`).
 //!
-//! The filter is changed at run time through [`Filter`]. Access log lines pass a bounded queue to a thread of their own,
-//! because a pipe that nobody reads must not stop a worker: what does not fit is dropped and counted.
+//! The filter is changed at run time through [`Filter`]. Access log lines pass a bounded queue to a thread of their
+//! own, because a pipe that nobody reads must not stop a worker: what does not fit is dropped and counted.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};

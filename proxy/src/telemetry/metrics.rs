@@ -49,7 +49,6 @@ pub struct Metrics {
     crowded: AtomicU64,
     unrouted: [Edge; 2],
     limited: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
-    ejected: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
     /// What discovery did.
     pub discovery: DiscoveryMetrics,
 }
@@ -162,29 +161,15 @@ impl Metrics {
 
     /// Counts a request that a rate limit refused, or in Observe would have.
     pub fn rate_limited(&self, origin: &Origin, mode: Mode) {
-        add(&self.limited, &origin.0, mode);
-    }
-
-    /// Counts an ejection, or in Observe one that would have been.
-    pub fn ejected(&self, label: &str, mode: Mode) {
-        add(&self.ejected, &label.into(), mode);
+        let mode = if mode.enforces() { "enforce" } else { "observe" };
+        // Refusals are rare beside requests; one short lock is fine, and the keys are the configuration's.
+        *self.limited.lock().entry((Arc::clone(&origin.0), mode)).or_default() += 1;
     }
 
     /// Requests that rate limits refused or would have, by policy and mode.
     pub fn limited_by(&self) -> Vec<((Arc<str>, &'static str), u64)> {
         self.limited.lock().iter().map(|(key, count)| (key.clone(), *count)).collect()
     }
-
-    /// Ejections, by destination and mode.
-    pub fn ejected_from(&self) -> Vec<((Arc<str>, &'static str), u64)> {
-        self.ejected.lock().iter().map(|(key, count)| (key.clone(), *count)).collect()
-    }
-}
-
-/// Refusals and ejections are rare beside requests; one short lock is fine, and the keys are the configuration's.
-fn add(counts: &Mutex<BTreeMap<(Arc<str>, &'static str), u64>>, name: &Arc<str>, mode: Mode) {
-    let mode = if mode.enforces() { "enforce" } else { "observe" };
-    *counts.lock().entry((Arc::clone(name), mode)).or_default() += 1;
 }
 
 fn other(direction: Direction) -> EdgeKey {

@@ -1,9 +1,9 @@
 //! Where signals go: counters of every request, spans of the sampled ones, logs.
 //!
 //! Rooms of the request path come in by [`Metrics`] (a few relaxed additions), [`SpanSink::submit`] (one push into the
-//! worker's own list) and [`context`] (which trace a request belongs to). The control side leaves by [`exporter`] (spans
-//! over OTLP), [`reporter`] (counts over OTLP, for the control plane's graph), [`scrape`] (Prometheus) and [`logging`].
-//! Nothing here ever waits for a collector on the request path; what does not fit is dropped and counted.
+//! worker's own list) and [`context`] (which trace a request belongs to). The control side leaves by [`exporter`]
+//! (spans over OTLP), [`reporter`] (counts over OTLP, for the control plane's graph), [`scrape`] (Prometheus) and
+//! [`logging`]. Nothing here ever waits for a collector on the request path; what does not fit is dropped and counted.
 
 use std::sync::Arc;
 

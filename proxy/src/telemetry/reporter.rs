@@ -227,3 +227,92 @@ fn attribute(key: &str, value: Value) -> KeyValue {
 fn nanos(time: SystemTime) -> u64 {
     u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use opentelemetry_proto::tonic::metrics::v1::{Metric, metric, number_data_point};
+    use outrigger_config::listener::Direction;
+
+    use super::Reporter;
+    use crate::reason::Reason;
+    use crate::telemetry::metrics::{EdgeKey, Metrics};
+    use crate::telemetry::would::{RetryCause, Would};
+
+    fn key(direction: Direction) -> EdgeKey {
+        EdgeKey {
+            direction,
+            dst_service: "catalog".into(),
+            dst_namespace: "shop".into(),
+            dst_version: "v1".into(),
+            route: "default".into(),
+        }
+    }
+
+    /// Name, number and attributes of every data point.
+    fn shown(metrics: &[Metric]) -> Vec<String> {
+        let mut all = Vec::new();
+        for one in metrics {
+            let points: Vec<(u64, &Vec<_>)> = match one.data.as_ref().expect("data") {
+                metric::Data::Histogram(histogram) => {
+                    histogram.data_points.iter().map(|point| (point.count, &point.attributes)).collect()
+                }
+                metric::Data::Sum(sum) => sum
+                    .data_points
+                    .iter()
+                    .map(|point| match point.value {
+                        Some(number_data_point::Value::AsInt(count)) => (count.unsigned_abs(), &point.attributes),
+                        _ => panic!("not a whole number"),
+                    })
+                    .collect(),
+                other => panic!("{other:?}"),
+            };
+            for (count, attributes) in points {
+                let codes: Vec<_> = attributes
+                    .iter()
+                    .filter(|one| {
+                        ["http.response.status_code", "error.type", "outrigger.retry.reason"].contains(&&*one.key)
+                    })
+                    .map(|one| format!("{:?}", one.value.as_ref().expect("a value").value.as_ref().expect("a value")))
+                    .collect();
+                all.push(format!("{} {count} {}", one.name, codes.join(" ")));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_report_has_what_came_since_the_last_one_that_was_taken() {
+        let metrics = Arc::new(Metrics::default());
+        let (out, inward) = (metrics.edge(&key(Direction::Outbound)), metrics.edge(&key(Direction::Inbound)));
+        let mut reporter = Reporter::new(Arc::clone(&metrics), UNIX_EPOCH);
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert!(reporter.report(at(1)).metrics.is_empty(), "nothing happened");
+        let ok = |count: u32| {
+            (0..count).for_each(|_| out.record(200, None, None, Would::default(), Duration::from_millis(1)));
+        };
+        ok(3);
+        out.record(503, None, Some(Reason::BreakerRequests), Would::default(), Duration::ZERO);
+        inward.record(200, None, None, Would::default(), Duration::ZERO);
+        out.retry(RetryCause::Status(503));
+        let first = reporter.report(at(1));
+        let expected = [
+            "http.client.request.duration 1 IntValue(503) StringValue(\"breaker_requests\")",
+            "http.client.request.duration 3 IntValue(200)",
+            "http.server.request.duration 1 IntValue(200)",
+            "outrigger.retries 1 StringValue(\"code_503\")",
+        ];
+        assert_eq!(shown(&first.metrics), expected);
+        // That push failed: the next one has its counts, too.
+        ok(2);
+        let second = reporter.report(at(2));
+        assert_eq!(shown(&second.metrics)[1], "http.client.request.duration 5 IntValue(200)");
+        reporter.pushed(second, at(2));
+        assert!(reporter.report(at(3)).metrics.is_empty());
+        ok(1);
+        assert_eq!(shown(&reporter.report(at(3)).metrics), ["http.client.request.duration 1 IntValue(200)"]);
+    }
+}

@@ -1,5 +1,6 @@
 //! A span as the data plane leaves it: what happened to one request or one attempt, in the data plane's own terms, most
-//! of it shared with the request rather than copied. [`super::convert`] makes OpenTelemetry of it, off the request path.
+//! of it shared with the request rather than copied. [`super::convert`] makes OpenTelemetry of it, off the request
+//! path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Small words that spans and metrics share: what a policy in Observe would have done, and why another attempt was made.
+//! Small words that spans and metrics share: what a policy in Observe would have done, and why another attempt was
+//! made.
 
 use std::fmt;
 use std::ops::BitOrAssign;

@@ -1,5 +1,5 @@
-//! The session against scripted control planes, in both variants: the client's cases of the conformance list (27 to 33),
-//! and a model of a server that changes its mind at random.
+//! The session against scripted control planes, in both variants: the client's cases of the conformance list (27 to
+//! 33), and a model of a server that changes its mind at random.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
