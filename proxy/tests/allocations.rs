@@ -1,6 +1,9 @@
 //! How many allocations a request costs, hyper's included, from the caller's bytes to the caller's bytes. Origin and
 //! caller are plain sockets with buffers of their own, so that all that is counted is the proxy's.
 
+#![expect(clippy::disallowed_methods, reason = "threads of a test need no name")]
+#![expect(clippy::print_stdout, reason = "the count is what one runs this for")]
+
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
