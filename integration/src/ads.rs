@@ -47,8 +47,10 @@ pub struct Ads {
 pub struct Verdict {
     /// Of which type.
     pub kind: ResourceType,
+    /// The version that was sent, as the nonce says.
+    pub sent: String,
     /// The version it runs now.
-    pub version: String,
+    pub runs: String,
     /// Why it refused the response, if it did.
     pub error: Option<String>,
 }
@@ -76,8 +78,7 @@ pub fn resources(documents: &Documents, workload: &str) -> Sets {
 impl Ads {
     /// Serves these resources, as version 1.
     pub async fn start(sets: Sets) -> Ads {
-        let address = ports::free();
-        let listener = TcpListener::bind(address).await.expect("the port is free");
+        let (listener, address) = ports::listen().await;
         let state = Arc::new(State { sets: watch::Sender::new((1, sets)), verdicts: Mutex::default() });
         let task = tokio::spawn(serve(listener, state.clone()));
         Ads { address, state, task }
@@ -97,14 +98,13 @@ impl Ads {
         self.state.sets.borrow().0
     }
 
-    /// Waits for what the client says to a response of `kind` after the first `seen` verdicts on it.
-    pub async fn verdict(&self, kind: ResourceType, seen: usize) -> Verdict {
-        wait::until(&format!("a verdict on {}", kind.short()), async || self.verdicts(kind).into_iter().nth(seen)).await
-    }
-
-    /// Everything the client has said of a type.
-    pub fn verdicts(&self, kind: ResourceType) -> Vec<Verdict> {
-        self.state.verdicts.lock().iter().filter(|verdict| verdict.kind == kind).cloned().collect()
+    /// Waits for what the client says to `version` of a type.
+    pub async fn verdict(&self, kind: ResourceType, version: u64) -> Verdict {
+        let sent = version.to_string();
+        wait::until(&format!("a verdict on {} {version}", kind.short()), async || {
+            self.state.verdicts.lock().iter().find(|verdict| verdict.kind == kind && verdict.sent == sent).cloned()
+        })
+        .await
     }
 }
 
@@ -155,7 +155,8 @@ async fn converse(state: Arc<State>, mut requests: Incoming, feed: Feed) {
             let Some(kind) = ResourceType::from_type_url(&request.type_url) else { continue };
             if !request.response_nonce.is_empty() {
                 let error = request.error_detail.map(|status| status.message);
-                state.verdicts.lock().push(Verdict { kind, version: request.version_info, error });
+                let (sent, runs) = (request.response_nonce, request.version_info);
+                state.verdicts.lock().push(Verdict { kind, sent, runs, error });
             }
             let subscription = asked.entry(kind).or_default();
             if subscription.0 != request.resource_names {

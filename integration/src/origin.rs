@@ -68,12 +68,16 @@ impl Origin {
 
     /// A service that answers with `name` and in the field `x-origin`.
     pub async fn named(name: &str) -> Origin {
-        Origin::at(ports::free(), name).await
+        let (listener, address) = ports::listen().await;
+        Origin::over(listener, address, name)
     }
 
     /// A service at an address of its own choice: to come back where another was.
     pub async fn at(address: SocketAddr, name: &str) -> Origin {
-        let listener = TcpListener::bind(address).await.expect("the port is free");
+        Origin::over(TcpListener::bind(address).await.expect("the port is free"), address, name)
+    }
+
+    fn over(listener: TcpListener, address: SocketAddr, name: &str) -> Origin {
         let state = Arc::new(State { name: name.to_owned(), ..State::default() });
         let task = tokio::spawn(serve(listener, state.clone()));
         Origin { address, state, task }

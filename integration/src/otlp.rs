@@ -67,8 +67,7 @@ impl Span {
 impl Receiver {
     /// Listens on a free port.
     pub async fn start() -> Receiver {
-        let address = ports::free();
-        let listener = TcpListener::bind(address).await.expect("the port is free");
+        let (listener, address) = ports::listen().await;
         let spans = Arc::new(Mutex::new(Vec::new()));
         let task = tokio::spawn(serve(listener, spans.clone()));
         Receiver { address, spans, task }

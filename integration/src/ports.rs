@@ -1,9 +1,12 @@
-//! Free loopback ports. They are taken from below the range that the kernel gives to outgoing connections, so that no
-//! connection of another test sits on one between the moment it is found free and the moment it is listened on.
+//! Loopback ports. What this process serves itself listens where the kernel likes ([`listen`]). A process that is still
+//! to be started is told a port that is free now ([`free`]): those are taken from below the range that the kernel gives
+//! to outgoing connections, so that no connection of another test sits on one before it is listened on.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
+
+use tokio::net::TcpListener;
 
 /// The first port that is tried, and how many there are (`ip_local_port_range` begins at 32768).
 const FIRST: u16 = 11_000;
@@ -17,8 +20,15 @@ pub fn free() -> SocketAddr {
     loop {
         let port = FIRST + next.fetch_add(1, Ordering::Relaxed) % COUNT;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        if TcpListener::bind(address).is_ok() {
+        if std::net::TcpListener::bind(address).is_ok() {
             return address;
         }
     }
+}
+
+/// A listener on a port of the kernel's choice, and its address.
+pub async fn listen() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a port left");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    (listener, address)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::ports;
@@ -279,8 +279,7 @@ impl Script {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let address = ports::free();
-        let listener = TcpListener::bind(address).await.expect("the port is free");
+        let (listener, address) = ports::listen().await;
         let connections = Arc::new(AtomicUsize::new(0));
         let count = connections.clone();
         let task = tokio::spawn(async move {

@@ -30,12 +30,13 @@ fn shares(replies: &[Reply]) -> BTreeMap<String, usize> {
 
 #[tokio::test]
 async fn every_algorithm_uses_every_workload() {
-    for algorithm in ["RoundRobin", "LeastRequest", "PeakEwma", "Random"] {
+    // Peak EWMA prefers whoever answers fastest, so that it owes the others no more than a try.
+    for (algorithm, least) in [("RoundRobin", 90), ("LeastRequest", 50), ("PeakEwma", 1), ("Random", 50)] {
         let origins = three().await;
         let mesh = balanced(&origins, &format!("algorithm: {algorithm}")).await;
         let shares = shares(&mesh.many("/", 300).await);
         assert_eq!(shares.len(), 3, "{algorithm}: {shares:?}");
-        assert!(shares.values().all(|share| *share >= 20), "{algorithm}: {shares:?}");
+        assert!(shares.values().all(|share| *share >= least), "{algorithm}: {shares:?}");
     }
 }
 

@@ -34,21 +34,19 @@ async fn a_bad_resource_is_refused_and_the_last_good_one_serves() {
     let documents = small("http", &[origin.address()]);
     let (ads, proxy) = steered(&documents).await;
     for kind in [ResourceType::Cluster, ResourceType::Listener, ResourceType::Table] {
-        let seen = ads.verdicts(kind).len();
         let good = resources(&documents, CALLER)[&kind].clone();
-        ads.change(|sets| {
+        let bad = ads.change(|sets| {
             for (_, value) in sets.get_mut(&kind).unwrap() {
                 *value = Bytes::from_static(b"\xff\xff not a resource");
             }
         });
-        let verdict = ads.verdict(kind, seen).await;
-        assert!(verdict.error.is_some(), "{verdict:?}");
+        let verdict = ads.verdict(kind, bad).await;
+        assert!(verdict.error.is_some() && verdict.runs != bad.to_string(), "{verdict:?}");
         assert_eq!(status(&documents).await, 200, "{}", kind.short());
         assert!(proxy.is_ready().await);
-        let seen = ads.verdicts(kind).len();
-        let version = ads.change(|sets| drop(sets.insert(kind, good)));
-        let verdict = ads.verdict(kind, seen).await;
-        assert_eq!((verdict.error, verdict.version), (None, version.to_string()), "{}", kind.short());
+        let mended = ads.change(|sets| drop(sets.insert(kind, good)));
+        let verdict = ads.verdict(kind, mended).await;
+        assert_eq!((verdict.error, verdict.runs), (None, mended.to_string()), "{}", kind.short());
     }
 }
 
@@ -58,12 +56,11 @@ async fn the_good_neighbours_of_a_bad_resource_are_taken() {
     let documents = small("http", &[old.address()]);
     let (ads, _proxy) = steered(&documents).await;
     let moved = resources(&small("http", &[new.address()]), CALLER);
-    let seen = ads.verdicts(ResourceType::Assignment).len();
-    ads.change(|sets| {
+    let version = ads.change(|sets| {
         *sets.get_mut(&ResourceType::Assignment).unwrap() = moved[&ResourceType::Assignment].clone();
         sets.get_mut(&ResourceType::Cluster).unwrap().push(("bad".into(), Bytes::from_static(b"\xff\xff")));
     });
-    assert_eq!(ads.verdict(ResourceType::Assignment, seen).await.error, None);
+    assert_eq!(ads.verdict(ResourceType::Assignment, version).await.error, None);
     wait::until("the new endpoints", async || {
         let reply = Client::http1(documents.outbound(CALLER)).await.send(get("catalog", "/")).await;
         (reply.header("x-origin") == Some("new")).then_some(())

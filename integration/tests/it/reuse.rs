@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use outrigger_integration::client::{get, post};
 use outrigger_integration::mesh::Mesh;
+use outrigger_integration::origin::Origin;
 use outrigger_integration::wire::Script;
+use outrigger_integration::{ports, wait};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -58,6 +60,23 @@ async fn a_request_that_was_sent_is_not_sent_twice() {
     let reply = client.send(post("catalog", "/order", "one")).await;
     assert_eq!((reply.status / 100, reply.reason()), (5, Some("connection_terminated")));
     assert_eq!(posts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_workload_that_comes_back_is_used_again() {
+    for protocol in ["http", "h2c"] {
+        let address = ports::free();
+        let mesh = Mesh::of(protocol, &[address]).await;
+        for life in ["first", "second", "third"] {
+            let origin = Origin::at(address, life).await;
+            wait::until(&format!("the {life} life to be used"), async || {
+                (mesh.get("/").await.header("x-origin") == Some(life)).then_some(())
+            })
+            .await;
+            origin.stop().await;
+            assert_eq!(mesh.get("/").await.status, 503, "after its {life} life");
+        }
+    }
 }
 
 #[tokio::test]
