@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::behaviour::{self, Body, BodyError};
@@ -46,6 +47,7 @@ struct State {
     fails_with: AtomicU16,
     fails_left: AtomicUsize,
     delay_ms: AtomicU64,
+    leaving: watch::Sender<bool>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -139,6 +141,12 @@ impl Origin {
         self.state.seen.lock().clone()
     }
 
+    /// Stops listening and lets what is under way end, as a process does that is asked to stop: GOAWAY, and
+    /// `Connection: close`.
+    pub fn bow_out(&self) {
+        self.state.leaving.send_replace(true);
+    }
+
     /// Stops listening and breaks off every connection, as a killed process does.
     pub async fn stop(self) {
         self.task.abort();
@@ -184,10 +192,19 @@ impl Drop for UnderWay {
 async fn serve(listener: TcpListener, state: Arc<State>) {
     // Dropped with this task, and every connection with it.
     let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        state.connections.fetch_add(1, Ordering::Relaxed);
-        connections.spawn(serve_one(stream, state.clone()));
+    let mut leaving = state.leaving.subscribe();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { break };
+                state.connections.fetch_add(1, Ordering::Relaxed);
+                connections.spawn(serve_one(stream, state.clone()));
+            }
+            _ = leaving.wait_for(|leaving| *leaving) => break,
+        }
     }
+    drop(listener);
+    connections.join_all().await;
 }
 
 async fn serve_one(stream: TcpStream, state: Arc<State>) {
@@ -200,7 +217,16 @@ async fn serve_one(stream: TcpStream, state: Arc<State>) {
         async move { Ok::<_, Infallible>(answer(state, request).await) }
     });
     let server = auto::Builder::new(TokioExecutor::new());
-    let _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+    let mut connection = std::pin::pin!(server.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut leaving = counted.leaving.subscribe();
+    let left = tokio::select! {
+        _ = connection.as_mut() => false,
+        left = leaving.wait_for(|leaving| *leaving) => left.is_ok(),
+    };
+    if left {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
     counted.open.fetch_sub(1, Ordering::Relaxed);
 }
 

@@ -74,6 +74,17 @@ async fn the_service_decides_about_100_continue() {
 }
 
 #[tokio::test]
+async fn an_expectation_is_met_before_an_http2_service_too() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("h2c", &[origin.address()]).await;
+    let mut wire = mesh.wire().await;
+    wire.send("PUT /sink HTTP/1.1\r\nhost: catalog\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n").await;
+    assert_eq!(wire.response().await.status, 100);
+    wire.send("hello").await;
+    assert_eq!(wire.response().await.text(), "5");
+}
+
+#[tokio::test]
 async fn a_refused_expectation_spares_the_body() {
     let (_mesh, _script, mut wire) = before("HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await;
     wire.send("PUT / HTTP/1.1\r\nhost: catalog\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n").await;

@@ -7,6 +7,7 @@ use outrigger_integration::client::{Client, get};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
+use outrigger_integration::{ports, wait};
 use tokio::task::JoinHandle;
 
 /// Callers that go on until they are told to stop, and count.
@@ -117,4 +118,28 @@ async fn a_killed_control_plane_loses_no_request() {
     }
     let (served, lost) = load.end().await;
     assert!(lost.is_empty(), "{} of {served} lost: {lost:?}", lost.len());
+}
+
+#[tokio::test]
+async fn a_rolling_restart_loses_no_request() {
+    for protocol in ["http", "h2c"] {
+        let addresses = [ports::free(), ports::free()];
+        let mut origins = Vec::new();
+        for address in addresses {
+            origins.push(Origin::at(address, "before").await);
+        }
+        let mesh = Mesh::of(protocol, &addresses).await;
+        let load = Load::on(&mesh, 6);
+        for (origin, address) in origins.iter_mut().zip(addresses) {
+            let served = origin.requests();
+            wait::holds("some load", || origin.requests() > served + 50).await;
+            origin.bow_out();
+            wait::holds("the old one to be done", || origin.under_way() == 0).await;
+            wait::until("the port", async || tokio::net::TcpStream::connect(address).await.err()).await;
+            *origin = Origin::at(address, "after").await;
+        }
+        wait::holds("the new ones to be used", || origins.iter().all(|origin| origin.requests() > 0)).await;
+        let (served, lost) = load.end().await;
+        assert!(lost.is_empty(), "{protocol}: {} of {served} lost: {lost:?}", lost.len());
+    }
 }
