@@ -175,7 +175,10 @@ impl Exporter {
         let failing = error.is_some();
         if failing != std::mem::replace(&mut self.failing, failing) {
             match error {
-                Some(error) => tracing::warn!(%error, "Spans are not taken, and dropped until they are"),
+                Some(error) => {
+                    let collector = self.target.endpoint.as_deref().unwrap_or("as OTEL_EXPORTER_OTLP_ENDPOINT says");
+                    tracing::warn!(%error, collector, "Spans are not taken, and dropped until they are");
+                }
                 None => tracing::info!("Spans are taken again"),
             }
         }
