@@ -22,7 +22,7 @@ use crate::pool::connect::MAX_HEAD;
 
 /// How soon a connection is looked at for the first time: one that saw no request from one look to the next is
 /// parked, any other is looked at half as often from then on.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
+const FIRST_LOOK: Duration = Duration::from_millis(25);
 
 /// The longest time between two looks.
 const LAST_LOOK: Duration = Duration::from_secs(2);
