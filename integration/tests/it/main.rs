@@ -17,6 +17,7 @@ mod grpc;
 mod hostile;
 mod http1;
 mod http2;
+mod inbound;
 mod limits;
 mod observe;
 mod outlier;
