@@ -47,8 +47,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// An attempt at `endpoint` that begins now; boxed, since it goes on with the response's body.
-    pub fn begin(aim: Aim, endpoint: Arc<Endpoint>, permit: Option<Permit>) -> Box<Self> {
+    /// An attempt at `endpoint` that begins at `now`; boxed, since it goes on with the response's body.
+    pub fn begin(aim: Aim, endpoint: Arc<Endpoint>, permit: Option<Permit>, now: Instant) -> Box<Self> {
         endpoint.load.begin();
         let outbound = aim.trail.connection.entrance.direction == Direction::Outbound;
         let context = match aim.trail.context.sampled && outbound {
@@ -63,7 +63,7 @@ impl Attempt {
             aim,
             endpoint,
             context,
-            started: Instant::now(),
+            started: now,
             head_after: None,
             status: 0,
             grpc_status: None,

@@ -232,7 +232,13 @@ impl Trail {
         let own_span = inbound || parent.is_none();
         let traced = parent.is_some() || entrance.sample > Percent::ZERO;
         let (context, parent) = match parent {
-            Some(parent) if !own_span => (parent, None),
+            Some(mut parent) if !own_span => {
+                if parent.deferred {
+                    let decided = Context::decide(Some(&parent), entrance.sample, &mut fastrand::Rng::new());
+                    (parent.sampled, parent.deferred) = (decided.sampled, false);
+                }
+                (parent, None)
+            }
             parent => {
                 let span = parent.as_ref().map(|parent| parent.span_id);
                 (Context::decide(parent.as_ref(), entrance.sample, &mut fastrand::Rng::new()), span)

@@ -56,7 +56,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
         if targeted.aim.route.config.retry.is_none() {
             return Either::Left(self.inner.call(targeted));
         }
-        targeted.aim.cluster.budget.request(std::time::Instant::now());
+        targeted.aim.cluster.budget.request(targeted.aim.trail.started);
         Either::Right(Box::pin(run(self.inner.clone(), targeted)))
     }
 }

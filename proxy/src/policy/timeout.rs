@@ -53,7 +53,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
         if timeouts.request.is_none() && timeouts.idle.is_none() {
             return Either::Left(self.inner.call(targeted));
         }
-        let start = Instant::now();
+        let start = Instant::from_std(targeted.aim.trail.started);
         let deadline = timeouts.request.map(|request| start + request);
         targeted.aim.deadline = deadline;
         // Only a body can keep a request alive before its answer.

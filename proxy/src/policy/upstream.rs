@@ -48,7 +48,9 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     let Targeted { mut http, aim, permit } = targeted;
     let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
-    let picked = aim.cluster.pick(hash, tried.as_slice(), Instant::now(), &mut fastrand::Rng::new());
+    // The first attempt begins with the request: asking for the time costs more than the difference.
+    let now = if aim.attempt == 0 { aim.trail.started } else { Instant::now() };
+    let picked = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new());
     let Some(endpoint) = picked else {
         let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
@@ -57,7 +59,7 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     // Admission has removed the fields of what is no upgrade, or must be none.
     let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
     let version = speak(&aim, upgrade);
-    let mut attempt = Attempt::begin(aim, endpoint, permit);
+    let mut attempt = Attempt::begin(aim, endpoint, permit, now);
     if attempt.aim().trail.traced {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     }
