@@ -41,7 +41,7 @@ async fn a_proxy_with_bad_flags_says_what_to_do() {
 async fn a_control_plane_with_bad_flags_says_what_to_do() {
     let cases = [
         ("--no-such-flag", "--no-such-flag"),
-        ("--documents /no/such/folder --store /tmp/unused.redb", "/no/such/folder"),
+        ("--documents /no/such/folder --store /no/such/store.redb", "/no/such"),
         ("--xds nonsense", "nonsense"),
     ];
     for (line, with) in cases {
