@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::telemetry::span::SpanRecord;
 
 /// How many bytes of spans may wait.
-pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// How many spans are sent together.
 pub const BATCH: usize = 512;
