@@ -70,12 +70,12 @@ async fn play(stage: &mut Stage, arguments: &Arguments, begun: Instant) -> Resul
     introduce(stage);
     stage.build().await?;
     ready(stage, arguments, begun.elapsed());
+    let opened = Instant::now();
+    stage.open(arguments.rate).await;
     stage.scale = match arguments.time {
         Some(time) => time.saturating_sub(begun.elapsed() + MARGIN).as_secs_f64() / story::script_seconds(stage.mesh()),
         None => UNHURRIED,
     };
-    stage.open(arguments.rate);
-    let opened = Instant::now();
     story::tell(stage).await;
     conclude(stage, opened.elapsed());
     if let Some(file) = &arguments.json {

@@ -59,6 +59,12 @@ impl Load {
         Load { shared, pacer }
     }
 
+    /// Calls `rate` times a second from now on.
+    pub(crate) fn set_rate(&self, rate: u32) {
+        // The pacer reads it before each call; nothing else depends on when.
+        self.shared.rate.store(rate, Ordering::Relaxed);
+    }
+
     /// What callers have seen so far.
     pub(crate) fn seen(&self) -> Seen {
         self.shared.with(|seen| seen.clone())

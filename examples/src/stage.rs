@@ -23,6 +23,9 @@ pub(crate) const CONTROL_PLANE: &str = "control-plane";
 /// How long starting may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long it takes until all customers are in, and in how many steps.
+const OPENING: Duration = Duration::from_millis(1_000);
+const OPENING_STEPS: u32 = 10;
 /// How often the live line is drawn.
 const LIVE_STEP: Duration = Duration::from_millis(200);
 
@@ -103,14 +106,20 @@ impl Stage {
         Ok(())
     }
 
-    /// Lets customers in.
-    pub(crate) fn open(&mut self, rate: u32) {
+    /// Lets customers in, more and more of them over about a second, as a door would: all at once they would measure
+    /// how fast a hundred connections are made.
+    pub(crate) async fn open(&mut self, rate: u32) {
         let addresses = match self.mesh() {
             true => vec![loopback(self.cast.gateway.outbound)],
             false => self.cast.direct("storefront", None),
         };
         let target = Target { addresses, host: "storefront", path: "/", headers: Vec::new() };
-        self.load = Some(Load::start(self.wire.clone(), target, rate));
+        let load = Load::start(self.wire.clone(), target, rate / OPENING_STEPS);
+        for step in 2..=OPENING_STEPS {
+            tokio::time::sleep(OPENING / OPENING_STEPS).await;
+            load.set_rate(rate * step / OPENING_STEPS);
+        }
+        self.load = Some(load);
     }
 
     async fn until_healthy(&mut self, port: u16, path: &str, name: &str) -> Result<()> {
