@@ -60,6 +60,7 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
     let mut pause = FIRST_LOOK;
     let mut look = pin!(tokio::time::sleep(pause));
     let (mut listening, mut told, mut stopping) = (false, false, false);
+    let mut watching = false;
     let (mut seen, mut head_waits) = (side.requests(), Duration::ZERO);
     let stop = poll_fn(|cx| {
         // Listening once is enough: the task stays the same, and the scope wakes it.
@@ -74,7 +75,13 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
         if http.as_mut().poll(cx).is_ready() || (told && closing.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(Stop::Over);
         }
-        while look.as_mut().poll(cx).is_ready() {
+        // Polled once the timer wakes this task whenever it fires; asking it on every turn would cost more.
+        while !watching || look.is_elapsed() {
+            watching = true;
+            if look.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            watching = false;
             let active = std::mem::replace(&mut seen, side.requests()) != side.requests();
             head_waits = if side.waits_for_head() && !active { head_waits + pause } else { Duration::ZERO };
             if head_waits >= HEAD_PATIENCE {
