@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What is joined before it is sent, bytes.
-const SMALL: usize = 4096;
+const SMALL: usize = 2048;
 
 /// A byte stream.
 #[derive(Debug)]
