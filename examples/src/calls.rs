@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::arguments::Arguments;
 use crate::demo;
@@ -23,7 +24,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         "control-plane" => "outrigger-control-plane",
         "outrigger" => "outrigger",
         "shop" => "demo shop",
-        _ => return finish(block_on(demo::run(Arguments::parse_from(arguments)))),
+        _ => return finish(read(arguments).and_then(|arguments| block_on(demo::run(arguments)))),
     };
     arguments.remove(0);
     arguments[0] = program.into();
@@ -33,6 +34,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         "outrigger" => outrigger_control_plane::cli::run(arguments),
         _ => outrigger_proxy::app::run(arguments),
     }
+}
+
+/// The demo's own command line. What is wrong with it is said in one line; help is a page, and ends well.
+fn read(arguments: Vec<OsString>) -> Result<Arguments> {
+    Arguments::try_parse_from(arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+        _ => {
+            let page = error.to_string();
+            let first: Vec<&str> = page.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let first = first.join(" ");
+            anyhow::anyhow!("{}; see --help", first.strip_prefix("error: ").unwrap_or(&first))
+        }
+    })
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
