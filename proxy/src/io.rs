@@ -5,6 +5,7 @@
 //! waiting, whether a request named both framings (RFC 9112 6.3), and when a 1xx response may be put between two
 //! responses. `Side` is how the connection's owner sees and does these.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What is joined before it is sent, bytes.
-const SMALL: usize = 2048;
+const SMALL: usize = 4096;
+
+thread_local! {
+    /// Where it is joined: one place for all connections of a worker.
+    static JOINED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(SMALL));
+}
 
 /// A byte stream.
 #[derive(Debug)]
@@ -253,12 +259,11 @@ impl AsyncWrite for Stream {
         if total > SMALL {
             return Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
         }
-        let (mut joined, mut filled) = ([0; SMALL], 0);
-        for buf in bufs {
-            joined[filled..filled + buf.len()].copy_from_slice(buf);
-            filled += buf.len();
-        }
-        Pin::new(&mut self.tcp).poll_write(cx, &joined[..filled])
+        JOINED.with_borrow_mut(|joined| {
+            joined.clear();
+            bufs.iter().for_each(|buf| joined.extend_from_slice(buf));
+            Pin::new(&mut self.tcp).poll_write(cx, joined)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
