@@ -44,6 +44,8 @@ pub struct Attempt {
     lease: Option<Lease>,
     _permit: Option<Permit>,
     completed: bool,
+    /// Its response went to the caller: there will be no other attempt.
+    last: bool,
 }
 
 impl Attempt {
@@ -71,6 +73,7 @@ impl Attempt {
             lease: None,
             _permit: permit,
             completed: false,
+            last: false,
         })
     }
 
@@ -138,18 +141,22 @@ impl Attempt {
         }
         if self.context.sampled && self.aim.trail.connection.entrance.direction == Direction::Outbound {
             let telemetry = &self.aim.trail.connection.shared.telemetry;
-            telemetry.spans.submit(self.aim.trail.connection.worker, self.span());
+            // The only attempt of a trace that began here needs no root above it.
+            let alone = self.last && self.aim.attempt == 0 && self.aim.trail.own_span;
+            self.aim.trail.note(|notes| notes.alone = alone);
+            let parent = (!alone).then_some(self.aim.trail.context.span_id);
+            telemetry.spans.submit(self.aim.trail.connection.worker, self.span(parent));
         }
     }
 
-    fn span(&self) -> SpanRecord {
+    fn span(&self, parent: Option<[u8; 8]>) -> SpanRecord {
         let trail = &self.aim.trail;
         let connection = &trail.connection;
         let duration = self.started.elapsed();
         SpanRecord {
             trace_id: self.context.trace_id,
             span_id: self.context.span_id,
-            parent: Some(trail.context.span_id),
+            parent,
             state: None,
             kind: SpanKind::Client,
             start: SystemTime::now() - duration,
@@ -192,6 +199,7 @@ impl Ending for Attempt {
     }
 
     fn end(mut self: Box<Self>, how: End) {
+        self.last = true;
         match how {
             End::Complete => self.completed = true,
             End::Failed(reason) => self.reason = Some(reason),

@@ -183,6 +183,8 @@ pub struct Notes {
     pub host: Option<Arc<str>>,
     /// Where its last attempt went.
     pub endpoint: Option<SocketAddr>,
+    /// Its one attempt is a span without a root above it.
+    pub alone: bool,
     /// How many attempts began.
     pub attempts: u32,
     /// Why it was not served, or why its answer is what it is.

@@ -2,8 +2,8 @@
 //! outermost layer, so that it sees what the caller sees.
 //!
 //! Inbound each request is a SERVER span. Outbound the attempts are the spans (`crate::attempt`); only a request that
-//! came without a trace gets a root of its own, so that its attempts stay together. A caller that goes away before its
-//! answer is recorded as `downstream_reset`.
+//! came without a trace and took several attempts, or none, gets a root of its own, so that they stay together. A
+//! caller that goes away before its answer is recorded as `downstream_reset`.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -125,7 +125,7 @@ impl Drop for Account {
                 None => telemetry.metrics.unrouted(entrance.direction, notes.status, notes.reason, duration),
             }
         });
-        let spans = trail.context.sampled && trail.own_span;
+        let spans = trail.context.sampled && trail.own_span && !trail.read(|notes| notes.alone);
         if spans || entrance.access_log {
             let record = span(trail, duration);
             if entrance.access_log {
