@@ -16,6 +16,9 @@ pub const MAX_WORDS: usize = 64;
 /// How long traffic is remembered, in seconds: the longest window, and the second that is not over yet.
 const REMEMBERED: u64 = 60;
 
+/// What one push of a proxy covers.
+const PUSHED_EVERY: Duration = Duration::from_secs(1);
+
 /// The most codes, and the most reasons, that are kept apart in one second of one edge; further ones are `other`.
 const MAX_KINDS: usize = 8;
 
@@ -193,8 +196,10 @@ impl Ring {
     /// Adds the last `window` seconds, and the part of a second that runs, to `sum`.
     pub(super) fn add_to(&self, sum: &mut Sum, window: u64, words: &Words, at: Duration) {
         let from = at.as_secs().saturating_sub(window);
-        let since = Duration::from_secs(from).max(self.first);
-        sum.seconds = sum.seconds.max(at.saturating_sub(since).as_secs_f64()).max(1.0);
+        // The first push told of the second before it.
+        let covered = at.saturating_sub(self.first) + PUSHED_EVERY;
+        let seconds = at.saturating_sub(Duration::from_secs(from)).min(covered);
+        sum.seconds = sum.seconds.max(seconds.as_secs_f64()).max(1.0);
         for slot in self.slots.iter().filter(|slot| slot.second >= from) {
             sum.latency.merge(&slot.latency);
             sum.failures = sum.failures.saturating_add(slot.failures.into());

@@ -23,8 +23,12 @@ struct Mesh {
 
 impl Mesh {
     fn random(rng: &mut fastrand::Rng) -> Self {
-        let clusters: BTreeMap<_, _> =
-            CLUSTERS.into_iter().filter_map(|name| (rng.u32(..3) > 0).then(|| (name, rng.u32(..2)))).collect();
+        let mut clusters = BTreeMap::new();
+        for name in CLUSTERS {
+            if rng.u32(..3) > 0 {
+                clusters.insert(name, rng.u32(..2));
+            }
+        }
         let routes = clusters.keys().copied().filter(|_| rng.bool()).collect();
         Mesh { clusters, routes, listener: rng.u32(..2) }
     }
@@ -38,14 +42,17 @@ impl Mesh {
     }
 }
 
+/// Type, nonce, whether it refuses, names added, names dropped.
+type Written = (ResourceType, u64, bool, Vec<String>, Vec<String>);
+
 struct Client {
     session: Session,
     transport: Transport,
     now: Instant,
     /// Sent by the server, and not read yet.
     wire: VecDeque<Answer>,
-    /// Written by the client, and not read yet: type, nonce, whether it refuses, names added, names dropped.
-    back: VecDeque<(ResourceType, u64, bool, Vec<String>, Vec<String>)>,
+    /// Written by the client, and not read yet.
+    back: VecDeque<Written>,
     holds: BTreeMap<ResourceType, BTreeMap<String, String>>,
     wants: BTreeMap<ResourceType, BTreeSet<String>>,
 }
@@ -63,12 +70,13 @@ impl Client {
 
     /// The client changes what it wants of a type by name.
     fn want(&mut self, kind: ResourceType, names: BTreeSet<String>) {
-        let before = self.wants.insert(kind, names.clone()).unwrap_or_default();
+        let before = self.wants.remove(&kind).unwrap_or_default();
         let added = names.difference(&before).cloned().collect();
         let dropped: Vec<String> = before.difference(&names).cloned().collect();
         if let Some(holds) = self.holds.get_mut(&kind) {
             holds.retain(|name, _| names.contains(name));
         }
+        self.wants.insert(kind, names);
         self.back.push_back((kind, 0, false, added, dropped));
     }
 
