@@ -59,6 +59,7 @@ impl Attempt {
         };
         aim.trail.note(|notes| {
             notes.attempts += 1;
+            notes.cut = None;
             notes.endpoint = Some(endpoint.address);
         });
         Box::new(Attempt {
@@ -110,20 +111,28 @@ impl Attempt {
         // Errors by which a service says that it is in trouble (semantics.md 4.8): UNKNOWN, DEADLINE_EXCEEDED,
         // INTERNAL, UNAVAILABLE, DATA_LOSS. UNIMPLEMENTED speaks of the request.
         let grpc_failure = matches!(self.grpc_status, Some(2 | 4 | 13 | 14 | 15));
-        match self.reason {
-            Some(Reason::DownstreamReset) => None,
-            Some(_) => Some(Outcome::Failure),
-            None if self.status == 0 => None,
-            None if self.status >= 500 || grpc_failure => Some(Outcome::Failure),
-            None => Some(Outcome::Success),
+        if self.status >= 500 || grpc_failure {
+            return Some(Outcome::Failure);
         }
+        match self.reason.or_else(|| self.cut()) {
+            // Neither a caller that left nor a limit of ours says anything of the endpoint.
+            Some(Reason::DownstreamReset | Reason::BreakerPending | Reason::BreakerConnections) => None,
+            Some(_) => Some(Outcome::Failure),
+            None => (self.status != 0).then_some(Outcome::Success),
+        }
+    }
+
+    /// Why a room around it gave it up, if one did.
+    fn cut(&self) -> Option<Reason> {
+        if self.status == 0 { self.aim.trail.read(|notes| notes.cut) } else { None }
     }
 
     fn settle(&mut self) {
         let now = Instant::now();
+        let outcome = self.outcome();
         // An endpoint that fails fast must not look quick.
-        self.endpoint.load.end(now, self.head_after.filter(|_| self.status < 500));
-        if let Some(outcome) = self.outcome()
+        self.endpoint.load.end(now, self.head_after.filter(|_| outcome != Some(Outcome::Failure)));
+        if let Some(outcome) = outcome
             && let Some(ejected) = self.aim.cluster.report(&self.endpoint, outcome, now)
         {
             tracing::warn!(
@@ -142,8 +151,9 @@ impl Attempt {
         if self.context.sampled && self.aim.trail.connection.entrance.direction == Direction::Outbound {
             let telemetry = &self.aim.trail.connection.shared.telemetry;
             // The only attempt of a trace that began here needs no root above it.
-            let alone = self.last && self.aim.attempt == 0 && self.aim.trail.own_span;
-            self.aim.trail.note(|notes| notes.alone = alone);
+            let trail = &self.aim.trail;
+            let alone = self.last && self.aim.attempt == 0 && trail.own_span && !trail.read(|notes| notes.retried);
+            trail.note(|notes| notes.alone |= alone);
             let parent = (!alone).then_some(self.aim.trail.context.span_id);
             telemetry.spans.submit(self.aim.trail.connection.worker, self.span(parent));
         }
@@ -169,7 +179,7 @@ impl Attempt {
             status: self.status,
             grpc: trail.grpc,
             grpc_status: self.grpc_status,
-            reason: self.reason.or((self.status == 0).then_some(Reason::DownstreamReset)),
+            reason: self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
             route: Some(Arc::clone(&self.aim.route.config.name)),
             host: Some(Arc::clone(&self.aim.cluster.label)),
             peer: Some(self.endpoint.address),

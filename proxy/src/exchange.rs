@@ -183,6 +183,10 @@ pub struct Notes {
     pub host: Option<Arc<str>>,
     /// Where its last attempt went.
     pub endpoint: Option<SocketAddr>,
+    /// An attempt was given up for another.
+    pub retried: bool,
+    /// Why a timeout gave the current attempt up, before it was dropped.
+    pub cut: Option<Reason>,
     /// Its one attempt is a span without a root above it.
     pub alone: bool,
     /// How many attempts began.

@@ -12,16 +12,19 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::body::Body;
-use crate::exchange::Connection;
+use crate::exchange::Trail;
+use crate::fields::Fields;
+use crate::hop;
 
 /// How long a caller waits for leave that the endpoint does not give.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Lets the interim responses to `request` through to the caller on `connection`. `may_expect`: it has an `Expect`.
-pub fn prepare(request: &mut http::Request<Body>, connection: &Arc<Connection>, may_expect: bool) {
+/// Lets the interim responses to `request` through to its caller. `may_expect`: it has an `Expect`.
+pub fn prepare(request: &mut http::Request<Body>, trail: &Trail, may_expect: bool) {
     let continues = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     let expects = may_expect && request.headers().get(header::EXPECT).is_some_and(continues);
-    let side = connection.side.clone();
+    // A caller of HTTP/1.0 would take an interim response for the answer.
+    let side = trail.connection.side.clone().filter(|_| trail.version >= Version::HTTP_11);
     if !expects && side.is_none() {
         return;
     }
@@ -34,7 +37,10 @@ pub fn prepare(request: &mut http::Request<Body>, connection: &Arc<Connection>, 
         } else if let Some(side) = &side
             && response.version() >= Version::HTTP_11
         {
-            side.offer_interim(&head(response.status(), response.headers()));
+            let mut headers = response.headers().clone();
+            let fields = Fields::of(&headers);
+            hop::strip(&mut headers, fields);
+            side.offer_interim(&head(response.status(), &headers));
         }
     });
 }

@@ -13,12 +13,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What is joined before it is sent, bytes.
 const SMALL: usize = 4096;
+
+/// Interim responses that may wait on one connection, bytes.
+const MAX_INTERIM: usize = 16 * 1024;
 
 thread_local! {
     /// Where it is joined: one place for all connections of a worker.
@@ -49,6 +53,8 @@ pub struct Side {
     scan: Mutex<HeadScan>,
     /// An interim response that waits to be written.
     interim: Mutex<Bytes>,
+    /// Who drives the connection.
+    waker: AtomicWaker,
 }
 
 impl Stream {
@@ -69,6 +75,9 @@ impl Stream {
     #[must_use]
     pub fn with_ahead(mut self, ahead: Bytes) -> Self {
         debug_assert!(self.ahead.is_empty(), "what was read ahead is read first");
+        if let Some(side) = &self.side {
+            side.saw(&ahead);
+        }
         // Empty bytes still hold the buffer they were cut from.
         self.ahead = if ahead.is_empty() { Bytes::new() } else { ahead };
         self
@@ -156,9 +165,14 @@ impl Side {
             return false;
         }
         let mut interim = self.interim.lock();
+        // A caller that reads nothing must not make them pile up.
+        if interim.len() + bytes.len() > MAX_INTERIM {
+            return false;
+        }
         let mut joined = interim.to_vec();
         joined.extend_from_slice(bytes);
         *interim = joined.into();
+        self.waker.wake();
         true
     }
 
@@ -177,6 +191,8 @@ struct HeadScan {
     matched: Option<usize>,
     /// The current line is empty so far.
     line_empty: bool,
+    /// A line that says something came: empty lines before the first are none of the head's (RFC 9112, 2.2).
+    begun: bool,
     /// The head is over.
     over: bool,
     found: bool,
@@ -193,19 +209,19 @@ impl HeadScan {
             }
             match (byte, self.matched) {
                 (b'\n', _) => {
-                    self.over = self.line_empty;
+                    self.over = self.line_empty && self.begun;
                     (self.matched, self.line_empty) = (Some(0), true);
                     rest = after;
                 }
                 (b'\r', _) => rest = after,
                 (_, Some(matched)) if byte.eq_ignore_ascii_case(&Self::NAME[matched]) => {
-                    self.line_empty = false;
+                    (self.line_empty, self.begun) = (false, true);
                     self.matched = (matched + 1 < Self::NAME.len()).then_some(matched + 1);
                     self.found |= self.matched.is_none();
                     rest = after;
                 }
                 _ => {
-                    (self.matched, self.line_empty) = (None, false);
+                    (self.matched, self.line_empty, self.begun) = (None, false, true);
                     // The rest of the line says nothing.
                     let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
                     rest = &rest[end..];
@@ -229,7 +245,15 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
+        match Pin::new(&mut this.tcp).poll_read(cx, buf) {
+            Poll::Ready(read) => read?,
+            Poll::Pending => {
+                if let Some(side) = &this.side {
+                    side.waker.register(cx.waker());
+                }
+                return Poll::Pending;
+            }
+        }
         if let Some(side) = &this.side {
             side.saw(&buf.filled()[before..]);
         }
@@ -301,6 +325,11 @@ mod tests {
         for cut in 0..head.len() {
             assert!(scan(&[&head[..cut], &head[cut..]]), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn empty_lines_before_a_head_are_none_of_it() {
+        assert!(scan(&["\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n"]));
     }
 
     #[test]

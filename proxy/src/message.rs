@@ -75,6 +75,10 @@ pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<Box<
 /// Makes an endpoint's response head the caller's: without the fields of one hop, in the caller's version.
 pub fn clean_response(parts: &mut http::response::Parts, trail: &Trail) {
     let fields = Fields::of(&parts.headers);
+    // Of two framings the chunks count, and only their length is true (RFC 9112, 6.3).
+    if fields.any(Fields::TRANSFER_ENCODING) {
+        parts.headers.remove(header::CONTENT_LENGTH);
+    }
     hop::strip(&mut parts.headers, fields);
     parts.version = trail.version;
     parts.extensions.clear();

@@ -77,7 +77,7 @@ enum Inner {
     /// Held back until the upstream says 100 (Continue) or answers, RFC 9110 10.1.1.
     Gated {
         gate: oneshot::Receiver<()>,
-        body: Box<Body>,
+        inner: Box<Inner>,
     },
     Replay(Box<Replay>),
 }
@@ -131,8 +131,11 @@ impl Body {
 
     /// Holds the body back until `gate` opens; a sender that is dropped opens it too.
     #[must_use]
-    pub fn gated(self, gate: oneshot::Receiver<()>) -> Self {
-        Body::from_inner(Inner::Gated { gate, body: Box::new(self) })
+    pub fn gated(mut self, gate: oneshot::Receiver<()>) -> Self {
+        // Only the content waits: whoever acts at its end stays with the body, or would be told of an end too early.
+        let inner = Box::new(std::mem::replace(&mut self.inner, Inner::Empty));
+        self.inner = Inner::Gated { gate, inner };
+        self
     }
 
     /// Whether there is nothing in it and never was.
@@ -166,13 +169,7 @@ impl Body {
     }
 
     fn inner_is_over(&self) -> bool {
-        match &self.inner {
-            Inner::Empty => true,
-            Inner::Full(bytes) => bytes.is_empty(),
-            Inner::Incoming { incoming, .. } => incoming.is_end_stream(),
-            Inner::Gated { body, .. } => body.inner_is_over(),
-            Inner::Replay(replay) => replay.is_end_stream(),
-        }
+        self.inner.is_over()
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -188,9 +185,9 @@ impl Body {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken(reason))))
             }
-            Inner::Gated { gate, body } => {
+            Inner::Gated { gate, inner } => {
                 let _ = ready!(Pin::new(gate).poll(cx));
-                self.inner = std::mem::replace(&mut body.inner, Inner::Empty);
+                self.inner = std::mem::replace(&mut **inner, Inner::Empty);
                 self.poll_inner(cx)
             }
             Inner::Replay(replay) => replay.poll_frame(cx),
@@ -238,6 +235,15 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
+        // A source that always has more would else never let the deadline be looked at.
+        if let Some((at, reason)) = this.timers.deadline
+            && at <= Instant::now()
+        {
+            this.finish(End::Failed(reason));
+            this.inner = Inner::Empty;
+            this.timers.deadline = None;
+            return Poll::Ready(Some(Err(Broken(reason))));
+        }
         match this.poll_inner(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.timers.progressed = true;
@@ -278,11 +284,27 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.inner {
+        self.inner.size_hint()
+    }
+}
+
+impl Inner {
+    fn is_over(&self) -> bool {
+        match self {
+            Inner::Empty => true,
+            Inner::Full(bytes) => bytes.is_empty(),
+            Inner::Incoming { incoming, .. } => incoming.is_end_stream(),
+            Inner::Gated { inner, .. } => inner.is_over(),
+            Inner::Replay(replay) => replay.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Incoming { incoming, .. } => incoming.size_hint(),
-            Inner::Gated { body, .. } => body.size_hint(),
+            Inner::Gated { inner, .. } => inner.size_hint(),
             Inner::Replay(replay) => replay.size_hint(),
         }
     }
@@ -384,6 +406,19 @@ mod tests {
         body.set_idle(Duration::from_secs(5));
         let error = body.collect().await.expect_err("nothing ever comes");
         assert_eq!(error.0, Reason::IdleTimeout);
+    }
+
+    #[tokio::test]
+    async fn an_open_gate_is_not_the_end() {
+        let (open, gate) = oneshot::channel();
+        let log = Log::default();
+        let mut body = Body::full("abc");
+        body.on_request_end(Box::new(log.clone()));
+        let mut body = body.gated(gate);
+        drop(open);
+        assert!(log.0.lock().is_empty());
+        body.frame().await.expect("a frame").expect("data");
+        assert_eq!(*log.0.lock(), [End::Complete]);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 
 use super::{Body, Broken};
+use crate::reason::Reason;
 
 /// The body of a request and what of it was kept.
 #[derive(Clone, Debug)]
@@ -30,12 +31,15 @@ struct State {
     finished: bool,
     /// More than the cap passed: what was kept is gone.
     overflowed: bool,
+    /// Which attempt may read: an earlier one that its connection still drains must not take what the next one needs.
+    attempts: u32,
 }
 
 /// One attempt's view of a [`ReplaySource`].
 #[derive(Debug)]
 pub struct Replay {
     source: ReplaySource,
+    attempt: u32,
     /// Of the kept pieces, the next to send.
     next: usize,
     trailers_sent: bool,
@@ -46,7 +50,8 @@ impl ReplaySource {
     pub fn new(live: Body, limit: usize) -> Self {
         // A body that says it is longer than the cap is never kept at all.
         let overflowed = live.size_hint().lower() > limit as u64;
-        let state = State { live, kept: Vec::new(), size: 0, limit, trailers: None, finished: false, overflowed };
+        let state =
+            State { live, kept: Vec::new(), size: 0, limit, trailers: None, finished: false, overflowed, attempts: 0 };
         ReplaySource(Arc::new(Mutex::new(state)))
     }
 
@@ -55,9 +60,11 @@ impl ReplaySource {
         !self.0.lock().overflowed
     }
 
-    /// The body for the next attempt. The attempt before must be gone.
+    /// The body for the next attempt. The one before it breaks off, if its connection still reads it.
     pub fn attempt(&self) -> Body {
-        Body::replay(Replay { source: self.clone(), next: 0, trailers_sent: false })
+        let mut state = self.0.lock();
+        state.attempts += 1;
+        Body::replay(Replay { source: self.clone(), attempt: state.attempts, next: 0, trailers_sent: false })
     }
 }
 
@@ -89,6 +96,9 @@ impl State {
 impl Replay {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut state = self.source.0.lock();
+        if self.attempt != state.attempts {
+            return Poll::Ready(Some(Err(Broken(Reason::DownstreamReset))));
+        }
         if let Some(piece) = state.kept.get(self.next) {
             self.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(piece.clone()))));
@@ -162,6 +172,15 @@ mod tests {
         let source = ReplaySource::new(Body::full("abcd"), 3);
         assert!(!source.is_replayable());
         assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abcd");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_takes_nothing_from_the_next_one() {
+        let source = ReplaySource::new(Body::full("abc"), 3);
+        let mut first = source.attempt();
+        let second = source.attempt();
+        assert!(first.frame().await.expect("an end").is_err());
+        assert_eq!(second.collect().await.expect("whole").to_bytes(), "abc");
     }
 
     #[tokio::test]

@@ -154,6 +154,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
         match admit(policy, &aim, cause) {
             Decision::Go(permit, wait) => {
                 retrying = Some(permit);
+                aim.trail.note(|notes| notes.retried = true);
                 if let Ok(response) = outcome {
                     discard(response);
                 }

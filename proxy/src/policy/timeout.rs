@@ -19,7 +19,7 @@ use tower::{Layer, Service};
 use super::{Next, PolicyFuture};
 use crate::body::Pulse;
 use crate::error::{Error, Reason};
-use crate::exchange::{Response, Targeted};
+use crate::exchange::{Response, Targeted, Trail};
 
 /// Puts [`Timeout`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,8 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
         if let Some(pulse) = &pulse {
             targeted.http.body_mut().set_pulse(Arc::clone(pulse), start);
         }
-        let watch = Watch { start, deadline, idle: timeouts.idle, pulse };
+        let trail = Arc::clone(&targeted.aim.trail);
+        let watch = Watch { start, deadline, idle: timeouts.idle, pulse, trail };
         Either::Right(Box::pin(run(self.inner.call(targeted), watch)))
     }
 }
@@ -71,12 +72,17 @@ struct Watch {
     deadline: Option<Instant>,
     idle: Option<Duration>,
     pulse: Option<Pulse>,
+    trail: Arc<Trail>,
 }
 
 async fn run(inner: impl Future<Output = Result<Response, Error>>, watch: Watch) -> Result<Response, Error> {
     let mut response = match select(pin!(inner), pin!(watch.expired())).await {
         futures_util::future::Either::Left((answer, _)) => answer?,
-        futures_util::future::Either::Right((error, _)) => return Err(error),
+        futures_util::future::Either::Right((error, _)) => {
+            // Noted before the attempt is dropped, which is when its account is settled.
+            watch.trail.note(|notes| notes.cut = Some(error.reason));
+            return Err(error);
+        }
     };
     if let Some(deadline) = watch.deadline {
         response.body_mut().set_deadline(deadline, Reason::HttpResponseTimeout);

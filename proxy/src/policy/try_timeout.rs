@@ -2,9 +2,11 @@
 //! `timeouts.backendRequest`). Raises [`Reason::TryTimeout`], which another attempt may cure. An attempt cut here is
 //! dropped, which closes its connection or resets its stream.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
+use futures_util::future::{Either, select};
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
@@ -44,12 +46,17 @@ impl<S: Next<Targeted>> Service<Targeted> for TryTimeout<S> {
         let Some(limit) = enforced.and_then(|retry| retry.per_try_timeout).or(config.timeouts.per_try) else {
             return Either::Left(self.inner.call(targeted));
         };
+        let trail = Arc::clone(&targeted.aim.trail);
         let attempt = self.inner.call(targeted);
         Either::Right(Box::pin(async move {
-            match tokio::time::timeout(limit, attempt).await {
-                Ok(answer) => answer,
-                Err(_) => Err(Error::new(Reason::TryTimeout)
-                    .because(format_args!("no answer within the attempt's {} ms", limit.as_millis()))),
+            match select(pin!(attempt), pin!(tokio::time::sleep(limit))).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => {
+                    // Noted before the attempt is dropped, which is when its account is settled.
+                    trail.note(|notes| notes.cut = Some(Reason::TryTimeout));
+                    Err(Error::new(Reason::TryTimeout)
+                        .because(format_args!("no answer within the attempt's {} ms", limit.as_millis())))
+                }
             }
         }))
     }

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Version, header};
+use hyper::upgrade::OnUpgrade;
 use outrigger_config::cluster::Protocol;
 use tower::Service;
 
@@ -63,12 +64,13 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     if attempt.aim().trail.traced {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     }
-    let caller = upgrade.then(|| hyper::upgrade::on(&mut *http));
+    // A copy: an attempt that never reached its endpoint gives the request back, and the next one needs it too.
+    let caller = upgrade.then(|| http.extensions().get::<OnUpgrade>().cloned()).flatten();
     message::address(&mut http, version, &attempt.aim().authority, fields);
     let answer = if version == Version::HTTP_2 {
         over_h2(&attempt, http).await
     } else {
-        interim::prepare(&mut http, &attempt.aim().trail.connection, fields.any(Fields::EXPECT));
+        interim::prepare(&mut http, &attempt.aim().trail, fields.any(Fields::EXPECT));
         over_h1(&attempt, http).await
     };
     match answer {
@@ -111,21 +113,24 @@ type Answered = (http::Response<hyper::body::Incoming>, Lease);
 
 async fn over_h1(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Result<Answered, Error> {
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
+    let mut repeated = false;
     loop {
-        let mut connection = match pool.take_h1(aim.trail.connection.worker) {
+        // What is repeated goes out on a fresh connection: another rested one may be closing as well.
+        let pooled = if repeated { None } else { pool.take_h1(aim.trail.connection.worker) };
+        let mut connection = match pooled {
             Some(connection) => connection,
             None => match Box::pin(connect_h1(attempt)).await {
                 Ok(connection) => connection,
                 Err(error) => return Err(error.with_unsent(http)),
             },
         };
-        let second = message::repeatable(&connection, &http);
+        let second = if repeated { None } else { message::repeatable(&connection, &http) };
         match connection.send(*http).await {
             Sent::Response(response) => return Ok((response, Lease::H1(connection))),
             Sent::Unsent(back, _) if connection.is_reused() => http = back,
             Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
             Sent::Failed(error) => match second {
-                Some(again) if message::is_gone(&error) => http = again,
+                Some(again) if message::is_gone(&error) => (repeated, http) = (true, again),
                 _ => return Err(message::classify(&error)),
             },
         }
@@ -167,6 +172,7 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
         }
         Acquired::Refused => {
             let _pending = wait_in_line(aim)?;
+            make_room(aim);
             let free = endpoint.pool.wait_h1(aim.trail.connection.worker);
             tokio::select! {
                 Ok(connection) = free => return Ok(connection),
@@ -180,9 +186,14 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
 async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.trail.connection.worker);
+    // Whoever waits counts as waiting, be it for a turn.
+    let limits = &aim.cluster.limits;
+    let full = limits.max(Limit::Connections).is_some_and(|max| limits.held(Limit::Connections) >= max);
+    let mut pending = if full { Some(wait_in_line(aim)?) } else { None };
     // One caller connects, the others of this worker wait for it: a burst must not open a connection each.
-    let Some(_turn) = endpoint.pool.connect_turn(worker).await else {
-        return Err(Error::new(Reason::ConnectionTerminated).because("the pool is closed"));
+    let Ok(Some(turn)) = tokio::time::timeout(timeout, endpoint.pool.connect_turn(worker)).await else {
+        let detail = format!("another request's connection to {} took too long", endpoint.address);
+        return Err(Error::new(Reason::ConnectionTimeout).because(detail));
     };
     if let Some(stream) = endpoint.pool.take_h2(worker) {
         return Ok(stream);
@@ -194,7 +205,11 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
             permit
         }
         Acquired::Refused => {
-            let _pending = wait_in_line(aim)?;
+            drop(turn);
+            if pending.is_none() {
+                pending = Some(wait_in_line(aim)?);
+            }
+            make_room(aim);
             match room_on_h2(attempt).await {
                 Ok(stream) => return Ok(stream),
                 Err(permit) => permit,
@@ -202,6 +217,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
         }
     };
     let connection = connect::h2(endpoint.address, timeout, permit).await?;
+    drop(pending);
     Ok(endpoint.pool.share_h2(worker, connection))
 }
 
@@ -217,6 +233,11 @@ async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
             () = tokio::time::sleep(Duration::from_millis(2)) => {}
         }
     }
+}
+
+/// Closes a connection that rests elsewhere, at another endpoint or with another worker, while somebody waits here.
+fn make_room(aim: &Aim) {
+    let _ = aim.cluster.picker().endpoints().iter().any(|endpoint| endpoint.pool.shed());
 }
 
 /// A place among those who wait for a connection; the route's timeout says how long. Where the limit allows no

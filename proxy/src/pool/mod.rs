@@ -122,6 +122,19 @@ impl Pool {
         left
     }
 
+    /// Closes one idle connection of any worker, to make room under the destination's limit; says whether there was one.
+    pub fn shed(&self) -> bool {
+        self.slots.iter().any(|slot| {
+            let mut slot = slot.lock();
+            if !slot.idle.is_empty() {
+                slot.idle.remove(0);
+                return true;
+            }
+            let idle = slot.shared.iter().position(|connection| connection.streams() == 0);
+            idle.map(|index| slot.shared.remove(index)).is_some()
+        })
+    }
+
     /// Closes every connection that is not under a request: the endpoint is gone, or was ejected.
     pub fn clear(&self) {
         for slot in &self.slots {
