@@ -31,7 +31,7 @@ use crate::otlp::{self, Receiver};
 use crate::settings::{LogFormat, NoSettings, Settings};
 use crate::signals::Signals;
 use crate::source::directory::Directory;
-use crate::state::Steering;
+use crate::state::{Filter, Steering};
 use crate::store::Store;
 
 /// How long a stop may take.
@@ -141,6 +141,10 @@ fn steer(settings: &Settings) -> Result<(), Error> {
         tracing::info!(
             xds = %running.xds, api = %running.api, generation = running.steering.generation(), "serving"
         );
+        if running.steering.documents(&Filter::default()).is_empty() {
+            let store = settings.store.display();
+            tracing::warn!(%store, "no document stands yet: proxies that connect are told to serve nothing");
+        }
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

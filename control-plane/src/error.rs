@@ -54,7 +54,9 @@ pub enum Error {
         reason: String,
     },
     /// The documents in the store no longer make a mesh.
-    #[error("the documents in the store {path} are not valid: {problems}")]
+    #[error(
+        "the documents in the store {path} are not valid, alone; if they need those of a directory, name it with --documents: {problems}"
+    )]
     StoredDocuments {
         /// The file.
         path: PathBuf,

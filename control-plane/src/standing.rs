@@ -38,6 +38,14 @@ impl Standing {
         Ok(Standing { stored, files: Arc::default(), places: Arc::default(), refused: Arc::default(), mesh })
     }
 
+    /// These documents of the store together with these files: either may name what only the other has.
+    pub fn of_both(documents: Vec<Document>, files: &Files) -> Self {
+        let stored = documents.into_iter().map(|document| (key(&document), document)).collect();
+        let (stored, mesh) = (Arc::new(stored), Arc::default());
+        Standing { stored, files: Arc::default(), places: Arc::default(), refused: Arc::default(), mesh }
+            .with_files(files)
+    }
+
     /// The mesh.
     pub fn mesh(&self) -> &Arc<Mesh> {
         &self.mesh
@@ -284,6 +292,14 @@ mod tests {
         check(&two, &["a", "b"], &[("a", Code::InvalidValue)]);
         let three = two.with_files(&files(&[("b", service("b", 80))]));
         check(&three, &["b"], &[]);
+    }
+
+    #[test]
+    fn what_is_stored_may_name_what_is_in_a_file() {
+        let stored = parse(&route("r", "a"), "").expect("documents");
+        assert!(Standing::of_store(stored.clone()).is_err(), "it needs the file");
+        let both = Standing::of_both(stored, &files(&[("a", service("a", 80))]));
+        check(&both, &["a", "r"], &[]);
     }
 
     #[test]

@@ -115,13 +115,15 @@ impl Steering {
         let stored_problems = |problems| Error::StoredDocuments { path: store.path().to_path_buf(), problems };
         let parsed: Result<Vec<_>, _> = documents.iter().map(|json| parse(json, "")).collect();
         let documents = parsed.map_err(stored_problems)?.into_iter().flatten().collect();
-        let mut standing = Standing::of_store(documents).map_err(stored_problems)?;
-        if let Some((path, files)) = files {
-            standing = standing.with_files(files);
-            if standing.refused().refuses() {
-                let problems = standing.refused().clone();
-                return Err(Error::WatchedDocuments { path: path.to_path_buf(), problems });
-            }
+        let standing = match files {
+            Some((_, files)) => Standing::of_both(documents, files),
+            None => Standing::of_store(documents).map_err(stored_problems)?,
+        };
+        if let Some((path, _)) = files
+            && standing.refused().refuses()
+        {
+            let problems = standing.refused().clone();
+            return Err(Error::WatchedDocuments { path: path.to_path_buf(), problems });
         }
         // Generation 0 is what a proxy has that has received nothing.
         let generation = generation.max(1);

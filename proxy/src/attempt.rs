@@ -108,7 +108,7 @@ impl Attempt {
 
     /// What the destination is held to have done: nothing is said of an attempt that the caller gave up.
     fn outcome(&self) -> Option<Outcome> {
-        // Errors by which a service says that it is in trouble (semantics.md 4.8): UNKNOWN, DEADLINE_EXCEEDED,
+        // Errors by which a service says that it is in trouble: UNKNOWN, DEADLINE_EXCEEDED,
         // INTERNAL, UNAVAILABLE, DATA_LOSS. UNIMPLEMENTED speaks of the request.
         let grpc_failure = matches!(self.grpc_status, Some(2 | 4 | 13 | 14 | 15));
         if self.status >= 500 || grpc_failure {

@@ -1,5 +1,5 @@
 //! Outlier detection: an endpoint that keeps failing leaves the balancer for a while
-//! (xDS `Cluster.outlier_detection`; semantics.md 4.3).
+//! (xDS `Cluster.outlier_detection`).
 
 use std::time::Duration;
 

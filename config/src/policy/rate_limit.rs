@@ -1,5 +1,5 @@
 //! Local rate limits: a token bucket of one proxy, shared by all its workers
-//! (xDS `extensions.filters.http.local_ratelimit.v3`; semantics.md 4.4). The first rule that matches decides.
+//! (xDS `extensions.filters.http.local_ratelimit.v3`). The first rule that matches decides.
 
 use std::sync::Arc;
 use std::time::Duration;

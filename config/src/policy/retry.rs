@@ -1,4 +1,4 @@
-//! Retries: what is tried again, how often, and how long between (xDS `RetryPolicy`, gRFC A6; semantics.md 4.1).
+//! Retries: what is tried again, how often, and how long between (xDS `RetryPolicy`, gRFC A6).
 //! The budget that bounds them belongs to the destination, because its load is what must not multiply.
 
 use std::time::Duration;
@@ -263,7 +263,7 @@ impl Retry {
 }
 
 /// How many retries a destination bears: at most `percent` of the requests under way or in the last `interval`,
-/// and at least `min_concurrent` at once or `min_per_second` (semantics.md 4.11). Always on.
+/// and at least `min_concurrent` at once or `min_per_second`. Always on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// The share of requests that retries may add.

@@ -120,8 +120,8 @@ pub(super) struct Wait {
     /// How long to wait
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(super) timeout: Duration,
-    /// Wait for at least so many connected proxies, too
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Wait for at least so many connected proxies; 0 is content with none
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(super) proxies: usize,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One [`ReplaySource`] belongs to the request, each attempt gets a [`Replay`] of it. A new attempt first sends what
 //! was kept, then goes on live where the last one stopped. Past the cap the copy is dropped and the body can no longer
-//! be repeated; it still streams on (semantics.md 4.2).
+//! be repeated; it still streams on.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How many retries a destination bears: a share of its requests, and always a few (semantics.md 4.11).
+//! How many retries a destination bears: a share of its requests, and always a few.
 //!
 //! A retry is allowed while the retries of the sliding window are fewer than `percent` of its requests plus
 //! `min_per_second` for each second, or while fewer than `min_concurrent` are under way. The bound is exact whatever

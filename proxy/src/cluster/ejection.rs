@@ -1,4 +1,4 @@
-//! Which failing endpoints are left out, and for how long (xDS `outlier_detection`; semantics.md 4.3).
+//! Which failing endpoints are left out, and for how long (xDS `outlier_detection`).
 //!
 //! Failures in a row are counted on the endpoint, without a lock. Only when they reach the limit does the cluster
 //! decide, one decision at a time: at most `max_percent` of the endpoints are out at once, one always may be, and the

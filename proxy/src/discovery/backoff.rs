@@ -8,7 +8,7 @@ const FIRST: Duration = Duration::from_millis(100);
 const FIRST_MAX: Duration = Duration::from_millis(600);
 /// The bound after that.
 const BASE: Duration = Duration::from_millis(500);
-const MAX: Duration = Duration::from_secs(30);
+const MAX: Duration = Duration::from_secs(5);
 const GROWTH: f64 = 1.6;
 
 /// The wait before the next attempt.

@@ -1,6 +1,6 @@
 //! The one door from an error to a response. Everything a caller gets that no endpoint said is made here: the status
 //! of the reason's row in the table, `Proxy-Status` with the reason and what happened (RFC 9209), and for gRPC a
-//! trailers-only answer with the row's gRPC status (semantics.md 4.8).
+//! trailers-only answer with the row's gRPC status.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Tries a request again when that may help (xDS `RetryPolicy`; semantics.md 4.1).
+//! Tries a request again when that may help (xDS `RetryPolicy`).
 //!
 //! Two classes. *Unsent*: no byte of the request left, so whatever its method and size it is sent again as it is, and
 //! nothing is kept for that. The rest repeats a request that an endpoint may have seen: only for the methods that the

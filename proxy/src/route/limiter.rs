@@ -1,4 +1,4 @@
-//! Local rate limits: token buckets of this proxy, shared by all its workers (semantics.md 4.4).
+//! Local rate limits: token buckets of this proxy, shared by all its workers.
 //!
 //! A [`Bucket`] is one governor cell: a compare-and-swap a request, no lock. It admits at most `burst` at once and then
 //! one each `interval / requests`, never more than rate x time + burst. A [`Limiter`] is the rules of one policy in
