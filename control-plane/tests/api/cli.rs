@@ -211,7 +211,7 @@ async fn a_file_the_control_plane_cannot_take_is_named() {
     let plane = Plane::start_with(&["--documents", path(watched.path())]).await;
     fs::write(watched.path().join("bad.yaml"), "kind: Pod\n").expect("writes");
     soon("the file is refused", || async { !plane.running.steering.refused_files().is_empty() }).await;
-    for arguments in [["proxies"].as_slice(), &["wait", "--for=applied"]] {
+    for arguments in [["proxies"].as_slice(), &["wait", "--for=applied", "--proxies", "0"]] {
         let output = plane.cli(arguments).await;
         assert_eq!(output.code, 0, "{output:?}");
         assert!(output.err.contains("bad.yaml:1:") && output.err.contains("--documents are refused"), "{output:?}");
