@@ -41,6 +41,8 @@ pub struct DataPlane {
     shared: Arc<Shared>,
     workers: Vec<Worker>,
     open: Mutex<BTreeMap<ListenerName, Open>>,
+    /// Scopes of listeners that are gone and may still have something under way.
+    closing: Mutex<Vec<Drain>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl DataPlane {
                 Ok(Worker { orders, thread: Some(thread) })
             })
             .collect::<io::Result<_>>()?;
-        Ok(DataPlane { shared, workers, open: Mutex::default() })
+        Ok(DataPlane { shared, workers, open: Mutex::default(), closing: Mutex::default() })
     }
 
     /// Makes the open listeners those of `snapshot`. Those that could not be opened are returned; the others serve.
@@ -96,6 +98,9 @@ impl DataPlane {
             if !stays {
                 tracing::info!(listener = %name, address = %one.address, "Listener closed");
                 one.door.drain.start();
+                let mut closing = self.closing.lock();
+                closing.retain(|drain| drain.count() > 0);
+                closing.push(one.door.drain.clone());
             }
             stays
         });
@@ -146,7 +151,8 @@ impl DataPlane {
     /// everything finished by itself.
     pub async fn drain(&self, timeout: Duration) -> bool {
         self.shared.drain.start();
-        let scopes: Vec<Drain> = self.open.lock().values().map(|one| one.door.drain.clone()).collect();
+        let mut scopes: Vec<Drain> = self.open.lock().values().map(|one| one.door.drain.clone()).collect();
+        scopes.append(&mut self.closing.lock());
         let drained = futures_util::future::join_all(scopes.iter().map(|scope| scope.run(timeout))).await;
         drained.into_iter().all(|finished| finished)
     }

@@ -23,7 +23,7 @@ fn makes_a_mesh(text: &str, file: &Path) {
 fn the_documents_in_readme_make_a_mesh() {
     let file = binaries::root().join("README.md");
     let blocks = blocks(&std::fs::read_to_string(&file).unwrap());
-    assert_eq!(blocks.len(), 2, "a mesh, and policies for it");
+    assert_eq!(blocks.len(), 3, "a mesh, policies for it, and what is traced");
     let version = |version: &str| {
         format!(
             "
@@ -37,7 +37,7 @@ spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80 }}] }}
         )
     };
     makes_a_mesh(&blocks[0], &file);
-    makes_a_mesh(&(blocks[0].clone() + &version("v1") + &version("v2") + &blocks[1]), &file);
+    makes_a_mesh(&(blocks[0].clone() + &version("v1") + &version("v2") + &blocks[1] + "\n---\n" + &blocks[2]), &file);
 }
 
 #[test]
