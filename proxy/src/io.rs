@@ -11,15 +11,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Sleep;
 
 /// What is joined before it is sent, bytes.
 const SMALL: usize = 4096;
+
+/// How long a caller may read nothing of what is written to it.
+const WRITE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Interim responses that may wait on one connection, bytes.
 const MAX_INTERIM: usize = 16 * 1024;
@@ -35,6 +40,9 @@ pub struct Stream {
     tcp: TcpStream,
     ahead: Bytes,
     side: Option<Arc<Side>>,
+    /// How long a write may wait for the other side to read; only callers are hurried.
+    patience: Option<Duration>,
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 /// What the owner of a caller's HTTP/1 connection sees of it, beside hyper.
@@ -60,7 +68,7 @@ pub struct Side {
 impl Stream {
     /// A connection made by this proxy.
     pub fn upstream(tcp: TcpStream) -> Self {
-        Stream { tcp, ahead: Bytes::new(), side: None }
+        Stream { tcp, ahead: Bytes::new(), side: None, patience: None, stalled: None }
     }
 
     /// A caller's connection; `ahead` was read from it already.
@@ -68,7 +76,7 @@ impl Stream {
         if let Some(side) = &side {
             side.saw(&ahead);
         }
-        Stream { tcp, ahead, side }
+        Stream { tcp, ahead, side, patience: Some(WRITE_PATIENCE), stalled: None }
     }
 
     /// Puts bytes that were read and not used back in front.
@@ -99,6 +107,21 @@ impl Stream {
             interim.advance(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Cuts a connection whose caller reads nothing for too long: what is written to it would be held for ever.
+    fn hurry(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match (written, self.patience) {
+            (Poll::Pending, Some(patience)) => {
+                let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+                ready!(stalled.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            (written, _) => {
+                self.stalled = None;
+                written
+            }
+        }
     }
 
     fn wrote(&self) {
@@ -265,7 +288,8 @@ impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
         self.wrote();
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.hurry(cx, written)
     }
 
     fn poll_write_vectored(
@@ -277,17 +301,17 @@ impl AsyncWrite for Stream {
         self.wrote();
         // A small message goes out by one plain send: copying it is cheaper than what the kernel does for a vector.
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if let [one] = bufs {
-            return Pin::new(&mut self.tcp).poll_write(cx, one);
-        }
-        if total > SMALL {
-            return Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
-        }
-        JOINED.with_borrow_mut(|joined| {
-            joined.clear();
-            bufs.iter().for_each(|buf| joined.extend_from_slice(buf));
-            Pin::new(&mut self.tcp).poll_write(cx, joined)
-        })
+        let tcp = Pin::new(&mut self.tcp);
+        let written = match bufs {
+            [one] => tcp.poll_write(cx, one),
+            _ if total > SMALL => tcp.poll_write_vectored(cx, bufs),
+            _ => JOINED.with_borrow_mut(|joined| {
+                joined.clear();
+                bufs.iter().for_each(|buf| joined.extend_from_slice(buf));
+                tcp.poll_write(cx, joined)
+            }),
+        };
+        self.hurry(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -309,7 +333,10 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::{HeadScan, Side};
+    use bytes::Bytes;
+    use tokio::io::AsyncWriteExt;
+
+    use super::{HeadScan, Side, Stream};
 
     fn scan(pieces: &[&str]) -> bool {
         let mut scan = HeadScan::default();
@@ -337,6 +364,21 @@ mod tests {
         assert!(!scan(&["GET /content-length HTTP/1.1\r\nX: content-length: 3\r\n\r\n"]));
         assert!(!scan(&["POST / HTTP/1.1\r\nHost: a\r\n\r\n", "content-length: 3\r\n"]));
         assert!(!scan(&["POST / HTTP/1.1\r\ncontent-lengt\r\n\r\n"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_reads_nothing_is_cut() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (caller, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+        let (_caller, (tcp, _)) = (caller.expect("connects"), accepted.expect("accepts"));
+        let mut stream = Stream::downstream(tcp, Bytes::new(), None);
+        let error = loop {
+            if let Err(error) = stream.write(&[0; 65536]).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     }
 
     #[test]
