@@ -1,8 +1,8 @@
 //! Interim (1xx) responses on HTTP/1 (RFC 9110, 15.2): what the endpoint says before its answer reaches the caller.
 //!
-//! 100 (Continue): a caller that asked for leave to send its body gets it when the endpoint gives it, when the
-//! endpoint answers, or after a second, since an endpoint may not know the expectation. 103 (Early Hints) and others
-//! are passed on while nothing of an earlier response is in the way.
+//! 100 (Continue): a caller that asked for leave to send its body gets it when the endpoint gives it, or after a
+//! second, since an endpoint may not know the expectation; an answer before that spares the body. 103 (Early Hints)
+//! and others are passed on while nothing of an earlier response is in the way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,8 +54,8 @@ fn hold_back(request: &mut http::Request<Body>) -> Arc<Mutex<Option<oneshot::Sen
     let late = Arc::downgrade(&leave);
     tokio::spawn(async move {
         tokio::time::sleep(PATIENCE).await;
-        if let Some(leave) = late.upgrade() {
-            leave.lock().take();
+        if let Some(leave) = late.upgrade().and_then(|leave| leave.lock().take()) {
+            let _ = leave.send(());
         }
     });
     leave

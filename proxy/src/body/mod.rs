@@ -74,9 +74,9 @@ enum Inner {
         incoming: Incoming,
         breaks_as: Reason,
     },
-    /// Held back until the upstream says 100 (Continue) or answers, RFC 9110 10.1.1.
+    /// Held back until the upstream says 100 (Continue), RFC 9110 10.1.1.
     Gated {
-        gate: oneshot::Receiver<()>,
+        gate: Option<oneshot::Receiver<()>>,
         inner: Box<Inner>,
     },
     Replay(Box<Replay>),
@@ -129,12 +129,12 @@ impl Body {
         Body::from_inner(Inner::Replay(Box::new(replay)))
     }
 
-    /// Holds the body back until `gate` opens; a sender that is dropped opens it too.
+    /// Holds the body back until `gate` opens; with a sender that is dropped it never does.
     #[must_use]
     pub fn gated(mut self, gate: oneshot::Receiver<()>) -> Self {
         // Only the content waits: whoever acts at its end stays with the body, or would be told of an end too early.
         let inner = Box::new(std::mem::replace(&mut self.inner, Inner::Empty));
-        self.inner = Inner::Gated { gate, inner };
+        self.inner = Inner::Gated { gate: Some(gate), inner };
         self
     }
 
@@ -186,7 +186,12 @@ impl Body {
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken(reason))))
             }
             Inner::Gated { gate, inner } => {
-                let _ = ready!(Pin::new(gate).poll(cx));
+                let Some(opening) = gate else { return Poll::Pending };
+                if ready!(Pin::new(opening).poll(cx)).is_err() {
+                    // Answered without asking for the content: nobody reads it any more.
+                    *gate = None;
+                    return Poll::Pending;
+                }
                 self.inner = std::mem::replace(&mut **inner, Inner::Empty);
                 self.poll_inner(cx)
             }
@@ -415,7 +420,7 @@ mod tests {
         let mut body = Body::full("abc");
         body.on_request_end(Box::new(log.clone()));
         let mut body = body.gated(gate);
-        drop(open);
+        open.send(()).expect("somebody waits");
         assert!(log.0.lock().is_empty());
         body.frame().await.expect("a frame").expect("data");
         assert_eq!(*log.0.lock(), [End::Complete]);
@@ -425,7 +430,7 @@ mod tests {
     async fn a_gate_lets_the_body_through_once_it_opens() {
         let (open, gate) = oneshot::channel();
         let body = Body::full("abc").gated(gate);
-        drop(open);
+        open.send(()).expect("somebody waits");
         assert_eq!(body.collect().await.expect("whole").to_bytes(), "abc");
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use outrigger_config::cluster::Protocol;
+use outrigger_config::listener::Direction;
 use tower::Service;
 
 use super::Waiting;
@@ -130,11 +131,19 @@ async fn over_h1(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Resul
             Sent::Unsent(back, _) if connection.is_reused() => http = back,
             Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
             Sent::Failed(error) => match second {
+                // The retry room knows other endpoints and counts; only where there is none it is sent again here.
+                Some(again) if message::is_gone(&error) && retries(aim) => {
+                    return Err(message::classify(&error).with_unsent(again));
+                }
                 Some(again) if message::is_gone(&error) => (repeated, http) = (true, again),
                 _ => return Err(message::classify(&error)),
             },
         }
     }
+}
+
+fn retries(aim: &Aim) -> bool {
+    aim.trail.connection.entrance.direction == Direction::Outbound && aim.route.config.retry.is_some()
 }
 
 async fn over_h2(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Result<Answered, Error> {
