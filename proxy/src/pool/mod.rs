@@ -134,13 +134,4 @@ impl Pool {
             idle.map(|index| slot.shared.remove(index)).is_some()
         })
     }
-
-    /// Closes every connection that is not under a request: the endpoint is gone, or was ejected.
-    pub fn clear(&self) {
-        for slot in &self.slots {
-            let mut slot = slot.lock();
-            slot.idle.clear();
-            slot.shared.clear();
-        }
-    }
 }
