@@ -111,6 +111,11 @@ impl Origin {
         self.state.connections.load(Ordering::Relaxed)
     }
 
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.state.open.load(Ordering::Relaxed)
+    }
+
     /// How many connections were open at once, at most.
     pub fn most_connections(&self) -> usize {
         self.state.most_open.load(Ordering::Relaxed)

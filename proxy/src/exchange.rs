@@ -168,7 +168,12 @@ pub struct Trail {
     /// Whether the next hop is told of the trace: always, unless nobody traces here and the caller did not.
     pub traced: bool,
     notes: Mutex<Notes>,
+    /// Interim responses that an HTTP/2 caller has not got yet.
+    early: Mutex<Vec<http::Response<()>>>,
 }
+
+/// Interim responses that may wait for a caller; more than that nobody needs.
+const MAX_EARLY: usize = 16;
 
 /// What rooms note.
 #[derive(Debug, Default)]
@@ -263,7 +268,21 @@ impl Trail {
             own_span,
             traced,
             notes: Mutex::default(),
+            early: Mutex::default(),
         }
+    }
+
+    /// Keeps an interim response until the caller's task takes it.
+    pub fn hear(&self, early: http::Response<()>) {
+        let mut waiting = self.early.lock();
+        if waiting.len() < MAX_EARLY {
+            waiting.push(early);
+        }
+    }
+
+    /// Interim responses that the caller has not got yet.
+    pub fn heard(&self) -> Vec<http::Response<()>> {
+        std::mem::take(&mut *self.early.lock())
     }
 
     /// Notes something. The lock is never waited for: a request is on one thread.

@@ -10,6 +10,8 @@ pub mod telemetry;
 pub mod fields;
 pub mod io;
 pub mod drain;
+pub mod pipe;
+pub mod liveness;
 pub mod pool;
 pub mod endpoint;
 pub mod balance;

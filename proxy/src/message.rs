@@ -13,14 +13,20 @@ use crate::error::{Error, Reason};
 use crate::exchange::Trail;
 use crate::fields::Fields;
 use crate::hop;
-use crate::pool::H1;
+use crate::pool::Failure;
 
 /// Writes a request's target as `version` has it: origin form and `Host` (RFC 9112, 3.2.1), or scheme, authority and
 /// path (RFC 9113, 8.3.1).
 pub fn address(request: &mut http::Request<Body>, version: Version, authority: &HeaderValue, fields: Fields) {
     *request.version_mut() = version;
     if version == Version::HTTP_2 {
-        request.headers_mut().remove(header::HOST);
+        let headers = request.headers_mut();
+        headers.remove(header::HOST);
+        // An upgrade is a feature of HTTP/1.1 (RFC 9113, 8.6).
+        if fields.any(Fields::UPGRADE) {
+            headers.remove(header::UPGRADE);
+            headers.remove(header::CONNECTION);
+        }
         if request.uri().authority().is_none_or(|named| named.as_str().as_bytes() != authority.as_bytes()) {
             let mut parts = std::mem::take(request.uri_mut()).into_parts();
             parts.scheme = Some(Scheme::HTTP);
@@ -56,12 +62,12 @@ fn join_cookies(headers: &mut http::HeaderMap) {
     }
 }
 
-/// A second copy of a request that may be lost to a race, of which no policy need say anything: on a connection that
-/// carried a request before, its peer may just be closing it, unseen. A request of an idempotent method without a body
-/// may then be sent again (RFC 9110, 9.2.2; RFC 9112, 9.3.1).
-pub fn repeatable(connection: &H1, request: &http::Request<Body>) -> Option<Box<http::Request<Body>>> {
+/// A second copy of a request that may be lost to a race, of which no policy need say anything: its connection's peer
+/// may just be closing it, unseen. A request of an idempotent method without a body may then be sent again (RFC 9110,
+/// 9.2.2; RFC 9112, 9.3.1).
+pub fn repeatable(request: &http::Request<Body>) -> Option<Box<http::Request<Body>>> {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
-    if !connection.is_reused() || !safe || !request.body().is_empty() {
+    if !safe || !request.body().is_empty() {
         return None;
     }
     let mut copy = http::Request::new(Body::empty());
@@ -89,36 +95,40 @@ pub fn clean_response(parts: &mut http::response::Parts, trail: &Trail) {
     }
 }
 
-/// Whether a connection ended without a byte of a response.
-pub fn is_gone(error: &hyper::Error) -> bool {
-    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message()
-        || io.is_some_and(|io| matches!(io.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe))
+/// Whether the request may not have been seen: its connection ended without a byte of a response, as a reused one does
+/// that its peer was just closing. Of a fresh one only a reset says so: a kernel resets what its process left unread
+/// (RFC 1122, 4.2.2.13), while a process that read the request and died of it ends the connection in order.
+pub fn is_unseen(failure: &Failure, reused: bool) -> bool {
+    let Failure::Http1(error) = failure else { return false };
+    let kind = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    match kind {
+        Some(ErrorKind::ConnectionReset) => true,
+        Some(ErrorKind::BrokenPipe) => reused,
+        _ => reused && error.is_incomplete_message(),
+    }
 }
 
 /// What a failed exchange means.
-pub fn classify(error: &hyper::Error) -> Error {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(broken) = cause.downcast_ref::<Broken>() {
-            return Error::new(broken.0).because("the request's body ended early");
-        }
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || (h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR));
-            let reason = match (refused, h2.is_io()) {
-                (true, _) => Reason::StreamRefused,
-                (_, true) => Reason::ConnectionTerminated,
-                _ if h2.is_reset() => Reason::UpstreamReset,
-                _ if h2.is_go_away() => Reason::ConnectionTerminated,
+pub fn classify(failure: &Failure) -> Error {
+    match failure {
+        Failure::Body(broken) => Error::new(broken.0).because("the request's body ended early"),
+        Failure::Http2(error) => {
+            let reason = match failure {
+                _ if failure.is_refused() => Reason::StreamRefused,
+                _ if error.is_io() || error.is_go_away() => Reason::ConnectionTerminated,
+                _ if error.is_reset() => Reason::UpstreamReset,
                 _ => Reason::HttpProtocolError,
             };
-            return Error::new(reason).because(h2);
+            Error::new(reason).because(error)
         }
-        source = cause.source();
+        Failure::Http1(error) => {
+            if let Some(broken) = error.source().and_then(|cause| cause.downcast_ref::<Broken>()) {
+                return classify(&Failure::Body(*broken));
+            }
+            let reason = if error.is_parse() { Reason::HttpProtocolError } else { Reason::ConnectionTerminated };
+            Error::new(reason).because(error)
+        }
     }
-    let reason = if error.is_parse() { Reason::HttpProtocolError } else { Reason::ConnectionTerminated };
-    Error::new(reason).because(error)
 }
 
 #[cfg(test)]

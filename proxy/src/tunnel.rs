@@ -4,7 +4,6 @@
 //! as an end and leaves the other direction open. A drain lets tunnels go on until its hard stop.
 
 use http::{StatusCode, header};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -16,7 +15,7 @@ use crate::fields::Fields;
 use crate::hop;
 
 /// Joins the caller's connection with the endpoint's, once both have switched; returns the caller's 101.
-pub fn open(mut response: http::Response<Incoming>, caller: OnUpgrade, attempt: Box<Attempt>) -> Response {
+pub fn open(mut response: Response, caller: OnUpgrade, attempt: Box<Attempt>) -> Response {
     let endpoint = hyper::upgrade::on(&mut response);
     let connection = &attempt.aim().trail.connection;
     let (busy, closing) = (connection.drain.busy(), connection.drain.closing());

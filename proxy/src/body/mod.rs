@@ -5,8 +5,11 @@
 //! also carries the request's remaining time, so that a deadline cuts a body as it cuts a head; the timer is made
 //! only once the body has to wait.
 
+mod received;
 mod replay;
+mod resumed;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +25,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use crate::reason::Reason;
+pub use received::Received;
 pub use replay::{Replay, ReplaySource};
+pub use resumed::Resumed;
 
 /// How a body came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +79,17 @@ enum Inner {
         incoming: Incoming,
         breaks_as: Reason,
     },
+    Received {
+        received: Received,
+        breaks_as: Reason,
+    },
     /// Held back until the upstream says 100 (Continue), RFC 9110 10.1.1.
     Gated {
         gate: Option<oneshot::Receiver<()>>,
         inner: Box<Inner>,
     },
     Replay(Box<Replay>),
+    Resumed(Box<Resumed>),
 }
 
 #[derive(Default)]
@@ -120,6 +130,23 @@ impl Body {
         Body::from_inner(Inner::Incoming { incoming, breaks_as })
     }
 
+    /// What a caller sends on an HTTP/2 stream; it breaks with [`Reason::DownstreamReset`].
+    pub fn from_caller_stream(received: Received) -> Self {
+        Body::received(received, Reason::DownstreamReset)
+    }
+
+    /// What an endpoint sends on an HTTP/2 stream; it breaks with [`Reason::HttpResponseIncomplete`].
+    pub fn from_endpoint_stream(received: Received) -> Self {
+        Body::received(received, Reason::HttpResponseIncomplete)
+    }
+
+    fn received(received: Received, breaks_as: Reason) -> Self {
+        if received.is_end_stream() {
+            return Body::empty();
+        }
+        Body::from_inner(Inner::Received { received, breaks_as })
+    }
+
     fn from_inner(inner: Inner) -> Self {
         Body { inner, attempt: None, request: None, timers: Timers::default() }
     }
@@ -129,9 +156,19 @@ impl Body {
         Body::from_inner(Inner::Replay(Box::new(replay)))
     }
 
+    /// Begins anew with what was `taken` of `rest`.
+    pub fn resumed(taken: VecDeque<Bytes>, trailers: Option<HeaderMap>, rest: Body) -> Self {
+        Body::from_inner(Inner::Resumed(Box::new(Resumed::new(taken, trailers, rest))))
+    }
+
     /// Holds the body back until `gate` opens; with a sender that is dropped it never does.
     #[must_use]
     pub fn gated(mut self, gate: oneshot::Receiver<()>) -> Self {
+        // A body that an attempt gives back unsent waits for the next one's leave alone.
+        if let Inner::Gated { gate: held, .. } = &mut self.inner {
+            *held = Some(gate);
+            return self;
+        }
         // Only the content waits: whoever acts at its end stays with the body, or would be told of an end too early.
         let inner = Box::new(std::mem::replace(&mut self.inner, Inner::Empty));
         self.inner = Inner::Gated { gate: Some(gate), inner };
@@ -185,6 +222,11 @@ impl Body {
                 let frame = ready!(Pin::new(incoming).poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken(reason))))
             }
+            Inner::Received { received, breaks_as } => {
+                let reason = *breaks_as;
+                let frame = ready!(received.poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken(reason))))
+            }
             Inner::Gated { gate, inner } => {
                 let Some(opening) = gate else { return Poll::Pending };
                 if ready!(Pin::new(opening).poll(cx)).is_err() {
@@ -196,6 +238,7 @@ impl Body {
                 self.poll_inner(cx)
             }
             Inner::Replay(replay) => replay.poll_frame(cx),
+            Inner::Resumed(resumed) => resumed.poll_frame(cx),
         }
     }
 
@@ -299,8 +342,10 @@ impl Inner {
             Inner::Empty => true,
             Inner::Full(bytes) => bytes.is_empty(),
             Inner::Incoming { incoming, .. } => incoming.is_end_stream(),
+            Inner::Received { received, .. } => received.is_end_stream(),
             Inner::Gated { inner, .. } => inner.is_over(),
             Inner::Replay(replay) => replay.is_end_stream(),
+            Inner::Resumed(resumed) => resumed.is_end_stream(),
         }
     }
 
@@ -309,8 +354,10 @@ impl Inner {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Incoming { incoming, .. } => incoming.size_hint(),
+            Inner::Received { received, .. } => received.size_hint(),
             Inner::Gated { inner, .. } => inner.size_hint(),
             Inner::Replay(replay) => replay.size_hint(),
+            Inner::Resumed(resumed) => resumed.size_hint(),
         }
     }
 }
@@ -336,8 +383,10 @@ impl fmt::Debug for Body {
             Inner::Empty => "empty",
             Inner::Full(_) => "full",
             Inner::Incoming { .. } => "incoming",
+            Inner::Received { .. } => "received",
             Inner::Gated { .. } => "gated",
             Inner::Replay(_) => "replay",
+            Inner::Resumed(_) => "resumed",
         };
         f.debug_tuple("Body").field(&kind).finish()
     }
@@ -424,6 +473,16 @@ mod tests {
         assert!(log.0.lock().is_empty());
         body.frame().await.expect("a frame").expect("data");
         assert_eq!(*log.0.lock(), [End::Complete]);
+    }
+
+    #[tokio::test]
+    async fn a_second_gate_takes_the_place_of_the_first() {
+        let (lost, first) = oneshot::channel();
+        let (open, second) = oneshot::channel();
+        let body = Body::full("abc").gated(first).gated(second);
+        drop(lost);
+        open.send(()).expect("somebody waits");
+        assert_eq!(body.collect().await.expect("whole").to_bytes(), "abc");
     }
 
     #[tokio::test]

@@ -118,7 +118,8 @@ impl Cluster {
     }
 
     /// Chooses an endpoint. `hash` is the request's key for a ring hash. One of `avoid`, the endpoints that were tried
-    /// before, is chosen only if there is no other. None only if no endpoint is healthy by its source.
+    /// before, is chosen only if there is no other: sooner an ejected one, which may be back, than one that has just
+    /// failed. None only if no endpoint is healthy by its source.
     pub fn pick(
         &self,
         hash: Option<u64>,
@@ -131,17 +132,12 @@ impl Cluster {
         if let Some(endpoint) = picker.pick(hash, now, rng, |one| one.is_available(now) && fresh(one)) {
             return Some(Arc::clone(endpoint));
         }
-        if !avoid.is_empty()
-            && let Some(endpoint) = picker.pick(hash, now, rng, |one| one.is_available(now))
-        {
+        let healthy = |endpoint: &Endpoint| endpoint.health() == Health::Healthy;
+        if let Some(endpoint) = picker.pick(hash, now, rng, |one| healthy(one) && fresh(one)) {
+            self.history.panics.fetch_add(1, Ordering::Relaxed);
             return Some(Arc::clone(endpoint));
         }
-        let healthy = |endpoint: &Endpoint| endpoint.health() == Health::Healthy;
-        let endpoint = picker
-            .pick(hash, now, rng, |one| healthy(one) && fresh(one))
-            .or_else(|| picker.pick(hash, now, rng, healthy))?;
-        self.history.panics.fetch_add(1, Ordering::Relaxed);
-        Some(Arc::clone(endpoint))
+        picker.pick(hash, now, rng, healthy).map(Arc::clone)
     }
 
     /// Says how an attempt ended. Returns the ejection that follows, for whoever tells people.

@@ -85,6 +85,16 @@ fn nobody_is_picked_while_no_source_says_healthy() {
 }
 
 #[test]
+fn an_ejected_endpoint_is_tried_sooner_than_one_that_has_just_failed() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 50.0)), &healthy(2), now);
+    assert!(break_down(&cluster, 1, now));
+    assert_eq!(picks(&cluster, &[], now), [address(0)]);
+    assert_eq!(picks(&cluster, &[address(0)], now), [address(1)]);
+    assert_eq!(picks(&cluster, &[address(0), address(1)], now), [address(0), address(1)]);
+}
+
+#[test]
 fn what_was_tried_is_tried_again_only_if_there_is_nothing_else() {
     let now = Instant::now();
     let cluster = cluster(model(None), &healthy(3), now);

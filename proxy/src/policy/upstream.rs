@@ -5,6 +5,7 @@
 //! [`Reason::BreakerConnections`]. Whatever fails before a byte of the request left carries the request back. A pooled
 //! connection that turns out to be gone is replaced silently, as often as there are pooled ones.
 
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use crate::exchange::{Aim, Response, Targeted, grpc_status};
 use crate::fields::Fields;
 use crate::interim;
 use crate::message;
-use crate::pool::{H1, H2Stream, Sent, connect};
+use crate::pool::{self, H1, H2Stream, Interim, Sent, connect};
 use crate::telemetry::Would;
 use crate::tunnel;
 
@@ -68,11 +69,18 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     // A copy: an attempt that never reached its endpoint gives the request back, and the next one needs it too.
     let caller = upgrade.then(|| http.extensions().get::<OnUpgrade>().cloned()).flatten();
     message::address(&mut http, version, &attempt.aim().authority, fields);
+    let interim = {
+        let trail = &attempt.aim().trail;
+        let waker = match trail.version {
+            Version::HTTP_2 => Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await),
+            _ => None,
+        };
+        interim::prepare(&mut http, trail, fields.any(Fields::EXPECT), waker)
+    };
     let answer = if version == Version::HTTP_2 {
-        over_h2(&attempt, http).await
+        over_h2(&attempt, http, interim).await
     } else {
-        interim::prepare(&mut http, &attempt.aim().trail, fields.any(Fields::EXPECT));
-        over_h1(&attempt, http).await
+        over_h1(&attempt, http, interim).await
     };
     match answer {
         Ok((response, lease)) => {
@@ -86,11 +94,12 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
                 };
                 return Ok(tunnel::open(response, caller, attempt));
             }
-            let (mut parts, incoming) = response.into_parts();
+            let (mut parts, mut body) = response.into_parts();
             message::clean_response(&mut parts, &attempt.aim().trail);
             // What has no content (RFC 9110, 6.4.1) gets none, whatever the endpoint sends.
-            let bare = attempt.aim().trail.method == Method::HEAD || matches!(status.as_u16(), 204 | 304);
-            let mut body = if bare { Body::empty() } else { Body::from_endpoint(incoming) };
+            if attempt.aim().trail.method == Method::HEAD || matches!(status.as_u16(), 204 | 304) {
+                body = Body::empty();
+            }
             body.on_attempt_end(attempt);
             Ok(Response::from_parts(parts, body))
         }
@@ -110,9 +119,16 @@ fn speak(aim: &Aim, upgrade: bool) -> Version {
     }
 }
 
-type Answered = (http::Response<hyper::body::Incoming>, Lease);
+type Answered = (Response, Lease);
 
-async fn over_h1(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Result<Answered, Error> {
+async fn over_h1(
+    attempt: &Attempt,
+    mut http: Box<http::Request<Body>>,
+    interim: Option<Interim>,
+) -> Result<Answered, Error> {
+    if let Some(interim) = interim {
+        pool::listen(&mut http, interim);
+    }
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
     let mut repeated = false;
     loop {
@@ -125,18 +141,19 @@ async fn over_h1(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Resul
                 Err(error) => return Err(error.with_unsent(http)),
             },
         };
-        let second = if repeated { None } else { message::repeatable(&connection, &http) };
+        let second = if repeated { None } else { message::repeatable(&http) };
+        let reused = connection.is_reused();
         match connection.send(*http).await {
             Sent::Response(response) => return Ok((response, Lease::H1(connection))),
-            Sent::Unsent(back, _) if connection.is_reused() => http = back,
-            Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
-            Sent::Failed(error) => match second {
+            Sent::Unsent(back, _) if reused => http = back,
+            Sent::Unsent(back, failure) => return Err(message::classify(&failure).with_unsent(back)),
+            Sent::Failed(failure) => match second {
                 // The retry room knows other endpoints and counts; only where there is none it is sent again here.
-                Some(again) if message::is_gone(&error) && retries(aim) => {
-                    return Err(message::classify(&error).with_unsent(again));
+                Some(again) if message::is_unseen(&failure, reused) && retries(aim) => {
+                    return Err(message::classify(&failure).with_unsent(again));
                 }
-                Some(again) if message::is_gone(&error) => (repeated, http) = (true, again),
-                _ => return Err(message::classify(&error)),
+                Some(again) if message::is_unseen(&failure, reused) => (repeated, http) = (true, again),
+                _ => return Err(message::classify(&failure)),
             },
         }
     }
@@ -146,7 +163,11 @@ fn retries(aim: &Aim) -> bool {
     aim.trail.connection.entrance.direction == Direction::Outbound && aim.route.config.retry.is_some()
 }
 
-async fn over_h2(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Result<Answered, Error> {
+async fn over_h2(
+    attempt: &Attempt,
+    mut http: Box<http::Request<Body>>,
+    interim: Option<Interim>,
+) -> Result<Answered, Error> {
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
     let mut stale = 0;
     loop {
@@ -157,14 +178,15 @@ async fn over_h2(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Resul
                 Err(error) => return Err(error.with_unsent(http)),
             },
         };
-        match stream.send(*http).await {
+        match stream.send(http, interim.as_ref()).await {
             Sent::Response(response) => return Ok((response, Lease::H2(stream))),
-            Sent::Unsent(back, _) if pooled && stale < 3 => {
+            // A refused stream is the endpoint's answer: whether it is asked again is the retry room's to say.
+            Sent::Unsent(back, failure) if pooled && failure.is_closing() && stale < 3 => {
                 stale += 1;
                 http = back;
             }
-            Sent::Unsent(back, error) => return Err(message::classify(&error).with_unsent(back)),
-            Sent::Failed(error) => return Err(message::classify(&error)),
+            Sent::Unsent(back, failure) => return Err(message::classify(&failure).with_unsent(back)),
+            Sent::Failed(failure) => return Err(message::classify(&failure)),
         }
     }
 }

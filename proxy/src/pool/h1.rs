@@ -4,10 +4,12 @@ use std::future::Future;
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use http::Version;
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 
+use super::{Failure, Interim, Sent};
 use crate::body::Body;
 
 /// An HTTP/1.1 connection that one request owns, or that is idle.
@@ -16,17 +18,6 @@ pub struct H1 {
     sender: SendRequest<Body>,
     idle_since: Instant,
     reused: bool,
-}
-
-/// What became of sending a request.
-#[derive(Debug)]
-pub enum Sent {
-    /// The response head.
-    Response(http::Response<Incoming>),
-    /// Not a byte was sent: the request comes back.
-    Unsent(Box<http::Request<Body>>, hyper::Error),
-    /// Some of it may have been.
-    Failed(hyper::Error),
 }
 
 impl H1 {
@@ -73,13 +64,23 @@ impl H1 {
     }
 }
 
+/// Lets `interim` hear of the 1xx responses to a request, whichever connection it goes out on.
+pub fn listen(request: &mut http::Request<Body>, interim: Interim) {
+    hyper::ext::on_informational(request, move |early| {
+        // RFC 9110, 15.2: HTTP/1.0 knows none.
+        if early.version() >= Version::HTTP_11 {
+            interim(early.status(), early.headers());
+        }
+    });
+}
+
 /// What hyper says of a request that it was given.
-pub(super) fn sent(answer: Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>) -> Sent {
+fn sent(answer: Result<http::Response<Incoming>, TrySendError<http::Request<Body>>>) -> Sent {
     match answer {
-        Ok(response) => Sent::Response(response),
+        Ok(response) => Sent::Response(response.map(Body::from_endpoint)),
         Err(mut error) => match error.take_message() {
-            Some(request) => Sent::Unsent(Box::new(request), error.into_error()),
-            None => Sent::Failed(error.into_error()),
+            Some(request) => Sent::Unsent(Box::new(request), Failure::Http1(error.into_error())),
+            None => Sent::Failed(Failure::Http1(error.into_error())),
         },
     }
 }

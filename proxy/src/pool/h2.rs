@@ -1,93 +1,308 @@
 //! An HTTP/2 connection to an endpoint, shared by many requests.
+//!
+//! Spoken with the `h2` crate itself rather than through hyper's client: a request needs no task and no channel of its
+//! own, its worker learns at once that a connection is going away, and what was not sent is known to be unsent.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::client::conn::http2::SendRequest;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, SendStream};
 use parking_lot::Mutex;
 
-use super::h1::{Sent, sent};
-use crate::body::Body;
+use super::{Failure, Interim, Sent};
+use crate::body::{Body, Broken, Received};
+use crate::pipe::Pipe;
 
 /// The most streams on one connection, whatever more the endpoint would take: past it another connection spreads the
 /// load and halves what one loss costs.
 const MAX_STREAMS: usize = 256;
 
-/// Streams that may be opened before the endpoint has said how many it takes (RFC 9113, 6.5.2 recommends at least 100).
-const INITIAL_STREAMS: usize = 100;
-
 /// A shared HTTP/2 connection.
 #[derive(Clone, Debug)]
-pub struct H2 {
-    sender: SendRequest<Body>,
-    state: Arc<State>,
-}
+pub struct H2(Arc<Shared>);
 
 #[derive(Debug)]
-struct State {
-    streams: AtomicU32,
-    /// What the endpoint takes (SETTINGS_MAX_CONCURRENT_STREAMS).
-    allowed: Arc<AtomicUsize>,
+struct Shared {
+    sender: Mutex<SendRequest<Bytes>>,
+    vitals: Arc<Vitals>,
     idle_since: Mutex<Instant>,
+}
+
+/// What the pool, its requests and whoever drives the connection tell each other of it.
+#[derive(Debug, Default)]
+pub(super) struct Vitals {
+    /// Streams open now.
+    pub(super) streams: AtomicU32,
+    /// What the endpoint takes (SETTINGS_MAX_CONCURRENT_STREAMS).
+    pub(super) allowed: AtomicUsize,
+    /// It takes no more streams, or is gone.
+    pub(super) closed: AtomicBool,
 }
 
 /// A place on a shared connection, free again when it is dropped.
 #[derive(Debug)]
-pub struct H2Stream {
-    connection: H2,
-}
+pub struct H2Stream(H2);
 
 impl H2 {
-    /// `allowed` follows what the endpoint takes; whoever drives the connection keeps it up to date.
-    pub(super) fn new(sender: SendRequest<Body>, allowed: Arc<AtomicUsize>) -> Self {
-        let state = State { streams: AtomicU32::new(0), allowed, idle_since: Mutex::new(Instant::now()) };
-        H2 { sender, state: Arc::new(state) }
-    }
-
-    pub(super) fn initially_allowed() -> Arc<AtomicUsize> {
-        Arc::new(AtomicUsize::new(INITIAL_STREAMS))
+    pub(super) fn new(sender: SendRequest<Bytes>, vitals: Arc<Vitals>) -> Self {
+        H2(Arc::new(Shared { sender: Mutex::new(sender), vitals, idle_since: Mutex::new(Instant::now()) }))
     }
 
     /// Whether it is gone, or goes as soon as its streams are over (GOAWAY).
     pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.0.vitals.closed.load(Ordering::Relaxed)
     }
 
     /// Streams open now.
     pub fn streams(&self) -> u32 {
-        self.state.streams.load(Ordering::Relaxed)
+        self.0.vitals.streams.load(Ordering::Relaxed)
     }
 
     /// Whether the endpoint's own bound, and ours, leave room for another stream.
     pub fn has_room(&self) -> bool {
-        (self.streams() as usize) < self.state.allowed.load(Ordering::Relaxed).clamp(1, MAX_STREAMS)
+        (self.streams() as usize) < self.0.vitals.allowed.load(Ordering::Relaxed).clamp(1, MAX_STREAMS)
     }
 
     /// Since when it has had no stream.
     pub fn idle_since(&self) -> Instant {
-        *self.state.idle_since.lock()
+        *self.0.idle_since.lock()
     }
 
     pub(super) fn open(&self) -> H2Stream {
-        self.state.streams.fetch_add(1, Ordering::Relaxed);
-        H2Stream { connection: self.clone() }
+        self.0.vitals.streams.fetch_add(1, Ordering::Relaxed);
+        H2Stream(self.clone())
+    }
+
+    /// Opens a stream with this head. Refused without a byte sent where the connection takes no more.
+    fn begin(&self, request: Box<http::Request<Body>>) -> Result<Begun, Box<Sent>> {
+        let mut sender = self.0.sender.lock();
+        match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.0.vitals.closed.store(true, Ordering::Relaxed);
+                return Err(Box::new(Sent::Unsent(request, Failure::Http2(error))));
+            }
+            // A stream that another request opened waits for its turn. A fresh handle knows nothing of it, and the
+            // connection opens this one's after it.
+            Poll::Pending => *sender = sender.clone(),
+        }
+        let (parts, body) = request.into_parts();
+        let copy = copy(&parts);
+        match sender.send_request(http::Request::from_parts(parts, ()), body.is_empty()) {
+            Ok((response, stream)) => Ok(Begun { copy, response, upload: Upload::of(body, stream) }),
+            Err(error) => Err(Box::new(Sent::Failed(Failure::Http2(error)))),
+        }
     }
 }
 
+/// A request that was handed to a connection.
+struct Begun {
+    /// Its head, should the stream be refused.
+    copy: http::Request<()>,
+    response: ResponseFuture,
+    upload: Upload,
+}
+
+/// A request's body on its way.
+enum Upload {
+    Nothing,
+    Under(Box<Pipe>),
+    /// All of it was handed over; it is here still as long as it may have to be taken back.
+    Over(Option<Box<Body>>),
+}
+
+impl Upload {
+    fn of(body: Body, stream: SendStream<Bytes>) -> Self {
+        if body.is_empty() {
+            return Upload::Nothing;
+        }
+        Upload::Under(Box::new(Pipe::new(body, stream, Reason::CANCEL).keeping()))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let Upload::Under(pipe) = self else { return Ok(()) };
+        let Poll::Ready(sent) = pipe.poll_unpin(cx) else { return Ok(()) };
+        if let Upload::Under(pipe) = std::mem::replace(self, Upload::Nothing) {
+            *self = Upload::Over(pipe.take_back().map(Box::new));
+        }
+        sent
+    }
+
+    fn take_back(self) -> Option<Body> {
+        match self {
+            Upload::Nothing => Some(Body::empty()),
+            Upload::Under(pipe) => pipe.take_back(),
+            Upload::Over(body) => body.map(|body| *body),
+        }
+    }
+}
+
+fn copy(parts: &http::request::Parts) -> http::Request<()> {
+    let mut copy = http::Request::new(());
+    copy.method_mut().clone_from(&parts.method);
+    copy.uri_mut().clone_from(&parts.uri);
+    copy.headers_mut().clone_from(&parts.headers);
+    *copy.version_mut() = parts.version;
+    copy
+}
+
 impl H2Stream {
-    /// Sends a request. Dropping the future resets the stream (CANCEL).
-    pub fn send(&mut self, request: http::Request<Body>) -> impl Future<Output = Sent> + Send + use<> {
-        self.connection.sender.try_send_request(request).map(sent)
+    /// Sends a request; `interim` hears of 1xx responses. Dropping the future resets the stream (CANCEL).
+    pub async fn send(&mut self, request: Box<http::Request<Body>>, interim: Option<&Interim>) -> Sent {
+        let Begun { copy, mut response, mut upload } = match self.0.begin(request) {
+            Ok(begun) => begun,
+            Err(refused) => return *refused,
+        };
+        let answer = poll_fn(|cx| {
+            if let Err(broken) = upload.poll(cx) {
+                return Poll::Ready(Err(Failure::Body(broken)));
+            }
+            if let Some(interim) = interim {
+                while let Poll::Ready(Some(Ok(early))) = response.poll_informational(cx) {
+                    interim(early.status(), early.headers());
+                }
+            }
+            response.poll_unpin(cx).map_err(Failure::Http2)
+        });
+        match answer.await {
+            Ok(answer) => {
+                let (parts, stream) = answer.into_parts();
+                let mut received = Received::new(stream, &parts.headers);
+                // The two directions must not wait for each other any more.
+                if let Upload::Under(mut pipe) = upload {
+                    pipe.forget();
+                    received = received.with_upload(tokio::spawn(pipe).abort_handle());
+                }
+                Sent::Response(http::Response::from_parts(parts, Body::from_endpoint_stream(received)))
+            }
+            Err(failure) if failure.is_refused() => {
+                if failure.is_closing() {
+                    self.0.0.vitals.closed.store(true, Ordering::Relaxed);
+                }
+                match upload.take_back() {
+                    Some(body) => Sent::Unsent(Box::new(copy.map(|()| body)), failure),
+                    None => Sent::Failed(failure),
+                }
+            }
+            Err(failure) => Sent::Failed(failure),
+        }
     }
 }
 
 impl Drop for H2Stream {
     fn drop(&mut self) {
-        if self.connection.state.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
-            *self.connection.state.idle_since.lock() = Instant::now();
+        let Shared { vitals, idle_since, .. } = &*self.0.0;
+        if vitals.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *idle_since.lock() = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use h2::Reason;
+    use http_body_util::BodyExt;
+    use tokio::net::TcpListener;
+
+    use super::{H2Stream, Sent};
+    use crate::body::Body;
+    use crate::pool::{Failure, connect};
+
+    /// An endpoint that reads each request's first bytes, then refuses its stream.
+    async fn refuses() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let mut connection = h2::server::handshake(tcp).await.expect("a handshake");
+            while let Some(Ok((mut request, mut reply))) = connection.accept().await {
+                tokio::spawn(async move {
+                    if !request.body().is_end_stream() {
+                        let _ = request.body_mut().data().await;
+                    }
+                    reply.send_reset(Reason::REFUSED_STREAM);
+                });
+            }
+        });
+        address
+    }
+
+    async fn stream(address: SocketAddr) -> H2Stream {
+        connect::h2(address, Duration::from_secs(5), ()).await.expect("a connection").open()
+    }
+
+    fn post(address: SocketAddr, body: Body) -> Box<http::Request<Body>> {
+        let request = http::Request::post(format!("http://{address}/")).header("x-kept", "1");
+        Box::new(request.body(body).expect("a request"))
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_comes_back_whole() {
+        let address = refuses().await;
+        for content in ["", "abc"] {
+            let sent = stream(refuses().await).await.send(post(address, Body::full(content)), None).await;
+            let Sent::Unsent(back, failure) = sent else { panic!("{sent:?}") };
+            assert!(failure.is_refused() && !failure.is_closing());
+            assert_eq!((back.headers()["x-kept"].as_bytes(), back.method().as_str()), (&b"1"[..], "POST"));
+            assert_eq!(back.into_body().collect().await.expect("whole").to_bytes(), content);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_body_that_is_too_large_to_keep_is_lost() {
+        let address = refuses().await;
+        let content = Bytes::from(vec![0; 65 * 1024]);
+        let sent = stream(address).await.send(post(address, Body::full(content)), None).await;
+        assert!(matches!(&sent, Sent::Failed(failure) if failure.is_refused()), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn a_closing_connection_takes_nothing_and_gives_it_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let mut connection = h2::server::handshake(tcp).await.expect("a handshake");
+            while let Some(Ok((_, mut reply))) = connection.accept().await {
+                reply.send_response(http::Response::new(()), true).expect("the caller waits");
+                connection.graceful_shutdown();
+            }
+        });
+        let mut stream = stream(address).await;
+        let back = loop {
+            match stream.send(post(address, Body::full("abc")), None).await {
+                Sent::Response(response) => drop(response),
+                Sent::Unsent(back, Failure::Http2(_)) => break back,
+                sent => panic!("{sent:?}"),
+            }
+        };
+        assert!(stream.0.is_closed());
+        assert_eq!(back.into_body().collect().await.expect("whole").to_bytes(), "abc");
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_of_http_2_is_no_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            drop(tcp);
+            let _silent = listener.accept().await;
+            std::future::pending::<()>().await;
+        });
+        let closed = connect::h2(address, Duration::from_millis(500), ()).await.expect_err("it was closed");
+        assert_eq!(closed.reason, crate::reason::Reason::ConnectionTerminated);
+        let silent = connect::h2(address, Duration::from_millis(50), ()).await.expect_err("it says nothing");
+        assert_eq!(silent.reason, crate::reason::Reason::ConnectionTimeout);
     }
 }

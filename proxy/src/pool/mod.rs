@@ -12,11 +12,58 @@ mod h2;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-pub use h1::{H1, Sent};
+pub use h1::{H1, listen};
 pub use h2::{H2, H2Stream};
+
+use crate::body::{Body, Broken};
+
+/// What became of sending a request.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would cost an allocation each"
+)]
+pub enum Sent {
+    /// The response head.
+    Response(http::Response<Body>),
+    /// Not a byte was sent, or the endpoint says that it did nothing about it: the request comes back.
+    Unsent(Box<http::Request<Body>>, Failure),
+    /// Some of it may have been.
+    Failed(Failure),
+}
+
+/// Why a connection brought no response.
+#[derive(Debug)]
+pub enum Failure {
+    /// HTTP/1 failed.
+    Http1(hyper::Error),
+    /// HTTP/2 failed.
+    Http2(::h2::Error),
+    /// The request's own body broke off.
+    Body(Broken),
+}
+
+impl Failure {
+    /// Whether the endpoint says that it did nothing about the request: it refused the stream, or the stream is beyond
+    /// the last one that a closing connection takes (RFC 9113, 6.8 and 8.7).
+    pub fn is_refused(&self) -> bool {
+        let Failure::Http2(error) = self else { return false };
+        let reason = error.reason();
+        reason == Some(::h2::Reason::REFUSED_STREAM) || (error.is_go_away() && reason == Some(::h2::Reason::NO_ERROR))
+    }
+
+    /// Whether the connection takes no more requests, and nothing else is wrong.
+    pub fn is_closing(&self) -> bool {
+        matches!(self, Failure::Http2(error) if !error.is_reset())
+    }
+}
+
+/// Who hears of a 1xx response that comes before the final one.
+pub type Interim = Box<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
 /// The connections of one endpoint.
 #[derive(Debug)]

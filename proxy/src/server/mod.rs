@@ -1,4 +1,4 @@
-//! Serves one caller's connection: hyper speaks the protocol, every request goes through the stack.
+//! Serves one caller's connection: hyper or h2 speaks the protocol, every request goes through the stack.
 //!
 //! A connection ends when its caller leaves it, when its scope drains (HTTP/1: the answer under way says
 //! `Connection: close`; HTTP/2: GOAWAY), or when half a request head has been waiting for too long.
@@ -33,7 +33,12 @@ impl HyperService<http::Request<Incoming>> for Handler {
     type Future = <HttpService as Service<Request>>::Future;
 
     fn call(&self, request: http::Request<Incoming>) -> Self::Future {
-        let request = Request::new(request.map(Body::from_caller), Arc::clone(&self.connection));
+        self.answer(Request::new(request.map(Body::from_caller), Arc::clone(&self.connection)))
+    }
+}
+
+impl Handler {
+    fn answer(&self, request: Request) -> <HttpService as Service<Request>>::Future {
         self.stack.clone().call(request)
     }
 }
