@@ -25,6 +25,7 @@ use crate::exchange::{Connection, Entrance, Shared};
 use crate::server;
 use crate::snapshot::Snapshot;
 use crate::stack::{self, HttpService};
+use crate::telemetry::Sampler;
 
 /// Connections that wait to be accepted, for each socket.
 const BACKLOG: i32 = 4096;
@@ -106,7 +107,7 @@ impl DataPlane {
         });
         let mut problems = Vec::new();
         for (name, listener) in wanted {
-            let entrance = Arc::new(entrance(listener));
+            let entrance = Arc::new(entrance(listener, self.shared.telemetry.sampler));
             if let Some(one) = open.get(name) {
                 one.door.entrance.store(entrance);
                 continue;
@@ -171,12 +172,12 @@ impl Drop for DataPlane {
     }
 }
 
-fn entrance(listener: &Listener) -> Entrance {
+fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
     Entrance {
         name: listener.name.clone(),
         direction: listener.direction,
         identity: listener.identity.clone().map(Arc::new),
-        sample: listener.telemetry.sample,
+        sampler: sampler.unwrap_or(Sampler::following(listener.telemetry.sample)),
         access_log: listener.telemetry.access_log,
     }
 }
