@@ -16,7 +16,7 @@ use crate::traces::{Attribute, Kind, Span, SpanId, Status, TraceId};
 
 /// The largest resource, span or data point that is decoded, in bytes. Decoded it may take a hundred times as much, for
 /// as long as it is converted.
-const MAX_LEAF: usize = 128 << 10;
+pub(super) const MAX_LEAF: usize = 128 << 10;
 
 /// The most buckets of a histogram that are read.
 const MAX_BOUNDS: usize = 256;

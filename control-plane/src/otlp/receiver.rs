@@ -18,7 +18,8 @@ use crate::signals::Signals;
 /// without its past it says nothing of the last seconds.
 const DELTA: u64 = 1;
 
-/// How many messages are read at the same time. Each may take twice [`super::MAX_MESSAGE`], compressed and not.
+/// How many messages are read at the same time. Each may take twice [`super::MAX_MESSAGE`], compressed and not; in JSON
+/// a little more than three times, with the protobuf of it.
 const PLACES: usize = 32;
 
 /// How long a message waits for a place.
@@ -151,12 +152,15 @@ impl Receiver {
         timeout(PATIENCE, self.inner.places.acquire()).await.ok()?.ok()
     }
 
+    /// Counts a message that did not even become protobuf.
+    pub(super) fn count_malformed(&self) {
+        self.inner.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn count(&self, walked: Result<(), Malformed>, rejected: u64, counter: &AtomicU64) -> Result<(), Malformed> {
         // Statistics: nothing is ordered by them.
         counter.fetch_add(rejected, Ordering::Relaxed);
-        walked.inspect_err(|_| {
-            self.inner.malformed.fetch_add(1, Ordering::Relaxed);
-        })
+        walked.inspect_err(|_| self.count_malformed())
     }
 
     fn walk_traces(&self, message: &Bytes, rejected: &mut u64) -> Result<(), Malformed> {
