@@ -74,6 +74,8 @@ enum Measured {
     Service,
     /// What a proxy sent again.
     Retries,
+    /// What a proxy would have done, were its policies not in Observe.
+    Observed,
 }
 
 impl Measured {
@@ -82,6 +84,7 @@ impl Measured {
             b"http.client.request.duration" => Some(Measured::Edge),
             b"http.server.request.duration" => Some(Measured::Service),
             b"outrigger.retries" => Some(Measured::Retries),
+            b"outrigger.observed" => Some(Measured::Observed),
             _ => None,
         }
     }
@@ -90,7 +93,7 @@ impl Measured {
     fn field(self) -> u32 {
         match self {
             Measured::Edge | Measured::Service => 9,
-            Measured::Retries => 7,
+            Measured::Retries | Measured::Observed => 7,
         }
     }
 }
@@ -210,6 +213,7 @@ impl Receiver {
                     Measured::Edge => self.edge(point, sender, now),
                     Measured::Service => self.service(point, sender, now),
                     Measured::Retries => self.retries(point, sender, now),
+                    Measured::Observed => self.observed(point, sender, now),
                 };
             if recorded {
                 self.inner.points.fetch_add(1, Ordering::Relaxed);
@@ -238,6 +242,15 @@ impl Receiver {
         let Some(seen) = convert::retries(point) else { return false };
         let edge = sender.edge(seen.to);
         self.inner.signals.graph(|graph| graph.record_retries(edge, &seen.reason, seen.count, now));
+        true
+    }
+
+    fn observed(&self, point: Bytes, sender: &Sender, now: Instant) -> bool {
+        let Some(seen) = convert::observed(point) else { return false };
+        self.inner.signals.graph(|graph| match seen.inbound {
+            true => graph.record_service_observed(seen.to, &seen.what, seen.count, now),
+            false => graph.record_edge_observed(sender.edge(seen.to), &seen.what, seen.count, now),
+        });
         true
     }
 }
