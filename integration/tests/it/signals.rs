@@ -115,6 +115,36 @@ async fn b3_is_read() {
 }
 
 #[tokio::test]
+async fn b3_in_several_fields_is_read_and_told_in_them() {
+    let origin = Origin::start().await;
+    let (receiver, mesh) = traced(pair(&origin)).await;
+    let ask = get("catalog", "/").with("x-b3-traceid", TRACE).with("x-b3-spanid", PARENT).with("x-b3-sampled", "1");
+    mesh.send(ask).await;
+    let spans = receiver.trace(TRACE, 2).await;
+    let server = of_kind(&spans, "SERVER")[0];
+    assert_eq!(of_kind(&spans, "CLIENT")[0].parent, PARENT);
+    let seen = &origin.seen()[0].headers;
+    assert_eq!((&seen["x-b3-traceid"], &seen["x-b3-sampled"]), (&TRACE.parse().unwrap(), &"1".parse().unwrap()));
+    assert_eq!(seen["x-b3-spanid"].to_str().unwrap(), server.id, "a reader of B3 alone finds its parent");
+    assert_eq!(seen["traceparent"].to_str().unwrap(), format!("00-{TRACE}-{}-01", server.id));
+}
+
+#[tokio::test]
+async fn what_vendors_and_applications_carry_arrives_as_it_was_sent() {
+    let origin = Origin::start().await;
+    let (_receiver, mesh) = traced(pair(&origin)).await;
+    let carried = [("tracestate", "congo=t61rcWkgMzE,rojo=00f067aa"), ("baggage", "user=ada;meta=1, tier=g%20old")];
+    let ask = carried.iter().fold(joined("/"), |ask, (name, value)| ask.with(name, value));
+    mesh.send(ask).await;
+    mesh.get("/").await;
+    let seen = origin.seen();
+    for (name, value) in carried {
+        assert_eq!(seen[0].headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+        assert!(!seen[1].headers.contains_key(name), "{name} is made up");
+    }
+}
+
+#[tokio::test]
 async fn a_callers_decision_not_to_sample_is_kept() {
     let origin = Origin::start().await;
     let (receiver, mesh) = traced(pair(&origin)).await;
