@@ -110,7 +110,8 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         workers: settings.workers,
         drain: Drain::new(),
     });
-    let data_plane = Arc::new(DataPlane::start(Arc::clone(&shared))?);
+    let data_plane = DataPlane::start(Arc::clone(&shared))?.with_drain_timeout(settings.drain_timeout);
+    let data_plane = Arc::new(data_plane);
     let status = Status::new(settings.source.clone());
     let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&data_plane), status.clone());
     if let Some((node, resources)) = resources {
