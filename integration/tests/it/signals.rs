@@ -161,11 +161,12 @@ async fn a_callers_decision_not_to_sample_is_kept() {
 async fn the_environments_sampler_counts_before_the_policy() {
     let origin = Origin::start().await;
     // The policy of these documents keeps every trace that begins in the mesh.
-    let (receiver, mesh) = traced_with(pair(&origin), &[("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).await;
+    let (receiver, mut mesh) = traced_with(pair(&origin), &[("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).await;
     mesh.get("/").await;
     mesh.send(joined("/")).await;
     receiver.trace(TRACE, 2).await;
     assert!(receiver.spans().iter().all(|span| span.trace == TRACE), "no trace begins here");
+    assert!(mesh.caller().process().said("what callers decided, else 0 %"), "the log says whose word counts");
 
     let (receiver, mesh) = traced_with(pair(&origin), &[("OTEL_TRACES_SAMPLER", "always_on")]).await;
     mesh.send(get("catalog", "/").with("traceparent", &format!("00-{TRACE}-{PARENT}-00"))).await;

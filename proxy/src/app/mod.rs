@@ -140,6 +140,9 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         workers = settings.workers,
         "Proxy started"
     );
+    if let Some(sampler) = sampler {
+        tracing::info!(%sampler, "The environment says which traces are kept, and not the MeshPolicy");
+    }
     stopped(&mut terminate, &mut interrupt).await;
     status.note(|standing| standing.draining = true);
     tracing::info!(

@@ -5,6 +5,8 @@
 //! The decision is the trace's alone: every proxy with the same share decides the same, so that a trace is whole or
 //! not there.
 
+use std::fmt;
+
 use outrigger_config::value::Percent;
 
 /// Where the sampler is named.
@@ -66,6 +68,14 @@ impl Sampler {
     }
 }
 
+impl fmt::Display for Sampler {
+    /// `25 %`, or `what callers decided, else 25 %`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let follows = if self.follows { "what callers decided, else " } else { "" };
+        write!(f, "{follows}{} %", self.share)
+    }
+}
+
 /// A ratio between 0 and 1.
 fn share(text: &str) -> Result<Percent, String> {
     let ratio = text.parse::<f64>().ok();
@@ -101,6 +111,14 @@ mod tests {
             (" ParentBased_TraceIDRatio ", "0", Percent::ZERO, true),
         ] {
             assert_eq!(read(name, arg), Ok(Some(Sampler { share, follows })), "{name} {arg}");
+        }
+    }
+
+    #[test]
+    fn a_sampler_says_what_it_does() {
+        for (name, says) in [("always_on", "100 %"), ("parentbased_traceidratio", "what callers decided, else 12.5 %")]
+        {
+            assert_eq!(read(name, "0.125").expect(name).expect(name).to_string(), says);
         }
     }
 
