@@ -17,7 +17,7 @@ use outrigger_config::value::Percent;
 use outrigger_proxy::telemetry::context::Context;
 use outrigger_proxy::telemetry::convert::{convert, resource, scope};
 use outrigger_proxy::telemetry::sink::BATCH;
-use outrigger_proxy::telemetry::{Edge, SpanKind, SpanRecord, SpanSink, Would};
+use outrigger_proxy::telemetry::{Edge, Sampler, SpanKind, SpanRecord, SpanSink, Would};
 use prost::Message;
 
 /// As the binary has it: a span is mostly small allocations.
@@ -37,7 +37,7 @@ fn main() -> std::io::Result<()> {
     measure("context: extract, none there", ROUNDS, || Context::extract(black_box(&headers)))?;
     let mut rng = fastrand::Rng::with_seed(1);
     measure("context: decide and inject", ROUNDS, || {
-        Context::decide(None, Percent::HUNDRED, &mut rng).inject(&mut headers, true);
+        Context::decide(None, Sampler::following(Percent::HUNDRED), &mut rng).inject(&mut headers, true);
     })?;
     measure("context: extract", ROUNDS, || Context::extract(black_box(&headers)))?;
     let identity = Arc::new(Identity {

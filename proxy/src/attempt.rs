@@ -130,6 +130,7 @@ impl Attempt {
     fn settle(&mut self) {
         let now = Instant::now();
         let outcome = self.outcome();
+        self.aim.cluster.traffic.attempt(outcome);
         // An endpoint that fails fast must not look quick.
         self.endpoint.load.end(now, self.head_after.filter(|_| outcome != Some(Outcome::Failure)));
         if let Some(outcome) = outcome

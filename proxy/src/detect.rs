@@ -21,8 +21,17 @@ pub enum Protocol {
     Http2,
 }
 
-/// Reads ahead until the protocol is clear; returns it with what was read. None: the caller left, or said nothing.
-pub async fn detect(tcp: &mut TcpStream) -> Option<(Protocol, Bytes)> {
+/// Why it did not become clear what a caller speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undetected {
+    /// It left, or is to leave.
+    Left,
+    /// It said nothing in time.
+    Silent,
+}
+
+/// Reads ahead until the protocol is clear; returns it with what was read.
+pub async fn detect(tcp: &mut TcpStream) -> Result<(Protocol, Bytes), Undetected> {
     let mut ahead = BytesMut::with_capacity(PREFACE.len());
     let known = tokio::time::timeout(PATIENCE, async {
         loop {
@@ -37,8 +46,11 @@ pub async fn detect(tcp: &mut TcpStream) -> Option<(Protocol, Bytes)> {
             }
         }
     });
-    let protocol = known.await.ok().flatten()?;
-    Some((protocol, ahead.freeze()))
+    match known.await {
+        Ok(Some(protocol)) => Ok((protocol, ahead.freeze())),
+        Ok(None) => Err(Undetected::Left),
+        Err(_) => Err(Undetected::Silent),
+    }
 }
 
 fn judge(ahead: &[u8]) -> Option<Protocol> {

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri, Version};
 use outrigger_config::listener::{Direction, Identity};
 use outrigger_config::name::ListenerName;
-use outrigger_config::value::Percent;
 use parking_lot::Mutex;
 
 use crate::body::{Body, End, Ending};
@@ -24,7 +23,7 @@ use crate::reason::Reason;
 use crate::route::{Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
-use crate::telemetry::{Edge, Telemetry, Would};
+use crate::telemetry::{Edge, Sampler, Telemetry, Would};
 
 /// What every room of every worker shares.
 #[derive(Debug)]
@@ -48,8 +47,8 @@ pub struct Entrance {
     pub direction: Direction,
     /// Who the proxy stands beside.
     pub identity: Option<Arc<Identity>>,
-    /// The share of traces begun here that is kept.
-    pub sample: Percent,
+    /// Which traces are kept.
+    pub sampler: Sampler,
     /// Whether each request is logged.
     pub access_log: bool,
 }
@@ -241,18 +240,12 @@ impl Trail {
         let parent = if fields.any(Fields::TRACE) { Context::extract(http.headers()) } else { None };
         let inbound = entrance.direction == Direction::Inbound;
         let own_span = inbound || parent.is_none();
-        let traced = parent.is_some() || entrance.sample > Percent::ZERO;
+        let traced = parent.is_some() || entrance.sampler.begins();
         let (context, parent) = match parent {
-            Some(mut parent) if !own_span => {
-                if parent.deferred {
-                    let decided = Context::decide(Some(&parent), entrance.sample, &mut fastrand::Rng::new());
-                    (parent.sampled, parent.deferred) = (decided.sampled, false);
-                }
-                (parent, None)
-            }
+            Some(parent) if !own_span => (parent.settled(entrance.sampler), None),
             parent => {
                 let span = parent.as_ref().map(|parent| parent.span_id);
-                (Context::decide(parent.as_ref(), entrance.sample, &mut fastrand::Rng::new()), span)
+                (Context::decide(parent.as_ref(), entrance.sampler, &mut fastrand::Rng::new()), span)
             }
         };
         Trail {

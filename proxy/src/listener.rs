@@ -2,8 +2,8 @@
 //!
 //! Each worker is a thread with its own current-thread runtime and its own accept socket for every listener
 //! (SO_REUSEPORT), so that a connection, its requests and its pools never change threads. [`DataPlane::apply`] makes
-//! the open sockets those of a snapshot: new ones are bound, gone ones drain, and one whose address stays keeps its
-//! connections whatever else about it changed.
+//! the open sockets those of a snapshot: new ones are bound, gone ones drain and are cut when their time is over, and one
+//! whose address stays keeps its connections whatever else about it changed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,12 +25,16 @@ use crate::exchange::{Connection, Entrance, Shared};
 use crate::server;
 use crate::snapshot::Snapshot;
 use crate::stack::{self, HttpService};
+use crate::telemetry::Sampler;
 
 /// Connections that wait to be accepted, for each socket.
 const BACKLOG: i32 = 4096;
 
 /// Listeners that a worker may be asked to open before it has opened the first.
 const ORDERS: usize = 4096;
+
+/// How long what is left of a listener that is gone may go on, unless told otherwise.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long accepting pauses when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,6 +47,7 @@ pub struct DataPlane {
     open: Mutex<BTreeMap<ListenerName, Open>>,
     /// Scopes of listeners that are gone and may still have something under way.
     closing: Mutex<Vec<Drain>>,
+    drain_timeout: Duration,
 }
 
 #[derive(Debug)]
@@ -66,9 +71,11 @@ struct Door {
 
 /// What the control side asks of a worker.
 #[derive(Debug)]
-struct Order {
-    socket: std::net::TcpListener,
-    door: Arc<Door>,
+enum Order {
+    /// To accept.
+    Open(std::net::TcpListener, Arc<Door>),
+    /// To cut what is left of a listener that is gone, when its time is over.
+    Close(ListenerName, Drain, Duration),
 }
 
 impl DataPlane {
@@ -85,7 +92,15 @@ impl DataPlane {
                 Ok(Worker { orders, thread: Some(thread) })
             })
             .collect::<io::Result<_>>()?;
-        Ok(DataPlane { shared, workers, open: Mutex::default(), closing: Mutex::default() })
+        let (open, closing) = (Mutex::default(), Mutex::default());
+        Ok(DataPlane { shared, workers, open, closing, drain_timeout: DRAIN_TIMEOUT })
+    }
+
+    /// The same, with another time for what is left of a listener that is gone.
+    #[must_use]
+    pub fn with_drain_timeout(mut self, drain_timeout: Duration) -> Self {
+        self.drain_timeout = drain_timeout;
+        self
     }
 
     /// Makes the open listeners those of `snapshot`. Those that could not be opened are returned; the others serve.
@@ -98,6 +113,11 @@ impl DataPlane {
             if !stays {
                 tracing::info!(listener = %name, address = %one.address, "Listener closed");
                 one.door.drain.start();
+                let order = Order::Close(name.clone(), one.door.drain.clone(), self.drain_timeout);
+                // One of them looks after all; what it cannot be told drains all the same.
+                if self.workers.first().is_none_or(|worker| worker.orders.try_send(order).is_err()) {
+                    tracing::warn!(listener = %name, "No worker cuts what is left of the listener");
+                }
                 let mut closing = self.closing.lock();
                 closing.retain(|drain| drain.count() > 0);
                 closing.push(one.door.drain.clone());
@@ -106,7 +126,7 @@ impl DataPlane {
         });
         let mut problems = Vec::new();
         for (name, listener) in wanted {
-            let entrance = Arc::new(entrance(listener));
+            let entrance = Arc::new(entrance(listener, self.shared.telemetry.sampler));
             if let Some(one) = open.get(name) {
                 one.door.entrance.store(entrance);
                 continue;
@@ -136,7 +156,7 @@ impl DataPlane {
         let sockets: Vec<_> =
             self.workers.iter().map(|_| bind(address, self.workers.len() > 1)).collect::<io::Result<_>>()?;
         for (worker, socket) in self.workers.iter().zip(sockets) {
-            let order = Order { socket, door: Arc::clone(door) };
+            let order = Order::Open(socket, Arc::clone(door));
             worker.orders.try_send(order).map_err(|_| io::Error::other("the worker does not answer"))?;
         }
         Ok(())
@@ -171,12 +191,12 @@ impl Drop for DataPlane {
     }
 }
 
-fn entrance(listener: &Listener) -> Entrance {
+fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
     Entrance {
         name: listener.name.clone(),
         direction: listener.direction,
         identity: listener.identity.clone().map(Arc::new),
-        sample: listener.telemetry.sample,
+        sampler: sampler.unwrap_or(Sampler::following(listener.telemetry.sample)),
         access_log: listener.telemetry.access_log,
     }
 }
@@ -196,14 +216,24 @@ fn bind(address: SocketAddr, share: bool) -> io::Result<std::net::TcpListener> {
 /// A worker's life: it accepts on what it is told to, until nobody can tell it anything.
 async fn work(number: usize, shared: Arc<Shared>, mut inbox: mpsc::Receiver<Order>) {
     let (inbound, outbound) = (stack::inbound(), stack::outbound());
-    while let Some(Order { socket, door }) = inbox.recv().await {
-        match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => {
-                let stacks = [inbound.clone(), outbound.clone()];
-                tokio::spawn(accept(number, Arc::clone(&shared), socket, door, stacks));
-            }
-            Err(error) => tracing::error!(%error, "A listener could not be taken over"),
+    while let Some(order) = inbox.recv().await {
+        match order {
+            Order::Open(socket, door) => match tokio::net::TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let stacks = [inbound.clone(), outbound.clone()];
+                    tokio::spawn(accept(number, Arc::clone(&shared), socket, door, stacks));
+                }
+                Err(error) => tracing::error!(%error, "A listener could not be taken over"),
+            },
+            Order::Close(name, drain, timeout) => drop(tokio::spawn(close(name, drain, timeout))),
         }
+    }
+}
+
+/// Lets what is left of a listener that is gone finish, and cuts what did not in time.
+async fn close(name: ListenerName, drain: Drain, timeout: Duration) {
+    if !drain.run(timeout).await {
+        tracing::warn!(listener = %name, "The time to drain is over; what was left of the listener is cut");
     }
 }
 

@@ -19,8 +19,8 @@ const FINE: f64 = 0.999;
 /// The most reasons a row lists.
 const MAX_REASONS: usize = 3;
 
-/// A table of edges: who calls whom, how often, how well and how fast in the window, and why calls failed or were tried
-/// again in the last minute. Every line is ended.
+/// A table of edges: who calls whom, how often, how well and how fast in the window, why calls failed or were tried
+/// again in the last minute, and what policies in Observe would have done. Every line is ended.
 pub fn render(edges: &[Edge], window: WindowChoice, paint: Paint) -> String {
     let mut columns = vec![("FROM", Align::Left), ("TO", Align::Left), ("VERSION", Align::Left)];
     columns.extend(NUMBERS);
@@ -32,7 +32,7 @@ pub fn render(edges: &[Edge], window: WindowChoice, paint: Paint) -> String {
             dash(&edge.version),
         ];
         row.extend(numbers(choose(&edge.windows, window)));
-        row.push(reasons(&edge.reasons, &edge.retry_reasons));
+        row.push(reasons(&edge.reasons, &edge.retry_reasons, &edge.observed));
         table.row(row);
     }
     table.render(paint)
@@ -47,7 +47,7 @@ pub fn render_services(services: &[Service], window: WindowChoice, paint: Paint)
         let mut row: Vec<Cell> =
             vec![service.service.as_str().into(), dash(&service.namespace), dash(&service.version)];
         row.extend(numbers(choose(&service.windows, window)));
-        row.push(reasons(&service.reasons, &BTreeMap::new()));
+        row.push(reasons(&service.reasons, &BTreeMap::new(), &service.observed));
         table.row(row);
     }
     table.render(paint)
@@ -142,10 +142,11 @@ fn numbers(window: &Window) -> Vec<Cell> {
     ]
 }
 
-/// The commonest reasons; those of retries are marked, for the caller saw nothing of them.
-fn reasons(failed: &BTreeMap<String, u64>, retried: &BTreeMap<String, u64>) -> Cell {
+/// The commonest reasons; those of retries and of policies in Observe are marked, for the caller saw nothing of them.
+fn reasons(failed: &BTreeMap<String, u64>, retried: &BTreeMap<String, u64>, observed: &BTreeMap<String, u64>) -> Cell {
     let marked = |mark: &'static str| move |(reason, count): (&String, &u64)| (*count, format!("{mark}{reason}"));
-    let mut all: Vec<_> = failed.iter().map(marked("")).chain(retried.iter().map(marked("retried "))).collect();
+    let unseen = retried.iter().map(marked("retried ")).chain(observed.iter().map(marked("would ")));
+    let mut all: Vec<_> = failed.iter().map(marked("")).chain(unseen).collect();
     all.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     let more = all.len().saturating_sub(MAX_REASONS);
     all.truncate(MAX_REASONS);
@@ -203,6 +204,7 @@ mod tests {
             reasons: reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect(),
             codes: BTreeMap::new(),
             retry_reasons: [("code_503".to_owned(), 31)].into(),
+            observed: if version == "v2" { [("rate_limit".to_owned(), 7)].into() } else { BTreeMap::new() },
         }
     }
 

@@ -95,6 +95,18 @@ impl Graph {
         self.edges.ring(key, at).record_retries(reason, count, &mut self.words, at);
     }
 
+    /// Counts requests of one edge that a policy in Observe would have treated another way.
+    pub fn record_edge_observed(&mut self, key: EdgeKey, what: &str, count: u64, now: Instant) {
+        let at = self.since_epoch(now);
+        self.edges.ring(key, at).record_observed(what, count, &mut self.words, at);
+    }
+
+    /// Counts requests to a service that a policy in Observe beside it would have treated another way.
+    pub fn record_service_observed(&mut self, key: ServiceKey, what: &str, count: u64, now: Instant) {
+        let at = self.since_epoch(now);
+        self.services.ring(key, at).record_observed(what, count, &mut self.words, at);
+    }
+
     /// The number of edges with traffic in the last minute, and of those that were folded into `other` since the start.
     pub fn edges(&self) -> (usize, u64) {
         (self.edges.rings.len(), self.edges.folded)

@@ -123,6 +123,7 @@ struct Slot {
     codes: Vec<(u16, u32)>,
     reasons: Vec<(u8, u32)>,
     retry_reasons: Vec<(u8, u32)>,
+    observed: Vec<(u8, u32)>,
 }
 
 /// The slots of one edge, oldest first.
@@ -141,6 +142,7 @@ pub(super) struct Sum {
     pub(super) codes: BTreeMap<String, u64>,
     pub(super) reasons: BTreeMap<String, u64>,
     pub(super) retry_reasons: BTreeMap<String, u64>,
+    pub(super) observed: BTreeMap<String, u64>,
     /// The seconds the sum covers, at least one.
     pub(super) seconds: f64,
 }
@@ -185,6 +187,14 @@ impl Ring {
         }
     }
 
+    pub(super) fn record_observed(&mut self, what: &str, requests: u64, words: &mut Words, at: Duration) {
+        if requests == 0 {
+            return;
+        }
+        let requests = u32::try_from(requests).unwrap_or(u32::MAX);
+        count(&mut self.slot(at).observed, words.number(what), requests);
+    }
+
     /// Drops slots that no window reaches; false when none is left.
     pub(super) fn expire(&mut self, at: Duration) -> bool {
         while self.slots.front().is_some_and(|slot| slot.second + REMEMBERED < at.as_secs()) {
@@ -213,6 +223,9 @@ impl Ring {
             }
             for &(reason, more) in &slot.retry_reasons {
                 add(&mut sum.retry_reasons, words.word(reason).to_owned(), more);
+            }
+            for &(what, more) in &slot.observed {
+                add(&mut sum.observed, words.word(what).to_owned(), more);
             }
         }
     }

@@ -106,6 +106,24 @@ fn retries_stand_on_the_edge_with_their_reasons() {
 }
 
 #[test]
+fn what_would_have_been_done_stands_on_the_edge_and_the_service() {
+    let start = Instant::now();
+    let mut graph = Graph::new(start);
+    graph.record_edge(edge("web", "cart"), &answers(&[9, 0], Some(200), None), start);
+    graph.record_edge_observed(edge("web", "cart"), "breaker", 3, start);
+    graph.record_edge_observed(edge("web", "cart"), "breaker", 0, start);
+    let (edges, services) = graph.view(start);
+    assert_eq!((edges[0].observed["breaker"], services[0].observed["breaker"]), (3, 3));
+
+    graph.record_service(service("cart", ""), &answers(&[9, 0], Some(200), None), start);
+    graph.record_service_observed(service("cart", ""), "rate_limit", 2, start);
+    let (edges, services) = graph.view(start + Duration::from_secs(60));
+    assert_eq!(edges[0].observed.len(), 1, "the service's own affair is none of the edge's");
+    assert_eq!((services[0].observed["breaker"], services[0].observed["rate_limit"]), (3, 2));
+    assert_eq!(graph.view(start + Duration::from_secs(70)), (vec![], vec![]));
+}
+
+#[test]
 fn a_service_is_seen_by_its_own_proxy_and_else_by_its_callers() {
     let start = Instant::now();
     let mut graph = Graph::new(start);

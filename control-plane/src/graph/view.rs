@@ -40,6 +40,9 @@ pub struct Edge {
     pub codes: BTreeMap<String, u64>,
     /// Further attempts of the last minute by what made them necessary.
     pub retry_reasons: BTreeMap<String, u64>,
+    /// Requests of the last minute that a policy in Observe would have treated another way, by what it would have done.
+    #[serde(default)]
+    pub observed: BTreeMap<String, u64>,
 }
 
 /// One version of one service, whoever calls it.
@@ -59,6 +62,10 @@ pub struct Service {
     pub reasons: BTreeMap<String, u64>,
     /// Requests of the last minute by HTTP status.
     pub codes: BTreeMap<String, u64>,
+    /// Requests of the last minute that a policy in Observe would have treated another way, by what it would have done:
+    /// beside the service, and beside its callers where they know the version.
+    #[serde(default)]
+    pub observed: BTreeMap<String, u64>,
 }
 
 /// Where the numbers of a service come from.
@@ -164,6 +171,7 @@ pub(super) fn view(
             reasons: sums.minute.reasons,
             codes: sums.minute.codes,
             retry_reasons: sums.minute.retry_reasons,
+            observed: sums.minute.observed,
         });
     }
 
@@ -181,8 +189,13 @@ pub(super) fn view(
         let mut seen = merged.iter_mut().filter(|(other, (by, _))| *by == Seen::Server && same(other));
         match (seen.next(), seen.next()) {
             (None, _) => drop(merged.insert(key, (Seen::Callers, callers))),
-            // Only a caller knows of its retries: they are carried over to what the service itself saw.
+            // Only a caller knows of its retries, and of what it rehearses: they are carried over to what the service
+            // itself saw.
             (Some((_, (_, own))), None) => {
+                for (what, count) in callers.minute.observed {
+                    let sum = own.minute.observed.entry(what).or_default();
+                    *sum = sum.saturating_add(count);
+                }
                 own.ten_seconds.retries += callers.ten_seconds.retries;
                 own.minute.retries += callers.minute.retries;
             }
@@ -198,6 +211,7 @@ pub(super) fn view(
         windows: sums.windows(),
         reasons: sums.minute.reasons,
         codes: sums.minute.codes,
+        observed: sums.minute.observed,
     });
     (edge_views, service_views.collect())
 }

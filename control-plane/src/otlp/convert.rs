@@ -16,7 +16,7 @@ use crate::traces::{Attribute, Kind, Span, SpanId, Status, TraceId};
 
 /// The largest resource, span or data point that is decoded, in bytes. Decoded it may take a hundred times as much, for
 /// as long as it is converted.
-const MAX_LEAF: usize = 128 << 10;
+pub(super) const MAX_LEAF: usize = 128 << 10;
 
 /// The most buckets of a histogram that are read.
 const MAX_BOUNDS: usize = 256;
@@ -48,6 +48,16 @@ pub(super) struct Requests {
 pub(super) struct Retries {
     pub(super) to: ServiceKey,
     pub(super) reason: String,
+    pub(super) count: u64,
+}
+
+/// What policies in Observe would have done, from one data point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Observed {
+    pub(super) to: ServiceKey,
+    pub(super) what: String,
+    /// Whether the service's own proxy says it, and not its caller's.
+    pub(super) inbound: bool,
     pub(super) count: u64,
 }
 
@@ -138,14 +148,25 @@ pub(super) fn requests(message: Bytes, sender: &Sender, own: bool) -> Option<Req
 /// A data point of the counter of retries.
 pub(super) fn retries(message: Bytes) -> Option<Retries> {
     let point: NumberDataPoint = leaf(message)?;
-    let count = match point.value {
-        Some(Number::AsInt(count)) => u64::try_from(count).ok()?,
-        // In the range of u64, and the fraction of an attempt is none.
-        Some(Number::AsDouble(count)) if (0.0..1e15).contains(&count) => count as u64,
-        _ => return None,
-    };
     let reason = text(&point.attributes, "outrigger.retry.reason").unwrap_or_default();
-    Some(Retries { to: destination(&point.attributes)?, reason, count })
+    Some(Retries { to: destination(&point.attributes)?, reason, count: count(&point)? })
+}
+
+/// A data point of the counter of what would have been done.
+pub(super) fn observed(message: Bytes) -> Option<Observed> {
+    let point: NumberDataPoint = leaf(message)?;
+    let what = text(&point.attributes, "outrigger.would").filter(|what| !what.is_empty())?;
+    let inbound = text(&point.attributes, "outrigger.hop").is_some_and(|hop| hop == "inbound");
+    Some(Observed { to: destination(&point.attributes)?, what, inbound, count: count(&point)? })
+}
+
+fn count(point: &NumberDataPoint) -> Option<u64> {
+    match point.value {
+        Some(Number::AsInt(count)) => u64::try_from(count).ok(),
+        // In the range of u64, and the fraction of a request is none.
+        Some(Number::AsDouble(count)) if (0.0..1e15).contains(&count) => Some(count as u64),
+        _ => None,
+    }
 }
 
 fn destination(attributes: &[KeyValue]) -> Option<ServiceKey> {

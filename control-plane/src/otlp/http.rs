@@ -1,6 +1,6 @@
-//! OTLP over HTTP: `POST /v1/traces` and `POST /v1/metrics` with protobuf bodies, plain or gzip.
+//! OTLP over HTTP: `POST /v1/traces` and `POST /v1/metrics` with bodies in protobuf or JSON, plain or gzip.
 //!
-//! Errors are answered as OTLP wants them, a `google.rpc.Status` in protobuf. 503 tells the sender to try again; every
+//! Answers speak what the request spoke, errors too, which are a `google.rpc.Status` as OTLP wants it. 503 tells the sender to try again; every
 //! other error tells it not to.
 
 use std::io::Read;
@@ -16,11 +16,14 @@ use flate2::read::MultiGzDecoder;
 use prost::Message;
 
 use super::MAX_MESSAGE;
+use super::json::Fault;
 use super::receiver::Receiver;
 use super::signal::Signal;
+use super::wire::Malformed;
 use crate::inflow::{DELIVERY, NoBody, collect};
 
 const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
 
 /// The two paths. `now` and the state of the mesh are the receiver's affair.
 pub fn router(receiver: Receiver) -> Router {
@@ -40,7 +43,9 @@ struct RpcStatus {
 /// Why a message was not taken in.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 enum Refusal {
-    #[error("send protobuf with Content-Type {PROTOBUF} (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)")]
+    #[error(
+        "send protobuf with Content-Type {PROTOBUF}, or JSON with {JSON} (OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf or http/json)"
+    )]
     ContentType,
     #[error("send the body plain or with Content-Encoding gzip")]
     ContentEncoding,
@@ -53,11 +58,20 @@ enum Refusal {
     #[error("too many messages at once; send this one again")]
     Busy,
     #[error(transparent)]
-    Malformed(#[from] super::wire::Malformed),
+    Malformed(#[from] Malformed),
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Malformed => Refusal::Malformed(Malformed),
+            Fault::TooLarge => Refusal::TooLarge,
+        }
+    }
+}
+
+impl Refusal {
+    fn answer(self, json: bool) -> Response {
         let status = match self {
             Refusal::ContentType | Refusal::ContentEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -65,20 +79,36 @@ impl IntoResponse for Refusal {
             Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let body = RpcStatus { message: self.to_string() }.encode_to_vec();
-        (status, [(header::CONTENT_TYPE, PROTOBUF)], body).into_response()
+        let message = self.to_string();
+        match json {
+            true => {
+                let body = serde_json::json!({ "message": message }).to_string();
+                (status, [(header::CONTENT_TYPE, JSON)], body).into_response()
+            }
+            false => {
+                (status, [(header::CONTENT_TYPE, PROTOBUF)], RpcStatus { message }.encode_to_vec()).into_response()
+            }
+        }
     }
 }
 
-async fn export(
-    signal: Signal,
-    State(receiver): State<Receiver>,
-    request: Request<Body>,
-) -> Result<impl IntoResponse, Refusal> {
-    let headers = request.headers();
-    if media_type(headers) != PROTOBUF {
-        return Err(Refusal::ContentType);
+async fn export(signal: Signal, State(receiver): State<Receiver>, request: Request<Body>) -> Response {
+    let json = match media_type(request.headers()).as_str() {
+        PROTOBUF => false,
+        JSON => true,
+        _ => return Refusal::ContentType.answer(false),
+    };
+    match take(signal, json, &receiver, request).await {
+        Ok(answer) => {
+            let spoken = if json { JSON } else { PROTOBUF };
+            ([(header::CONTENT_TYPE, spoken)], answer).into_response()
+        }
+        Err(refusal) => refusal.answer(json),
     }
+}
+
+async fn take(signal: Signal, json: bool, receiver: &Receiver, request: Request<Body>) -> Result<Bytes, Refusal> {
+    let headers = request.headers();
     let compressed = match headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes()) {
         None | Some(b"identity") => false,
         Some(b"gzip") => true,
@@ -91,7 +121,10 @@ async fn export(
         NoBody::Broken => Refusal::Broken,
     })?;
     let message = if compressed { decompress(&message)? } else { message };
-    Ok(([(header::CONTENT_TYPE, PROTOBUF)], signal.take(&message, &receiver)?))
+    match json {
+        true => Ok(signal.take_json(&message, receiver)?),
+        false => Ok(signal.take(&message, receiver)?),
+    }
 }
 
 fn media_type(headers: &HeaderMap) -> String {

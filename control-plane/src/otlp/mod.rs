@@ -2,7 +2,7 @@
 //!
 //! A message passes [`grpc`] or [`http`], which bound its size (4 MiB, compressed or not), and is then walked by
 //! [`Receiver`] one span and one data point at a time. The tree of a message is never built in memory: four megabytes of
-//! empty spans on the wire would be half a gigabyte of them decoded. What is too large or makes no sense is left out
+//! empty spans on the wire would be half a gigabyte of them decoded. A message in JSON becomes protobuf first ([`json`]). What is too large or makes no sense is left out
 //! and counted, and the sender is told how many (OTLP's partial success).
 //!
 //! Nothing leaves the control plane from here unless [`forward`] was configured.
@@ -10,6 +10,7 @@
 mod codec;
 mod wire;
 mod convert;
+mod json;
 pub mod forward;
 mod receiver;
 mod signal;

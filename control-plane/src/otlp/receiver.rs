@@ -18,7 +18,8 @@ use crate::signals::Signals;
 /// without its past it says nothing of the last seconds.
 const DELTA: u64 = 1;
 
-/// How many messages are read at the same time. Each may take twice [`super::MAX_MESSAGE`], compressed and not.
+/// How many messages are read at the same time. Each may take twice [`super::MAX_MESSAGE`], compressed and not; in JSON
+/// a little more than three times, with the protobuf of it.
 const PLACES: usize = 32;
 
 /// How long a message waits for a place.
@@ -73,6 +74,8 @@ enum Measured {
     Service,
     /// What a proxy sent again.
     Retries,
+    /// What a proxy would have done, were its policies not in Observe.
+    Observed,
 }
 
 impl Measured {
@@ -81,6 +84,7 @@ impl Measured {
             b"http.client.request.duration" => Some(Measured::Edge),
             b"http.server.request.duration" => Some(Measured::Service),
             b"outrigger.retries" => Some(Measured::Retries),
+            b"outrigger.observed" => Some(Measured::Observed),
             _ => None,
         }
     }
@@ -89,7 +93,7 @@ impl Measured {
     fn field(self) -> u32 {
         match self {
             Measured::Edge | Measured::Service => 9,
-            Measured::Retries => 7,
+            Measured::Retries | Measured::Observed => 7,
         }
     }
 }
@@ -151,12 +155,15 @@ impl Receiver {
         timeout(PATIENCE, self.inner.places.acquire()).await.ok()?.ok()
     }
 
+    /// Counts a message that did not even become protobuf.
+    pub(super) fn count_malformed(&self) {
+        self.inner.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn count(&self, walked: Result<(), Malformed>, rejected: u64, counter: &AtomicU64) -> Result<(), Malformed> {
         // Statistics: nothing is ordered by them.
         counter.fetch_add(rejected, Ordering::Relaxed);
-        walked.inspect_err(|_| {
-            self.inner.malformed.fetch_add(1, Ordering::Relaxed);
-        })
+        walked.inspect_err(|_| self.count_malformed())
     }
 
     fn walk_traces(&self, message: &Bytes, rejected: &mut u64) -> Result<(), Malformed> {
@@ -206,6 +213,7 @@ impl Receiver {
                     Measured::Edge => self.edge(point, sender, now),
                     Measured::Service => self.service(point, sender, now),
                     Measured::Retries => self.retries(point, sender, now),
+                    Measured::Observed => self.observed(point, sender, now),
                 };
             if recorded {
                 self.inner.points.fetch_add(1, Ordering::Relaxed);
@@ -234,6 +242,15 @@ impl Receiver {
         let Some(seen) = convert::retries(point) else { return false };
         let edge = sender.edge(seen.to);
         self.inner.signals.graph(|graph| graph.record_retries(edge, &seen.reason, seen.count, now));
+        true
+    }
+
+    fn observed(&self, point: Bytes, sender: &Sender, now: Instant) -> bool {
+        let Some(seen) = convert::observed(point) else { return false };
+        self.inner.signals.graph(|graph| match seen.inbound {
+            true => graph.record_service_observed(seen.to, &seen.what, seen.count, now),
+            false => graph.record_edge_observed(sender.edge(seen.to), &seen.what, seen.count, now),
+        });
         true
     }
 }

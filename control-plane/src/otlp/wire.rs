@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// A message that is no protobuf message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body is not an OTLP message in protobuf")]
+#[error("the body is not an OTLP message")]
 pub struct Malformed;
 
 /// What a field holds.

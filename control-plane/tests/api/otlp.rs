@@ -21,6 +21,7 @@ use tonic::codec::CompressionEncoding;
 use super::plane::{Plane, soon};
 
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 const TRACE: &str = "/api/v1/traces/01010101010101010101010101010101";
 
 fn attribute(key: &str, value: Value) -> KeyValue {
@@ -166,6 +167,25 @@ async fn http_takes_gzip_and_says_what_it_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn json_is_taken_and_answered_in_json() {
+    let plane = Plane::start().await;
+    let mut trace = serde_json::to_value(a_trace()).expect("JSON");
+    trace["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["traceId"] = "nobody's".into();
+    let headers = [JSON, ("content-encoding", "gzip")];
+    let answer = plane.ask(Method::POST, "/v1/traces", &headers, gzip(trace.to_string().as_bytes())).await;
+    assert_eq!((answer.status, &answer.json["partialSuccess"]["rejectedSpans"]), (StatusCode::OK, &"1".into()));
+    assert_eq!(plane.get(TRACE).await.json["spans"].as_array().map(Vec::len), Some(2));
+    let metrics = serde_json::to_string(&an_edge()).expect("JSON");
+    let answer = plane.ask(Method::POST, "/v1/metrics", &[JSON], metrics).await;
+    assert_eq!((answer.status, answer.json), (StatusCode::OK, serde_json::json!({})));
+    let edge = &plane.get("/api/v1/graph").await.json["edges"][0];
+    assert_eq!((&edge["destination"], &edge["windows"]["60s"]["requests"]), (&"catalog".into(), &10.into()));
+    let refused = plane.ask(Method::POST, "/v1/traces", &[JSON], "[]").await;
+    assert_eq!((refused.status.as_u16(), &refused.json["message"]), (400, &"the body is not an OTLP message".into()));
+    plane.running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_messages_are_refused_over_both() {
     let plane = Plane::start().await;
     let bomb = gzip(&vec![0; 64 << 20]);
@@ -175,7 +195,9 @@ async fn hostile_messages_are_refused_over_both() {
         (vec![PROTOBUF, ("content-encoding", "gzip")], bomb, 413),
         (vec![PROTOBUF, ("content-encoding", "gzip")], b"no gzip".to_vec(), 400),
         (vec![PROTOBUF, ("content-encoding", "br")], vec![], 415),
-        (vec![("content-type", "application/json")], b"{}".to_vec(), 415),
+        (vec![("content-type", "text/plain")], b"{}".to_vec(), 415),
+        (vec![JSON], b"{\"resourceSpans\": 5}".to_vec(), 400),
+        (vec![JSON], vec![b' '; (4 << 20) + 1], 413),
     ] {
         let answer = plane.ask(Method::POST, "/v1/traces", &headers, body).await;
         assert_eq!(answer.status.as_u16(), status, "{headers:?}");
@@ -188,7 +210,7 @@ async fn hostile_messages_are_refused_over_both() {
     let refused = client.send_compressed(CompressionEncoding::Gzip).export(large).await.expect_err("too large");
     assert!(matches!(refused.code(), Code::OutOfRange | Code::ResourceExhausted), "{refused}");
     let metrics = plane.get("/metrics").await.body;
-    assert!(String::from_utf8_lossy(&metrics).contains("outrigger_otlp_malformed_total 1\n"));
+    assert!(String::from_utf8_lossy(&metrics).contains("outrigger_otlp_malformed_total 2\n"));
     plane.running.stop().await;
 }
 

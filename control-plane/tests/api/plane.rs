@@ -51,9 +51,10 @@ pub(crate) struct Plane {
     http: Client<HttpConnector, Full<Bytes>>,
 }
 
-/// An answer: its status, and its body as JSON where it is JSON.
+/// An answer: its status, its media type, and its body as JSON where it is JSON.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) kind: String,
     pub(crate) body: Bytes,
     pub(crate) json: Value,
 }
@@ -101,9 +102,11 @@ impl Plane {
         let request = request.body(Full::new(body.into())).expect("a request");
         let response = self.http.request(request).await.expect("an answer");
         let status = response.status();
+        let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().to_owned();
         let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
         let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answer { status, body, json }
+        Answer { status, kind, body, json }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

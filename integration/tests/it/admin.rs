@@ -67,6 +67,19 @@ async fn requests_are_counted_by_what_became_of_them() {
     assert_eq!(seconds, 6.0);
 }
 
+#[tokio::test]
+async fn attempts_connections_and_callers_are_counted() {
+    let (_origin, mut mesh) = used().await;
+    let proxy = mesh.caller();
+    let catalog = "dst_service=\"catalog\"";
+    for (outcome, count) in [("success", 5.0), ("failure", 1.0), ("aborted", 0.0)] {
+        let outcome = format!("outcome=\"{outcome}\"");
+        assert_eq!(proxy.metric("outrigger_attempts_total", &[catalog, &outcome]).await, count, "{outcome}");
+    }
+    assert!(proxy.metric("outrigger_pool_wait_seconds_count", &[catalog]).await >= 1.0, "the first has no connection");
+    assert!(proxy.metric("outrigger_detect_seconds_count", &["protocol=\"http1\""]).await >= 1.0);
+}
+
 /// Holds metrics to what promtool asks of names, types, help and format.
 fn is_accepted(promtool: &Path, metrics: &Reply) {
     assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));

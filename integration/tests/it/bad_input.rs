@@ -7,6 +7,7 @@ use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::process::{Ended, Process};
+use outrigger_integration::proxy::Start;
 use outrigger_integration::{binaries, ports, proxy};
 
 #[track_caller]
@@ -34,6 +35,19 @@ async fn a_proxy_with_bad_flags_says_what_to_do() {
     ];
     for (line, with) in cases {
         is_one_line(&proxy::refused(arguments(line)).await, with);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_with_a_bad_sampler_says_what_to_do() {
+    let cases: [(&[(&str, &str)], &str); 2] = [
+        (&[("OTEL_TRACES_SAMPLER", "sometimes")], "use always_on, always_off or traceidratio"),
+        (&[("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "50%")], "between 0 and 1"),
+    ];
+    for (variables, with) in cases {
+        let start = Start::steered(ports::free(), CALLER);
+        let start = variables.iter().fold(start, |start, (name, value)| start.env(name, value));
+        is_one_line(&start.start().ended().await, with);
     }
 }
 

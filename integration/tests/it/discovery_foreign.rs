@@ -1,9 +1,11 @@
 //! Our proxy and a control plane of another make: what is bad is refused with a reason, what was good goes on.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use outrigger_config::resource::ResourceType;
 use outrigger_integration::ads::{Ads, resources};
-use outrigger_integration::client::{Client, get};
+use outrigger_integration::client::{Client, get, read};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, small};
 use outrigger_integration::origin::Origin;
@@ -79,4 +81,24 @@ async fn a_listener_that_is_gone_is_closed() {
         tokio::net::TcpStream::connect(documents.outbound(CALLER)).await.is_err().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_listener_that_is_gone_has_the_drain_timeout() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]);
+    let ads = Ads::start(resources(&documents, CALLER)).await;
+    let mut proxy = Start::steered(ads.address(), CALLER).arg("--drain-timeout").arg("2s").ready().await;
+    let address = documents.outbound(CALLER);
+    let (mut one, mut other) = (Client::http1(address).await, Client::http2(address).await);
+    let short = tokio::spawn(one.attempt(get("catalog", "/slow/1000")));
+    let long = tokio::spawn(async move { read(other.start(get("catalog", "/stall")).await).await });
+    wait::holds("both to be under way", || origin.under_way() == 2).await;
+    let begun = Instant::now();
+    ads.change(|sets| sets.get_mut(&ResourceType::Listener).unwrap().clear());
+    assert_eq!(read(short.await.unwrap().unwrap()).await.status, 200, "what ends in time is not touched");
+    let cut = wait::at_most("the cut", long).await.unwrap();
+    assert!(!cut.complete && begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+    assert!(proxy.process().runs());
+    wait::holds("the origin to hear of it", || origin.under_way() == 0).await;
 }

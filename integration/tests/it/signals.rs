@@ -13,10 +13,16 @@ const PARENT: &str = "00f067aa0ba902b7";
 
 /// A caller and a service with a sidecar each, every span sent to the receiver.
 async fn traced(documents: Documents) -> (Receiver, Mesh) {
+    traced_with(documents, &[]).await
+}
+
+/// The same, with more variables.
+async fn traced_with(documents: Documents, more: &[(&str, &str)]) -> (Receiver, Mesh) {
     let receiver = Receiver::start().await;
     let endpoint = receiver.endpoint();
     let mesh = Mesh::steered_with(documents, |start| {
-        start.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).env("OTEL_BSP_SCHEDULE_DELAY", "200")
+        let start = start.env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint).env("OTEL_BSP_SCHEDULE_DELAY", "200");
+        more.iter().fold(start, |start, (name, value)| start.env(name, value))
     })
     .await;
     (receiver, mesh)
@@ -109,6 +115,36 @@ async fn b3_is_read() {
 }
 
 #[tokio::test]
+async fn b3_in_several_fields_is_read_and_told_in_them() {
+    let origin = Origin::start().await;
+    let (receiver, mesh) = traced(pair(&origin)).await;
+    let ask = get("catalog", "/").with("x-b3-traceid", TRACE).with("x-b3-spanid", PARENT).with("x-b3-sampled", "1");
+    mesh.send(ask).await;
+    let spans = receiver.trace(TRACE, 2).await;
+    let server = of_kind(&spans, "SERVER")[0];
+    assert_eq!(of_kind(&spans, "CLIENT")[0].parent, PARENT);
+    let seen = &origin.seen()[0].headers;
+    assert_eq!((&seen["x-b3-traceid"], &seen["x-b3-sampled"]), (&TRACE.parse().unwrap(), &"1".parse().unwrap()));
+    assert_eq!(seen["x-b3-spanid"].to_str().unwrap(), server.id, "a reader of B3 alone finds its parent");
+    assert_eq!(seen["traceparent"].to_str().unwrap(), format!("00-{TRACE}-{}-01", server.id));
+}
+
+#[tokio::test]
+async fn what_vendors_and_applications_carry_arrives_as_it_was_sent() {
+    let origin = Origin::start().await;
+    let (_receiver, mesh) = traced(pair(&origin)).await;
+    let carried = [("tracestate", "congo=t61rcWkgMzE,rojo=00f067aa"), ("baggage", "user=ada;meta=1, tier=g%20old")];
+    let ask = carried.iter().fold(joined("/"), |ask, (name, value)| ask.with(name, value));
+    mesh.send(ask).await;
+    mesh.get("/").await;
+    let seen = origin.seen();
+    for (name, value) in carried {
+        assert_eq!(seen[0].headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+        assert!(!seen[1].headers.contains_key(name), "{name} is made up");
+    }
+}
+
+#[tokio::test]
 async fn a_callers_decision_not_to_sample_is_kept() {
     let origin = Origin::start().await;
     let (receiver, mesh) = traced(pair(&origin)).await;
@@ -119,6 +155,40 @@ async fn a_callers_decision_not_to_sample_is_kept() {
     assert!(receiver.spans().iter().all(|span| span.trace != TRACE));
     let passed_on = origin.seen()[0].headers["traceparent"].to_str().unwrap().to_owned();
     assert!(passed_on.starts_with(&format!("00-{TRACE}-")) && passed_on.ends_with("-00"), "{passed_on}");
+}
+
+#[tokio::test]
+async fn the_environments_sampler_counts_before_the_policy() {
+    let origin = Origin::start().await;
+    // The policy of these documents keeps every trace that begins in the mesh.
+    let (receiver, mut mesh) = traced_with(pair(&origin), &[("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).await;
+    mesh.get("/").await;
+    mesh.send(joined("/")).await;
+    receiver.trace(TRACE, 2).await;
+    assert!(receiver.spans().iter().all(|span| span.trace == TRACE), "no trace begins here");
+    assert!(mesh.caller().process().said("what callers decided, else 0 %"), "the log says whose word counts");
+
+    let (receiver, mesh) = traced_with(pair(&origin), &[("OTEL_TRACES_SAMPLER", "always_on")]).await;
+    mesh.send(get("catalog", "/").with("traceparent", &format!("00-{TRACE}-{PARENT}-00"))).await;
+    receiver.trace(TRACE, 2).await;
+    let told = origin.seen().last().unwrap().headers["traceparent"].to_str().unwrap().to_owned();
+    assert!(told.starts_with(&format!("00-{TRACE}-")) && told.ends_with("-01"), "{told}");
+}
+
+#[tokio::test]
+async fn the_workload_counts_before_the_environment_and_the_environment_before_nothing() {
+    let origin = Origin::start().await;
+    let said = [
+        ("OTEL_SERVICE_NAME", "of-the-environment"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=an-attribute,deployment.environment.name=test"),
+    ];
+    let (receiver, mesh) = traced_with(pair(&origin), &said).await;
+    mesh.send(joined("/")).await;
+    let spans = receiver.trace(TRACE, 2).await;
+    let mut names: Vec<_> = spans.iter().map(|span| span.service.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["catalog", "web"]);
+    assert!(spans.iter().all(|span| span.resource["deployment.environment.name"] == "test"), "{spans:#?}");
 }
 
 #[tokio::test]

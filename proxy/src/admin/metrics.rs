@@ -42,6 +42,14 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "1 for the state that a destination is in: closed, or open while a limit is reached.",
     );
     let mut endpoints = Family::gauge("outrigger_endpoints", "Endpoints of a destination, by state.");
+    let mut attempts = Family::counter(
+        "outrigger_attempts_total",
+        "Attempts at a destination that are over; aborted are those that their caller or a limit gave up.",
+    );
+    let mut waits = Family::histogram(
+        "outrigger_pool_wait_seconds",
+        "How long attempts waited for a connection where none was at hand.",
+    );
     let mut budget = Family::counter(
         "outrigger_retry_budget_exhausted_total",
         "Retries that were not made because the destination's budget had nothing left.",
@@ -84,6 +92,13 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
             let count = picker.endpoints().iter().filter(|endpoint| state(endpoint, now) == wanted).count();
             endpoints.add(&with(&[("state", wanted)]), count as f64);
         }
+        for (outcome, count) in cluster.traffic.attempts() {
+            attempts.add(&with(&[("outcome", outcome)]), count as f64);
+        }
+        let waited = cluster.traffic.waits();
+        if waited.requests() > 0 {
+            waits.add_reading(&name, &waited);
+        }
         budget.add(&name, cluster.budget.refused() as f64);
         let cause = ("cause", "consecutive_errors");
         ejections.add(&with(&[cause, ("mode", "enforce")]), cluster.ejections() as f64);
@@ -91,7 +106,8 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         withheld.add(&name, cluster.ejection_overflows() as f64);
         panics.add(&name, cluster.panics() as f64);
     }
-    let all = [inflight, limit, held, rejected, breaker, endpoints, budget, ejections, withheld, panics];
+    let all =
+        [inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics];
     all.into_iter().filter_map(Family::finish).collect()
 }
 

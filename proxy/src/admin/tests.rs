@@ -166,6 +166,14 @@ fn move_counters(admin: &Admin) {
     edge.retry(RetryCause::Status(503));
     metrics.unrouted(Direction::Outbound, 404, Some(Reason::DestinationNotFound), Duration::from_micros(80));
     metrics.rate_limited(&outrigger_config::policy::Origin::default_policy(), outrigger_config::policy::Mode::Observe);
+    metrics.detection.known(http::Version::HTTP_2, Duration::from_millis(2));
+    metrics.detection.timed_out();
+    let snapshot = admin.shared.snapshots.load_full();
+    for cluster in snapshot.clusters() {
+        cluster.traffic.attempt(Some(crate::cluster::Outcome::Success));
+        let waited = futures_util::FutureExt::now_or_never(cluster.traffic.waiting(std::future::ready(())));
+        assert_eq!(waited, Some(()));
+    }
     metrics.discovery.note(|state| {
         state.updates.insert(("CDS", "rejected"), 1);
         state.updated = Some(Instant::now());
@@ -180,6 +188,7 @@ async fn metrics_say_what_was_counted() {
     let page = page(&admin, "/metrics").await;
     let edge = "direction=\"outbound\",src_workload=\"web\",src_namespace=\"shop\",dst_service=\"catalog\",\
                 dst_namespace=\"shop\",dst_version=\"v1\",route=\"HTTPRoute shop/catalog/rule-0\"";
+    let catalog = "cluster=\"shop/catalog/http\",dst_service=\"catalog\",dst_namespace=\"shop\"";
     for line in [
         format!("outrigger_requests_total{{{edge},code=\"200\"}} 1"),
         format!("outrigger_requests_total{{{edge},code=\"503\",reason=\"connection_refused\"}} 1"),
@@ -199,6 +208,10 @@ async fn metrics_say_what_was_counted() {
             .to_owned(),
         "outrigger_xds_updates_total{type=\"CDS\",result=\"rejected\"} 1".to_owned(),
         "outrigger_ready 1".to_owned(),
+        "outrigger_detect_seconds_bucket{protocol=\"http2\",le=\"0.0025\"} 1".to_owned(),
+        "outrigger_detect_timeouts_total 1".to_owned(),
+        format!("outrigger_attempts_total{{{catalog},outcome=\"success\"}} 1"),
+        format!("outrigger_pool_wait_seconds_count{{{catalog}}} 1"),
     ] {
         assert!(page.lines().any(|other| other == line), "{line} is missing:\n{page}");
     }

@@ -26,7 +26,7 @@ use crate::listener::DataPlane;
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
 use crate::telemetry::reporter::Reporter;
-use crate::telemetry::{SpanSink, Telemetry, logging, sink};
+use crate::telemetry::{Sampler, SpanSink, Telemetry, logging, sink};
 
 pub mod settings;
 mod housekeeping;
@@ -87,6 +87,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn serve(settings: Settings) -> Result<(), Error> {
     let started = Instant::now();
+    let variable = |name: &str| std::env::var(name).ok();
+    let sampler = Sampler::read(variable).map_err(Error::Usage)?;
     let filter = logging::parse(&settings.log).map_err(|why| Error::Usage(format!("--log {why}")))?;
     let filter = logging::init(filter, settings.log_format);
     let resources = match &settings.source {
@@ -96,7 +98,6 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     let listen = |source| Error::Admin { address: settings.admin, source };
     let admin = TcpListener::bind(settings.admin).await.map_err(listen)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let variable = |name: &str| std::env::var(name).ok();
     let control_plane = match settings.source {
         Source::Xds(address) => Some(address),
         Source::File(_) => None,
@@ -105,11 +106,12 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     let spans = target.as_ref().map_or_else(SpanSink::default, |_| SpanSink::new(settings.workers, sink::MAX_BYTES));
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
-        telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone() }),
+        telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), sampler }),
         workers: settings.workers,
         drain: Drain::new(),
     });
-    let data_plane = Arc::new(DataPlane::start(Arc::clone(&shared))?);
+    let data_plane = DataPlane::start(Arc::clone(&shared))?.with_drain_timeout(settings.drain_timeout);
+    let data_plane = Arc::new(data_plane);
     let status = Status::new(settings.source.clone());
     let publisher = Publisher::new(Arc::clone(&shared), Arc::clone(&data_plane), status.clone());
     if let Some((node, resources)) = resources {
@@ -138,6 +140,9 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         workers = settings.workers,
         "Proxy started"
     );
+    if let Some(sampler) = sampler {
+        tracing::info!(%sampler, "The environment says which traces are kept, and not the MeshPolicy");
+    }
     stopped(&mut terminate, &mut interrupt).await;
     status.note(|standing| standing.draining = true);
     tracing::info!(

@@ -37,7 +37,7 @@ struct Flags {
     /// Which variant of xDS to speak; auto is delta, and state of the world with servers that have no delta
     #[arg(long, value_name = "MODE", default_value = "auto")]
     xds_mode: XdsMode,
-    /// How long requests under way may take to finish when the proxy stops
+    /// How long requests under way may take to finish when the proxy stops or their listener is removed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`

@@ -22,10 +22,12 @@ use crate::endpoint::{Endpoint, Latency};
 pub mod budget;
 pub mod ejection;
 pub mod limits;
+pub mod traffic;
 
 pub use budget::{Budget, RetryPermit};
 pub use ejection::{Ejected, Outcome};
 pub use limits::{Acquired, Limit, Limits, Permit};
+pub use traffic::Traffic;
 
 /// What a cluster takes from the process it lives in.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +51,8 @@ pub struct Cluster {
     pub limits: Arc<Limits>,
     /// How many retries it bears.
     pub budget: Arc<Budget>,
+    /// What became of attempts at it.
+    pub traffic: Arc<Traffic>,
     picker: ArcSwap<Picker>,
     setting: Setting,
     history: Arc<History>,
@@ -110,6 +114,7 @@ impl Cluster {
             label: host.into(),
             limits,
             budget,
+            traffic: previous.map(|cluster| Arc::clone(&cluster.traffic)).unwrap_or_default(),
             picker: ArcSwap::from_pointee(Picker::new(config.balancing, endpoints, setting.seed)),
             setting,
             history,

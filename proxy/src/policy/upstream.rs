@@ -136,7 +136,7 @@ async fn over_h1(
         let pooled = if repeated { None } else { pool.take_h1(aim.trail.connection.worker) };
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => match Box::pin(connect_h1(attempt)).await {
+            None => match Box::pin(aim.cluster.traffic.waiting(connect_h1(attempt))).await {
                 Ok(connection) => connection,
                 Err(error) => return Err(error.with_unsent(http)),
             },
@@ -173,7 +173,7 @@ async fn over_h2(
     loop {
         let (mut stream, pooled) = match pool.take_h2(aim.trail.connection.worker) {
             Some(stream) => (stream, true),
-            None => match Box::pin(connect_h2(attempt)).await {
+            None => match Box::pin(aim.cluster.traffic.waiting(connect_h2(attempt))).await {
                 Ok(stream) => (stream, false),
                 Err(error) => return Err(error.with_unsent(http)),
             },

@@ -8,14 +8,16 @@ mod http2;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
+use http::Version;
 use hyper::body::Incoming;
 use hyper::service::Service as HyperService;
 use tokio::net::TcpStream;
 use tower::Service;
 
 use crate::body::Body;
-use crate::detect::{Protocol, detect};
+use crate::detect::{Protocol, Undetected, detect};
 use crate::exchange::{Connection, Request, Response};
 use crate::io::Side;
 use crate::stack::HttpService;
@@ -45,12 +47,20 @@ impl Handler {
 
 /// Serves `tcp` until it ends. `connection` says where it came in; what hyper hides is added here.
 pub async fn serve(mut tcp: TcpStream, mut connection: Connection, stack: HttpService) {
+    let began = Instant::now();
     let detected = tokio::select! {
         detected = detect(&mut tcp) => detected,
         // Nothing was asked yet, so nothing is lost.
-        () = connection.drain.draining() => None,
+        () = connection.drain.draining() => Err(Undetected::Left),
     };
-    let Some((protocol, ahead)) = detected else { return };
+    let detection = &connection.shared.telemetry.metrics.detection;
+    let (protocol, ahead) = match detected {
+        Ok(known) => known,
+        Err(Undetected::Left) => return,
+        Err(Undetected::Silent) => return detection.timed_out(),
+    };
+    let version = if protocol == Protocol::Http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    detection.known(version, began.elapsed());
     // Each in a box of its own size: a connection lives long, and what it does not use would be held all that time.
     match protocol {
         Protocol::Http1 => {

@@ -1,13 +1,14 @@
 //! The trace a request belongs to: W3C `traceparent` and `tracestate`, and B3 where the caller speaks only that.
 //!
 //! [`Context::extract`] reads what the caller sent, [`Context::decide`] makes this hop's own span of it, and
-//! [`Context::inject`] tells the next hop. Sampling is parent-based: what a caller decided stands, and only a trace
-//! that begins here is sampled by the listener's share. If both formats are there, W3C's counts. Malformed headers are
-//! as good as none: a trace begins anew, the request is never refused. Nothing is allocated but the header's value.
+//! [`Context::inject`] tells the next hop. What is kept a [`Sampler`] says: mostly what the caller decided, and only
+//! of the traces that begin here a share. If both formats are there, W3C's counts. Malformed headers are as good as
+//! none: a trace begins anew, the request is never refused. Nothing is allocated but the header's value.
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
-use outrigger_config::value::Percent;
+
+use crate::telemetry::sampler::Sampler;
 
 /// W3C's header of the trace.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -54,19 +55,24 @@ impl Context {
         b3(text(B3_TRACE)?, text(B3_SPAN)?, sampled)
     }
 
-    /// This hop's own span: a child of `parent`, or the root of a new trace that is kept with the share `sample`.
-    pub fn decide(parent: Option<&Context>, sample: Percent, rng: &mut fastrand::Rng) -> Context {
+    /// This hop's own span: a child of `parent`, or the root of a new trace, kept as `sampler` says.
+    pub fn decide(parent: Option<&Context>, sampler: Sampler, rng: &mut fastrand::Rng) -> Context {
         match parent {
-            Some(parent) => {
-                let sampled = parent.sampled || parent.deferred && kept(parent.trace_id, sample);
-                Context { sampled, deferred: false, ..parent.child(rng) }
-            }
+            Some(parent) => parent.child(rng).settled(sampler),
             None => {
                 let trace_id = rng.u128(1..).to_be_bytes();
                 let span_id = rng.u64(1..).to_be_bytes();
-                Context { trace_id, span_id, sampled: kept(trace_id, sample), deferred: false, state: None }
+                Context { trace_id, span_id, sampled: sampler.takes(trace_id), deferred: false, state: None }
             }
         }
+    }
+
+    /// The same place, kept as `sampler` says: by the caller's decision where there is one and the sampler follows it.
+    #[must_use]
+    pub fn settled(self, sampler: Sampler) -> Context {
+        let decided = sampler.follows() && !self.deferred;
+        let sampled = if decided { self.sampled } else { sampler.takes(self.trace_id) };
+        Context { sampled, deferred: false, ..self }
     }
 
     /// A span below this one.
@@ -110,13 +116,6 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
     if let Ok(value) = HeaderValue::from_bytes(value) {
         headers.insert(name, value);
     }
-}
-
-/// Whether a trace is kept: its last 56 bits are random (W3C level 2), so that every proxy with the same share decides
-/// the same.
-fn kept(trace_id: [u8; 16], sample: Percent) -> bool {
-    let low = u128::from_be_bytes(trace_id) & ((1 << 56) - 1);
-    low * 1_000_000 < u128::from(sample.millionths()) << 56
 }
 
 /// All of `tracestate`; several headers are one list.
@@ -210,6 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::Context;
+    use crate::telemetry::sampler::Sampler;
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
     const SPAN: &str = "b7ad6b7169203331";
@@ -308,7 +308,7 @@ mod tests {
         ];
         let mut map = headers(&heard);
         let parent = Context::extract(&map);
-        let own = Context::decide(parent.as_ref(), Percent::ZERO, &mut fastrand::Rng::with_seed(1));
+        let own = Context::decide(parent.as_ref(), Sampler::following(Percent::ZERO), &mut fastrand::Rng::with_seed(1));
         own.inject(&mut map, true);
         let told = Context::extract(&map).expect("a context");
         assert_eq!((told.trace_id, told.span_id, told.sampled), (own.trace_id, own.span_id, true));
@@ -340,7 +340,7 @@ mod tests {
     fn a_share_of_the_traces_that_begin_here_is_kept() {
         let rng = &mut fastrand::Rng::with_seed(7);
         for (percent, low, high) in [(0.0, 0, 0), (1.0, 60, 140), (50.0, 4_800, 5_200), (100.0, 10_000, 10_000)] {
-            let sample = Percent::try_new(percent).expect("a share");
+            let sample = Sampler::following(Percent::try_new(percent).expect("a share"));
             let kept = (0..10_000).filter(|_| Context::decide(None, sample, rng).sampled).count();
             assert!((low..=high).contains(&kept), "{percent} %: {kept}");
         }
@@ -351,10 +351,29 @@ mod tests {
         let rng = &mut fastrand::Rng::with_seed(7);
         let read = |value: &str| Context::extract(&headers(&[("b3", value)])).expect("a context");
         let (yes, no, open) = (format!("{TRACE}-{SPAN}-1"), format!("{TRACE}-{SPAN}-0"), format!("{TRACE}-{SPAN}"));
-        assert!(Context::decide(Some(&read(&yes)), Percent::ZERO, rng).sampled);
-        assert!(!Context::decide(Some(&read(&no)), Percent::HUNDRED, rng).sampled);
-        assert!(Context::decide(Some(&read(&open)), Percent::HUNDRED, rng).sampled);
-        assert!(!Context::decide(Some(&read(&open)), Percent::ZERO, rng).sampled);
+        assert!(Context::decide(Some(&read(&yes)), Sampler::following(Percent::ZERO), rng).sampled);
+        assert!(!Context::decide(Some(&read(&no)), Sampler::following(Percent::HUNDRED), rng).sampled);
+        assert!(Context::decide(Some(&read(&open)), Sampler::following(Percent::HUNDRED), rng).sampled);
+        assert!(!Context::decide(Some(&read(&open)), Sampler::following(Percent::ZERO), rng).sampled);
+    }
+
+    #[test]
+    fn a_sampler_that_follows_nobody_decides_anew() {
+        let rng = &mut fastrand::Rng::with_seed(7);
+        let named = |name: &'static str| Sampler::read(|_| Some(name.to_owned())).expect("known").expect("said");
+        let caller = |decision: &str| {
+            let parent = format!("00-{TRACE}-{SPAN}-{decision}");
+            Context::extract(&headers(&[("traceparent", &parent), ("tracestate", "a=1")])).expect("a context")
+        };
+        for (name, yes, no) in
+            [("always_on", true, true), ("always_off", false, false), ("parentbased_always_off", true, false)]
+        {
+            for (decision, expected) in [("01", yes), ("00", no)] {
+                let own = Context::decide(Some(&caller(decision)), named(name), rng);
+                assert_eq!((own.trace_id, own.sampled), (caller(decision).trace_id, expected), "{name} {decision}");
+                assert_eq!(own.state, caller(decision).state, "{name} {decision}");
+            }
+        }
     }
 
     proptest! {
@@ -376,7 +395,7 @@ mod tests {
         #[test]
         fn what_is_told_reads_back(seed: u64, sampled: bool) {
             let rng = &mut fastrand::Rng::with_seed(seed);
-            let sample = if sampled { Percent::HUNDRED } else { Percent::ZERO };
+            let sample = Sampler::following(if sampled { Percent::HUNDRED } else { Percent::ZERO });
             let context = Context::decide(None, sample, rng);
             let mut map = HeaderMap::new();
             context.inject(&mut map, true);

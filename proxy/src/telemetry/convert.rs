@@ -27,8 +27,9 @@ pub fn scope() -> InstrumentationScope {
     InstrumentationScope::builder("outrigger-proxy").with_version(env!("CARGO_PKG_VERSION")).build()
 }
 
-/// Whose spans they are: the workload beside the proxy, not the proxy. What the environment says
-/// (`OTEL_RESOURCE_ATTRIBUTES`) counts where the workload says nothing.
+/// Whose spans they are: the workload beside the proxy, not the proxy. What the environment says counts where the
+/// workload says nothing, `OTEL_SERVICE_NAME` before `OTEL_RESOURCE_ATTRIBUTES`: a proxy may stand beside several
+/// workloads, and who they are is the configuration's to say.
 pub fn resource(identity: Option<&Identity>) -> Resource {
     let mut attributes = vec![
         KeyValue::new("telemetry.distro.name", "outrigger"),
@@ -41,13 +42,13 @@ pub fn resource(identity: Option<&Identity>) -> Resource {
         if !identity.version.is_empty() {
             attributes.push(KeyValue::new("service.version", Arc::clone(&identity.version)));
         }
-    } else {
-        let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "outrigger-proxy".to_owned());
+    } else if let Some(name) = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty()) {
         attributes.push(KeyValue::new("service.name", name));
     }
     let detectors: [Box<dyn ResourceDetector>; 2] =
         [Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())];
-    Resource::builder_empty().with_detectors(&detectors).with_attributes(attributes).build()
+    let nobody = Resource::builder_empty().with_service_name("outrigger-proxy");
+    nobody.with_detectors(&detectors).with_attributes(attributes).build()
 }
 
 /// The span.
@@ -214,5 +215,11 @@ mod tests {
         ] {
             assert_eq!(get(key), value, "{key}");
         }
+    }
+
+    #[test]
+    fn spans_of_no_workload_are_the_proxys() {
+        let name = resource(None).get(&"service.name".into()).map(|value| value.to_string());
+        assert_eq!(name.as_deref(), Some("outrigger-proxy"));
     }
 }

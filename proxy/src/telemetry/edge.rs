@@ -71,8 +71,9 @@ struct Counted {
     counts: Counts,
 }
 
+/// Durations, counted by [`BOUNDS`].
 #[derive(Debug, Default)]
-struct Counts {
+pub struct Counts {
     buckets: [AtomicU64; 18],
     nanos: AtomicU64,
 }
@@ -149,14 +150,16 @@ impl Outcome {
 }
 
 impl Counts {
-    fn add(&self, duration: Duration) {
+    /// Counts one.
+    pub fn add(&self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BOUND_NANOS.partition_point(|bound| *bound < nanos);
         self.buckets[bucket].fetch_add(1, Relaxed);
         self.nanos.fetch_add(nanos, Relaxed);
     }
 
-    fn read(&self) -> Reading {
+    /// What was counted.
+    pub fn read(&self) -> Reading {
         let mut buckets = [0; 18];
         for (value, counter) in buckets.iter_mut().zip(&self.buckets) {
             *value = counter.load(Relaxed);

@@ -10,13 +10,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
+use http::Version;
 use outrigger_config::listener::{Direction, Identity};
 use outrigger_config::name::ObjectName;
 use outrigger_config::policy::{Mode, Origin};
 use parking_lot::Mutex;
 
 use crate::reason::Reason;
-use crate::telemetry::edge::Edge;
+use crate::telemetry::edge::{Counts, Edge, Reading};
 use crate::telemetry::would::Would;
 
 /// How many edges are told apart.
@@ -49,8 +50,39 @@ pub struct Metrics {
     crowded: AtomicU64,
     unrouted: [Edge; 2],
     limited: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    /// How callers' connections began.
+    pub detection: DetectionMetrics,
     /// What discovery did.
     pub discovery: DiscoveryMetrics,
+}
+
+/// How callers' connections began, for `outrigger_detect_*`.
+#[derive(Debug, Default)]
+pub struct DetectionMetrics {
+    known: [Counts; 2],
+    timeouts: AtomicU64,
+}
+
+impl DetectionMetrics {
+    /// Counts a connection whose caller has said which protocol it speaks.
+    pub fn known(&self, version: Version, took: Duration) {
+        self.known[usize::from(version == Version::HTTP_2)].add(took);
+    }
+
+    /// Counts a connection whose caller said nothing in time.
+    pub fn timed_out(&self) {
+        self.timeouts.fetch_add(1, Relaxed);
+    }
+
+    /// Connections by protocol and by how long their callers took to say it.
+    pub fn durations(&self) -> [(&'static str, Reading); 2] {
+        [("http1", self.known[0].read()), ("http2", self.known[1].read())]
+    }
+
+    /// Connections whose callers said nothing in time.
+    pub fn timeouts(&self) -> u64 {
+        self.timeouts.load(Relaxed)
+    }
 }
 
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use http::Version;
 use outrigger_config::listener::Direction;
 
 pub mod would;
+pub mod sampler;
 pub mod context;
 pub mod edge;
 pub mod metrics;
@@ -25,6 +26,7 @@ pub mod reporter;
 
 pub use edge::Edge;
 pub use metrics::{EdgeKey, Metrics};
+pub use sampler::Sampler;
 pub use sink::SpanSink;
 pub use span::{SpanKind, SpanRecord};
 pub use would::{RetryCause, Would};
@@ -36,6 +38,8 @@ pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     /// The finished spans.
     pub spans: SpanSink,
+    /// Which traces are kept, where the environment says it; else the listeners' policy does.
+    pub sampler: Option<Sampler>,
 }
 
 /// Which way, as labels and attributes have it.

@@ -21,9 +21,10 @@ use outrigger_config::listener::{Direction, Identity};
 use tokio::time::{MissedTickBehavior, interval};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::telemetry::direction_word;
 use crate::telemetry::edge::{BOUNDS, Outcome, Reading};
 use crate::telemetry::metrics::{EdgeKey, Metrics};
-use crate::telemetry::would::{RetryCause, grpc_name};
+use crate::telemetry::would::{RetryCause, Would, grpc_name};
 
 /// How often counts are pushed.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -40,6 +41,7 @@ pub struct Report {
 struct Seen {
     outcomes: HashMap<(EdgeKey, Outcome), Reading>,
     retries: HashMap<(EdgeKey, String), u64>,
+    observed: HashMap<(EdgeKey, &'static str), u64>,
 }
 
 /// Pushes counts.
@@ -88,7 +90,7 @@ impl Reporter {
     pub fn report(&self, now: SystemTime) -> Report {
         let (start, end) = (nanos(self.since), nanos(now));
         let mut seen = Seen::default();
-        let (mut client, mut server, mut retries) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut client, mut server, mut retries, mut observed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (key, edge) in self.metrics.edges() {
             let points = match key.direction {
                 Direction::Inbound => &mut server,
@@ -110,12 +112,23 @@ impl Reporter {
                 }
                 seen.retries.insert(id, count);
             }
+            for (what, count) in edge.would().filter(|(_, count)| *count > 0) {
+                let id = (key.clone(), what.word());
+                let new = count.saturating_sub(self.seen.observed.get(&id).copied().unwrap_or_default());
+                if new > 0 {
+                    observed.push(observed_point(&key, what, new, start, end));
+                }
+                seen.observed.insert(id, count);
+            }
         }
         let durations = [("http.client.request.duration", client), ("http.server.request.duration", server)];
         let durations = durations.into_iter().filter(|(_, points)| !points.is_empty());
         let mut metrics: Vec<Metric> = durations.map(|(name, points)| histogram(name, points)).collect();
         if !retries.is_empty() {
-            metrics.push(sum("outrigger.retries", retries));
+            metrics.push(sum("outrigger.retries", "{attempt}", retries));
+        }
+        if !observed.is_empty() {
+            metrics.push(sum("outrigger.observed", "{request}", observed));
         }
         Report { metrics, seen }
     }
@@ -159,14 +172,9 @@ fn histogram(name: &str, data_points: Vec<HistogramDataPoint>) -> Metric {
     }
 }
 
-fn sum(name: &str, data_points: Vec<NumberDataPoint>) -> Metric {
+fn sum(name: &str, unit: &str, data_points: Vec<NumberDataPoint>) -> Metric {
     let data = Sum { data_points, aggregation_temporality: AggregationTemporality::Delta as i32, is_monotonic: true };
-    Metric {
-        name: name.to_owned(),
-        unit: "{attempt}".to_owned(),
-        data: Some(metric::Data::Sum(data)),
-        ..Metric::default()
-    }
+    Metric { name: name.to_owned(), unit: unit.to_owned(), data: Some(metric::Data::Sum(data)), ..Metric::default() }
 }
 
 fn duration_point(key: &EdgeKey, outcome: Outcome, new: &Reading, start: u64, end: u64) -> HistogramDataPoint {
@@ -195,6 +203,18 @@ fn duration_point(key: &EdgeKey, outcome: Outcome, new: &Reading, start: u64, en
 fn retry_point(key: &EdgeKey, cause: RetryCause, new: u64, start: u64, end: u64) -> NumberDataPoint {
     let mut attributes = destination(key);
     attributes.push(text("outrigger.retry.reason", &cause.to_string()));
+    number_point(attributes, new, start, end)
+}
+
+/// What policies in Observe would have done, and on which side: the same service may rehearse on both.
+fn observed_point(key: &EdgeKey, what: Would, new: u64, start: u64, end: u64) -> NumberDataPoint {
+    let mut attributes = destination(key);
+    attributes.push(text("outrigger.would", what.word()));
+    attributes.push(text("outrigger.hop", direction_word(key.direction)));
+    number_point(attributes, new, start, end)
+}
+
+fn number_point(attributes: Vec<KeyValue>, new: u64, start: u64, end: u64) -> NumberDataPoint {
     NumberDataPoint {
         attributes,
         start_time_unix_nano: start,
@@ -273,7 +293,8 @@ mod tests {
                 let codes: Vec<_> = attributes
                     .iter()
                     .filter(|one| {
-                        ["http.response.status_code", "error.type", "outrigger.retry.reason"].contains(&&*one.key)
+                        let shown = ["http.response.status_code", "error.type"].contains(&&*one.key);
+                        shown || ["outrigger.retry.reason", "outrigger.would", "outrigger.hop"].contains(&&*one.key)
                     })
                     .map(|one| format!("{:?}", one.value.as_ref().expect("a value").value.as_ref().expect("a value")))
                     .collect();
@@ -296,13 +317,14 @@ mod tests {
         };
         ok(3);
         out.record(503, None, Some(Reason::BreakerRequests), Would::default(), Duration::ZERO);
-        inward.record(200, None, None, Would::default(), Duration::ZERO);
+        inward.record(200, None, None, Would::RATE_LIMIT, Duration::ZERO);
         out.retry(RetryCause::Status(503));
         let first = reporter.report(at(1));
         let expected = [
             "http.client.request.duration 1 IntValue(503) StringValue(\"breaker_requests\")",
             "http.client.request.duration 3 IntValue(200)",
             "http.server.request.duration 1 IntValue(200)",
+            "outrigger.observed 1 StringValue(\"rate_limit\") StringValue(\"inbound\")",
             "outrigger.retries 1 StringValue(\"code_503\")",
         ];
         assert_eq!(shown(&first.metrics), expected);

@@ -15,6 +15,7 @@ use crate::telemetry::{SpanSink, direction_word};
 pub fn families(metrics: &Metrics, spans: &SpanSink) -> Vec<MetricFamily> {
     let mut families = edges(metrics);
     families.extend(policies(metrics));
+    families.extend(connections(metrics));
     families.extend(signals(metrics, spans));
     families
 }
@@ -95,6 +96,22 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
         limited.add(&[("policy", &*policy), ("mode", mode)], count as f64);
     }
     limited.finish().into_iter().collect()
+}
+
+fn connections(metrics: &Metrics) -> Vec<MetricFamily> {
+    let mut durations = Family::histogram(
+        "outrigger_detect_seconds",
+        "How long callers took from connecting until it was clear which protocol they speak.",
+    );
+    for (protocol, reading) in metrics.detection.durations().iter().filter(|(_, reading)| reading.requests() > 0) {
+        durations.add_reading(&[("protocol", protocol)], reading);
+    }
+    let mut timeouts = Family::counter(
+        "outrigger_detect_timeouts_total",
+        "Connections that were closed because their callers said nothing in time.",
+    );
+    timeouts.add(&[], metrics.detection.timeouts() as f64);
+    [durations, timeouts].into_iter().filter_map(Family::finish).collect()
 }
 
 fn signals(metrics: &Metrics, spans: &SpanSink) -> Vec<MetricFamily> {

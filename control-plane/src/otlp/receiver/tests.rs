@@ -213,6 +213,27 @@ fn what_a_proxy_measured_of_its_own_service_is_a_service() {
 }
 
 #[test]
+fn what_would_have_been_done_is_filed_by_the_side_that_says_it() {
+    let (receiver, signals, now) = receiver();
+    let point = |would: &str, hop: &str| metrics::NumberDataPoint {
+        attributes: to_cart().into_iter().chain([text("outrigger.would", would), text("outrigger.hop", hop)]).collect(),
+        value: Some(metrics::number_data_point::Value::AsInt(4)),
+        ..Default::default()
+    };
+    let data_points = vec![point("breaker", "outbound"), point("rate_limit", "inbound"), point("", "inbound")];
+    let sum = metrics::Sum { data_points, aggregation_temporality: 1, is_monotonic: true };
+    let observed = metrics::Metric {
+        name: "outrigger.observed".into(),
+        data: Some(metrics::metric::Data::Sum(sum)),
+        ..Default::default()
+    };
+    assert_eq!(receiver.metrics(&message(vec![observed], resource("web")), now), Ok(Rejected { count: 1 }));
+    let view = view(&signals, now);
+    assert_eq!((view.edges[0].observed.len(), view.edges[0].observed["breaker"]), (1, 4));
+    assert_eq!((&*view.services[0].service, view.services[0].observed["rate_limit"]), ("cart", 4));
+}
+
+#[test]
 fn what_others_measure_is_passed_over() {
     let (receiver, signals, now) = receiver();
     let foreign = Some(Resource { attributes: vec![text("service.name", "app")], ..Resource::default() });

@@ -1,0 +1,68 @@
+//! What became of the attempts at a destination, and how long they waited for a connection to it.
+//!
+//! An attempt costs one relaxed addition, when it is over. Waiting is timed only where no connection is at hand, which
+//! is not where most requests pass.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use crate::cluster::ejection::Outcome;
+use crate::telemetry::edge::{Counts, Reading};
+
+/// Counters of a destination.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    aborted: AtomicU64,
+    waits: Counts,
+}
+
+impl Traffic {
+    /// Counts an attempt that is over; no outcome: its caller gave it up, or a limit of ours did.
+    pub fn attempt(&self, outcome: Option<Outcome>) {
+        let counter = match outcome {
+            Some(Outcome::Success) => &self.succeeded,
+            Some(Outcome::Failure) => &self.failed,
+            None => &self.aborted,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Attempts that are over, by what became of them.
+    pub fn attempts(&self) -> [(&'static str, u64); 3] {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        [("success", read(&self.succeeded)), ("failure", read(&self.failed)), ("aborted", read(&self.aborted))]
+    }
+
+    /// Waits for `connection`, and counts how long. A wait that is given up is not counted.
+    pub async fn waiting<T>(&self, connection: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let connection = connection.await;
+        self.waits.add(began.elapsed());
+        connection
+    }
+
+    /// How long attempts waited that found no connection at hand.
+    pub fn waits(&self) -> Reading {
+        self.waits.read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Traffic;
+    use crate::cluster::ejection::Outcome;
+
+    #[tokio::test]
+    async fn attempts_are_counted_by_outcome_and_waits_by_time() {
+        let traffic = Traffic::default();
+        for outcome in [Some(Outcome::Success), Some(Outcome::Success), Some(Outcome::Failure), None] {
+            traffic.attempt(outcome);
+        }
+        assert_eq!(traffic.attempts(), [("success", 2), ("failure", 1), ("aborted", 1)]);
+        assert_eq!(traffic.waiting(async { 7 }).await, 7);
+        assert_eq!(futures_util::FutureExt::now_or_never(traffic.waiting(std::future::pending::<()>())), None);
+        assert_eq!(traffic.waits().requests(), 1, "what is given up is not counted");
+    }
+}
