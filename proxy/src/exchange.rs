@@ -18,7 +18,7 @@ use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
 use crate::drain::Drain;
 use crate::fields::Fields;
-use crate::io::Side;
+use crate::io::{Hidden, Side};
 use crate::reason::Reason;
 use crate::route::{Route, Target};
 use crate::snapshot::Snapshots;
@@ -80,8 +80,8 @@ pub struct Request {
     /// The host it is for, in the one form that routing and the upstream read: lower case, without a trailing dot.
     /// Empty until admission.
     pub authority: HeaderValue,
-    /// Its head had a `Content-Length` that hyper does not show.
-    pub hidden_length: bool,
+    /// What hyper does not show of its head.
+    pub hidden: Hidden,
 }
 
 /// A request that a route has taken.
@@ -210,13 +210,13 @@ pub struct Notes {
 impl Request {
     /// A request that begins now.
     pub fn new(mut http: http::Request<Body>, connection: Arc<Connection>) -> Self {
-        let hidden_length = connection.side.as_ref().is_some_and(|side| side.begin());
+        let hidden = connection.side.as_ref().map_or(Hidden::Nothing, |side| side.begin());
         if let Some(side) = connection.side.as_ref().filter(|_| !http.body().is_empty()) {
             side.body_begins();
             http.body_mut().on_request_end(Box::new(BodyWatch(Arc::clone(side))));
         }
         let trail = Arc::new(Trail::new(&http, connection));
-        Request { http: Box::new(http), trail, authority: HeaderValue::from_static(""), hidden_length }
+        Request { http: Box::new(http), trail, authority: HeaderValue::from_static(""), hidden }
     }
 }
 

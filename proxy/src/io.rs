@@ -132,9 +132,8 @@ impl Stream {
 }
 
 impl Side {
-    /// The service takes a request; returns whether its head had a `Content-Length` field, which hyper hides when
-    /// `Transfer-Encoding` came before it.
-    pub fn begin(&self) -> bool {
+    /// The service takes a request; says what of its head hyper hides.
+    pub fn begin(&self) -> Hidden {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_started.store(false, Ordering::Relaxed);
@@ -207,6 +206,17 @@ impl Side {
     }
 }
 
+/// What of a request's head hyper does not show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hidden {
+    /// Nothing that matters.
+    Nothing,
+    /// A `Content-Length`, which it drops where `Transfer-Encoding` came before it.
+    Length,
+    /// Whether there was one: the head came together with an earlier request's (pipelined), where nobody looked.
+    Head,
+}
+
 /// Looks for a line that begins with `content-length` in the head that is being read, however it is cut into pieces.
 #[derive(Debug, Default)]
 struct HeadScan {
@@ -253,8 +263,12 @@ impl HeadScan {
         }
     }
 
-    fn take(&mut self) -> bool {
-        std::mem::take(self).found
+    fn take(&mut self) -> Hidden {
+        match std::mem::take(self) {
+            HeadScan { found: true, .. } => Hidden::Length,
+            HeadScan { over: true, .. } => Hidden::Nothing,
+            _ => Hidden::Head,
+        }
     }
 }
 
@@ -336,9 +350,9 @@ mod tests {
     use bytes::Bytes;
     use tokio::io::AsyncWriteExt;
 
-    use super::{HeadScan, Side, Stream};
+    use super::{HeadScan, Hidden, Side, Stream};
 
-    fn scan(pieces: &[&str]) -> bool {
+    fn scan(pieces: &[&str]) -> Hidden {
         let mut scan = HeadScan::default();
         for piece in pieces {
             scan.push(piece.as_bytes());
@@ -350,20 +364,25 @@ mod tests {
     fn a_content_length_is_found_however_it_is_cut() {
         let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nCoNtEnT-lEnGtH: 3\r\n\r\n";
         for cut in 0..head.len() {
-            assert!(scan(&[&head[..cut], &head[cut..]]), "cut at {cut}");
+            assert_eq!(scan(&[&head[..cut], &head[cut..]]), Hidden::Length, "cut at {cut}");
         }
     }
 
     #[test]
     fn empty_lines_before_a_head_are_none_of_it() {
-        assert!(scan(&["\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n"]));
+        assert_eq!(scan(&["\r\n\r\nPOST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n"]), Hidden::Length);
     }
 
     #[test]
     fn only_a_field_of_the_head_counts() {
-        assert!(!scan(&["GET /content-length HTTP/1.1\r\nX: content-length: 3\r\n\r\n"]));
-        assert!(!scan(&["POST / HTTP/1.1\r\nHost: a\r\n\r\n", "content-length: 3\r\n"]));
-        assert!(!scan(&["POST / HTTP/1.1\r\ncontent-lengt\r\n\r\n"]));
+        for head in [
+            &["GET /content-length HTTP/1.1\r\nX: content-length: 3\r\n\r\n"][..],
+            &["POST / HTTP/1.1\r\nHost: a\r\n\r\n", "content-length: 3\r\n"],
+            &["POST / HTTP/1.1\r\ncontent-lengt\r\n\r\n"],
+        ] {
+            assert_eq!(scan(head), Hidden::Nothing, "{head:?}");
+        }
+        assert_eq!(scan(&[]), Hidden::Head, "nobody saw it");
     }
 
     #[tokio::test(start_paused = true)]

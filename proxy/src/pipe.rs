@@ -1,18 +1,20 @@
 //! What goes out on an HTTP/2 stream: a body, sent as fast as the peer's windows let it (RFC 9113, 5.2).
 //!
-//! At most one frame of a body waits here for room; the next is not asked for before. A peer that resets the stream
-//! ends the pipe and the body with it; a body that breaks resets the stream, so that its receiver never takes it for
-//! complete.
+//! At most one frame of a body waits here for room; the next is not asked for before. A peer that resets the stream, or
+//! leaves it without room until the body's deadline or for five minutes, ends the pipe and the body with it; a body that
+//! breaks resets the stream, so that its receiver never takes it for complete.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
 use http_body::Body as _;
+use tokio::time::{Instant, Sleep};
 
 use crate::body::{Body, Broken};
 
@@ -24,6 +26,9 @@ const SMALL: usize = 16 * 1024;
 /// back, so that it can be sent whole on another. What is larger streams on and is not kept.
 const MAX_KEPT: usize = 64 * 1024;
 
+/// How long a peer may leave no room for what waits.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Sends a body; done once its end was handed over, the peer wants no more of it, or it broke.
 #[derive(Debug)]
 pub struct Pipe {
@@ -34,6 +39,8 @@ pub struct Pipe {
     /// What the peer is told if the body breaks.
     broken: Reason,
     kept: Option<Kept>,
+    /// Until when what waits may wait; made only where there is no room.
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 /// What was taken of a body so far.
@@ -47,7 +54,7 @@ struct Kept {
 impl Pipe {
     /// Sends `body` on `stream`; a body that breaks resets it for the reason `broken`.
     pub fn new(body: Body, stream: SendStream<Bytes>, broken: Reason) -> Self {
-        Pipe { body, stream, waiting: None, broken, kept: None }
+        Pipe { body, stream, waiting: None, broken, kept: None, patience: None }
     }
 
     /// Keeps what is sent, as far as [`Pipe::take_back`] may need it.
@@ -84,6 +91,16 @@ impl Pipe {
         self.stream.poll_reset(cx).is_ready()
     }
 
+    /// Whether what waits has waited for too long.
+    fn is_stalled(&mut self, cx: &mut Context<'_>) -> bool {
+        let until = || {
+            let limit = Instant::now() + PATIENCE;
+            self.body.deadline().map_or(limit, |deadline| deadline.min(limit))
+        };
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until())));
+        patience.as_mut().poll(cx).is_ready()
+    }
+
     /// Sends what waits as room comes; false if the stream is gone.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         while let Some((mut data, last)) = self.waiting.take() {
@@ -93,11 +110,16 @@ impl Pipe {
                 if self.is_reset(cx) {
                     return Poll::Ready(false);
                 }
+                if self.is_stalled(cx) {
+                    self.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(false);
+                }
                 match ready!(self.stream.poll_capacity(cx)) {
                     Some(Ok(_)) => continue,
                     Some(Err(_)) | None => return Poll::Ready(false),
                 }
             }
+            self.patience = None;
             let now = data.split_to(room.min(data.len()));
             let over = data.is_empty();
             if self.stream.send_data(now, last && over).is_err() {
@@ -164,11 +186,14 @@ impl Future for Pipe {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
     use h2::Reason;
     use http::Request;
+    use tokio::time::Instant;
 
-    use super::{MAX_KEPT, Pipe};
+    use super::{MAX_KEPT, PATIENCE, Pipe};
     use crate::body::Body;
 
     /// What comes out of the other end of a pipe of `body`, over a window of `window` bytes.
@@ -211,6 +236,35 @@ mod tests {
         let error = through(body, 1000).await.expect_err("it broke");
         assert_eq!(error.reason(), Some(Reason::CANCEL));
         drop(lost);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_makes_no_room_is_given_up() {
+        for (deadline, expected) in [(None, PATIENCE), (Some(Duration::from_secs(2)), Duration::from_secs(2))] {
+            let (client, server) = tokio::io::duplex(1 << 20);
+            tokio::spawn(async move {
+                let mut builder = h2::server::Builder::new();
+                let handshake = builder.initial_window_size(10).handshake::<_, Bytes>(server).await;
+                let mut connection = handshake.expect("a handshake");
+                let mut held = Vec::new();
+                while let Some(accepted) = connection.accept().await {
+                    held.push(accepted);
+                }
+            });
+            let (mut sender, connection) = h2::client::handshake(client).await.expect("a handshake");
+            tokio::spawn(connection);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let request = Request::post("http://a/").body(()).expect("a request");
+            let (_response, stream) = sender.send_request(request, false).expect("a stream");
+            let mut body = Body::full(vec![0; 100_000]);
+            let begun = Instant::now();
+            if let Some(deadline) = deadline {
+                body.set_deadline(begun + deadline, crate::reason::Reason::HttpResponseTimeout);
+            }
+            let _ = Pipe::new(body, stream, Reason::CANCEL).await;
+            let took = begun.elapsed();
+            assert!(took >= expected && took < expected + Duration::from_secs(1), "{took:?}");
+        }
     }
 
     #[tokio::test]

@@ -39,6 +39,23 @@ async fn a_length_that_can_be_read_two_ways_is_refused() {
 }
 
 #[tokio::test]
+async fn two_framings_are_refused_behind_another_request_too() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("http", &[origin.address()]).await;
+    for fields in ["transfer-encoding: chunked\r\ncontent-length: 5", "content-length: 5\r\ntransfer-encoding: chunked"]
+    {
+        let mut wire = mesh.wire().await;
+        let before = origin.requests();
+        wire.send(format!(
+            "GET /slow/50 HTTP/1.1\r\nhost: catalog\r\n\r\nPOST / HTTP/1.1\r\nhost: catalog\r\n{fields}\r\n\r\n0\r\n\r\n"
+        ))
+        .await;
+        assert_eq!([wire.response().await.status, wire.response().await.status], [200, 400], "{fields:?}");
+        assert_eq!(origin.requests(), before + 1, "{fields:?} reached the service");
+    }
+}
+
+#[tokio::test]
 async fn broken_chunks_end_the_request() {
     for chunks in
         ["zz\r\nhello\r\n0\r\n\r\n", "5;\nhello\r\n0\r\n\r\n", "ffffffffffffffffff\r\nhello", "5\r\nhelloXX0\r\n\r\n"]

@@ -82,3 +82,23 @@ async fn a_rehearsed_limit_lets_all_pass_and_counts() {
     let refused = mesh.caller().metric("outrigger_breaker_rejected_total", &["mode=\"observe\""]).await;
     assert_eq!(refused, 4.0, "what would have been refused is counted");
 }
+
+#[tokio::test]
+async fn workers_take_turns_where_there_are_fewer_connections_than_workers() {
+    let (origin, mesh) = limited("h2c", "maxConnections: 1").await;
+    // On connections of their own, so that both workers have some, and busy all the time.
+    let callers = (0..12).map(|_| async {
+        let mut client = mesh.http2().await;
+        let begun = std::time::Instant::now();
+        let mut served = 0;
+        while begun.elapsed() < Duration::from_secs(2) {
+            let reply = client.send(get("catalog", "/slow/20")).await;
+            assert_eq!(reply.status, 200, "{:?}", reply.reason());
+            served += 1;
+        }
+        served
+    });
+    let served = join_all(callers).await;
+    assert!(served.iter().all(|served| *served >= 3), "{served:?}");
+    assert_eq!(origin.most_connections(), 1);
+}

@@ -195,6 +195,11 @@ impl Body {
         self.timers.deadline = Some((deadline, reason));
     }
 
+    /// When the body is cut, whoever takes it.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.timers.deadline.map(|(deadline, _)| deadline)
+    }
+
     /// Cuts the body when nothing comes for `idle`.
     pub fn set_idle(&mut self, idle: Duration) {
         self.timers.idle = Some(idle);

@@ -18,6 +18,7 @@ use crate::error::{Error, Reason};
 use crate::exchange::Request;
 use crate::fields::Fields;
 use crate::hop;
+use crate::io::Hidden;
 
 /// Puts [`Admission`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,7 @@ impl<S: Next<Request>> Service<Request> for Admission<S> {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let fields = request.trail.fields;
-        match admit(&request.http, fields, request.hidden_length) {
+        match admit(&request.http, fields, request.hidden) {
             Ok(authority) => request.authority = authority,
             Err(error) => return refuse(error),
         }
@@ -62,7 +63,7 @@ fn denied(detail: &str) -> Error {
 }
 
 /// Checks a request; returns the host it is for.
-fn admit<B>(request: &http::Request<B>, fields: Fields, hidden_length: bool) -> Result<HeaderValue, Error> {
+fn admit<B>(request: &http::Request<B>, fields: Fields, hidden: Hidden) -> Result<HeaderValue, Error> {
     let (uri, headers) = (request.uri(), request.headers());
     if request.method() == Method::CONNECT {
         return Err(denied("CONNECT is not served here"));
@@ -71,11 +72,13 @@ fn admit<B>(request: &http::Request<B>, fields: Fields, hidden_length: bool) -> 
     if !uri.path().starts_with('/') && !asterisk {
         return Err(denied("the request target must begin with '/'"));
     }
-    if fields.any(Fields::TRANSFER_ENCODING)
-        && request.version() < Version::HTTP_2
-        && (hidden_length || headers.contains_key(header::CONTENT_LENGTH))
-    {
-        return Err(denied("Content-Length and Transfer-Encoding exclude each other"));
+    if fields.any(Fields::TRANSFER_ENCODING) && request.version() < Version::HTTP_2 {
+        if hidden == Hidden::Length || headers.contains_key(header::CONTENT_LENGTH) {
+            return Err(denied("Content-Length and Transfer-Encoding exclude each other"));
+        }
+        if hidden == Hidden::Head {
+            return Err(denied("a request with Transfer-Encoding must not come together with the one before it"));
+        }
     }
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next();
@@ -167,6 +170,7 @@ mod tests {
     use http::Request;
 
     use super::admit;
+    use crate::io::Hidden;
 
     fn check(target: &str, fields: &[(&str, &str)]) -> Result<String, String> {
         let mut request = Request::builder().uri(target);
@@ -174,7 +178,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let request = request.body(()).map_err(|error| error.to_string())?;
-        admit(&request, crate::fields::Fields::of(request.headers()), false)
+        admit(&request, crate::fields::Fields::of(request.headers()), Hidden::Nothing)
             .map(|host| host.to_str().unwrap_or_default().to_owned())
             .map_err(|error| error.detail.to_string())
     }

@@ -240,7 +240,6 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
             if pending.is_none() {
                 pending = Some(wait_in_line(aim)?);
             }
-            make_room(aim);
             match room_on_h2(attempt).await {
                 Ok(stream) => return Ok(stream),
                 Err(permit) => permit,
@@ -252,23 +251,35 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
     Ok(endpoint.pool.share_h2(worker, connection))
 }
 
+/// How often whoever waits looks for a stream that came free.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// After so many looks another worker's busy connection is told to go: workers without any take turns with it.
+const TURN: u32 = 50;
+
 /// A stream that comes free, or the right to make another connection.
 async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
+    let worker = aim.trail.connection.worker;
+    let mut look = 0_u32;
     loop {
-        if let Some(stream) = endpoint.pool.take_h2(aim.trail.connection.worker) {
+        if let Some(stream) = endpoint.pool.take_h2(worker) {
             return Ok(stream);
+        }
+        if look.is_multiple_of(TURN) && !make_room(aim) {
+            endpoint.pool.retire(worker);
         }
         tokio::select! {
             permit = aim.cluster.limits.connection() => return Err(permit),
-            () = tokio::time::sleep(Duration::from_millis(2)) => {}
+            () = tokio::time::sleep(LOOK) => look = look.wrapping_add(1),
         }
     }
 }
 
 /// Closes a connection that rests elsewhere, at another endpoint or with another worker, while somebody waits here.
-fn make_room(aim: &Aim) {
-    let _ = aim.cluster.picker().endpoints().iter().any(|endpoint| endpoint.pool.shed());
+/// Says whether there was one.
+fn make_room(aim: &Aim) -> bool {
+    aim.cluster.picker().endpoints().iter().any(|endpoint| endpoint.pool.shed())
 }
 
 /// A place among those who wait for a connection; the route's timeout says how long. Where the limit allows no

@@ -181,4 +181,12 @@ impl Pool {
             idle.map(|index| slot.shared.remove(index)).is_some()
         })
     }
+
+    /// Lets a busy shared connection of another worker take nothing new and go once its streams are over: a worker
+    /// without any could else wait for as long as the others are busy. Says whether there was one.
+    pub fn retire(&self, worker: usize) -> bool {
+        let own = worker % self.slots.len();
+        let mut others = self.slots.iter().enumerate().filter(|(index, _)| *index != own).map(|(_, slot)| slot);
+        others.any(|slot| slot.lock().shared.pop().is_some())
+    }
 }
