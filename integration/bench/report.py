@@ -46,14 +46,16 @@ def main():
             continue
         medians = json.loads(path.read_text())
         names = list(medians)
-        print(f"\n## {workload}\n\n| | {' | '.join(names)} | Outrigger to Envoy |\n|---|{'---:|' * len(names)}---|")
+        print(f"\n## {workload}\n\n| | {' | '.join(names)} | Outrigger to Envoy | to bare |\n|---|{'---:|' * len(names)}---|---|")
         for figure, unit in UNITS.items():
             row = [medians[n].get(figure) for n in names]
             if all(v is None for v in row):
                 continue
             ours, envoy = (medians.get(n, {}).get(figure) for n in ("outrigger", "envoy"))
             last = verdict(workload, figure, ours, envoy) if ours is not None and envoy is not None else ""
-            print(f"| {unit} | {' | '.join('' if v is None else number(v) for v in row)} | {last} |")
+            bare = medians.get("bare", {}).get(figure)
+            floor = f"{ours / bare:.2f} x" if ours is not None and bare else ""
+            print(f"| {unit} | {' | '.join('' if v is None else number(v) for v in row)} | {last} | {floor} |")
         bad = {n: int(m["bad"]) for n, m in medians.items() if m.get("bad")}
         if bad:
             print(f"\nResponses that were not 200: {bad}.")
