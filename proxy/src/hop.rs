@@ -51,10 +51,10 @@ fn strip_hop(headers: &mut HeaderMap) {
 
 /// Removes what `Connection` names; returns the upgrade where it names one.
 fn strip_named(headers: &mut HeaderMap) -> Option<HeaderValue> {
-    let mut values = headers.get_all(header::CONNECTION).iter();
-    let first = values.next().map(HeaderValue::as_bytes).unwrap_or_default();
+    let first = headers.get(header::CONNECTION).map(HeaderValue::as_bytes).unwrap_or_default();
     let plain = first.eq_ignore_ascii_case(b"keep-alive") || first.eq_ignore_ascii_case(b"close");
-    if plain && values.next().is_none() {
+    // As many names as values: none has a second one. Asking so is cheaper than walking the values of one.
+    if plain && headers.keys_len() == headers.len() {
         return None;
     }
     let named: Vec<HeaderName> = headers
