@@ -9,6 +9,7 @@ pub mod error;
 pub mod name;
 pub mod value;
 pub mod matching;
+pub mod header;
 pub mod policy;
 pub mod endpoint;
 pub mod cluster;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::error::{Code, Problem};
+use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
 use crate::policy::{Origin, RateLimit, Retry, Timeouts};
 
@@ -16,6 +17,15 @@ pub struct Backend {
     pub cluster: ClusterName,
     /// Its share among the route's backends; 0 is drained.
     pub weight: u32,
+    /// Which header fields are changed on this way, after the route's own changes.
+    pub headers: Headers,
+}
+
+impl Backend {
+    /// A backend without changes.
+    pub fn new(cluster: ClusterName, weight: u32) -> Self {
+        Backend { cluster, weight, headers: Headers::default() }
+    }
 }
 
 /// What a hash balancer keys a request by; the first that the request has counts.
@@ -40,6 +50,8 @@ pub struct Route {
     pub matches: RouteMatch,
     /// Where it sends it; at least one, weights above zero in sum.
     pub backends: Vec<Backend>,
+    /// Which header fields are changed.
+    pub headers: Headers,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// What is tried again; none tries once.
@@ -57,7 +69,8 @@ impl Route {
             name: name.into(),
             origin: Origin::default(),
             matches: RouteMatch::any(),
-            backends: vec![Backend { cluster, weight: 1 }],
+            backends: vec![Backend::new(cluster, 1)],
+            headers: Headers::default(),
             timeouts: Timeouts::default(),
             retry: None,
             rate_limit: None,
@@ -78,6 +91,10 @@ impl Route {
             return Err(
                 Problem::invalid(total, "the weights must add up to at most 4294967295").at_field("backendRefs")
             );
+        }
+        self.headers.check()?;
+        for (index, backend) in self.backends.iter().enumerate() {
+            backend.headers.check().map_err(|problem| problem.at_index(index).at_field("backendRefs"))?;
         }
         if let Some(retry) = &self.retry {
             retry.check().map_err(|problem| problem.at_field("retry"))?;

@@ -83,6 +83,7 @@ fn route_details(route: &Route) -> Vec<String> {
         format!("    {:?}", route.matches),
         format!("    {:?}", route.timeouts),
     ];
+    lines.extend((!route.headers.is_empty()).then(|| format!("    {:?}", route.headers)));
     lines.extend(route.retry.iter().map(|retry| format!("    {retry:?}")));
     lines.extend(route.rate_limit.iter().map(|limit| format!("    {limit:?}")));
     lines.extend((!route.hash.is_empty()).then(|| format!("    {:?}", route.hash)));

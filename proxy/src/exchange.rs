@@ -21,7 +21,7 @@ use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::Side;
 use crate::reason::Reason;
-use crate::route::{Route, Target};
+use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
 use crate::telemetry::{Edge, Telemetry, Would};
@@ -107,6 +107,8 @@ pub struct Targeted {
     pub aim: Aim,
     /// What it may use of the destination, held until its response is over.
     pub permit: Option<Permit>,
+    /// What is changed in it and its response; taken by the room that does it.
+    pub edits: Option<Arc<Edits>>,
 }
 
 /// All of a targeted request but the message itself: what another attempt shares with the first.
@@ -291,7 +293,7 @@ impl Targeted {
             notes.host = Some(Arc::clone(&cluster.label));
         });
         let aim = Aim { trail, authority, route, cluster, attempt: 0, retry_of: None, deadline: None };
-        Targeted { http, aim, permit: None }
+        Targeted { http, aim, permit: None, edits: target.edits.clone() }
     }
 }
 

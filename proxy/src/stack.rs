@@ -11,6 +11,7 @@ use tower::util::BoxCloneSyncService;
 use crate::exchange::{Request, Response};
 use crate::policy::admission::AdmissionLayer;
 use crate::policy::breaker::BreakerLayer;
+use crate::policy::edit::EditLayer;
 use crate::policy::rate_limit::RateLimitLayer;
 use crate::policy::record::RecordLayer;
 use crate::policy::respond::RespondLayer;
@@ -33,6 +34,7 @@ pub fn outbound() -> HttpService {
         .layer(RouteMatchLayer) // Request -> Routed
         .layer(RateLimitLayer)
         .layer(SplitLayer) // Routed -> Targeted
+        .layer(EditLayer)
         .layer(TimeoutLayer)
         .layer(RetryLayer)
         .layer(TryTimeoutLayer) // from here on for each attempt

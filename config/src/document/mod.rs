@@ -13,6 +13,7 @@ mod suggestion;
 mod reader;
 mod kind;
 mod metadata;
+mod filter;
 mod reference;
 mod matches;
 mod service;
@@ -28,6 +29,7 @@ mod mesh_policy;
 mod parse;
 
 pub use backend_policy::BackendPolicy;
+pub use filter::Filters;
 pub use kind::Kind;
 pub use mesh_policy::{MESH_NAMESPACE, MeshPolicy};
 pub use parse::{Document, MAX_PROBLEMS, Spec, parse};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::filter::Filters;
 use super::reader::{Field, Fields};
 use super::reference::{BackendRef, ParentRef};
 use crate::error::{Code, Problem};
@@ -27,6 +28,8 @@ pub struct Rule {
     pub matches: Vec<RouteMatch>,
     /// Where it sends it, at least one.
     pub backends: Vec<BackendRef>,
+    /// What it changes on the way.
+    pub filters: Filters,
     /// How long it may take (HTTPRoute only); absent: no limit.
     pub timeouts: Timeouts,
 }
@@ -58,9 +61,10 @@ impl Route {
                 matches.push(any.clone());
             }
             let backends = fields.required("backendRefs").some(|field| BackendRef::read(field, owner));
+            let filters = Filters::read(&mut fields);
             let timeouts = read_rest(&mut fields);
-            fields.unsupported(&["filters", "retry", "sessionPersistence"]);
-            let rule = Rule { name, matches, backends, timeouts };
+            fields.unsupported(&["retry", "sessionPersistence"]);
+            let rule = Rule { name, matches, backends, filters, timeouts };
             rule.check(&fields.finish());
             rule
         });

@@ -108,6 +108,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         origin: Origin(Arc::from(format!("{kind} {route}"))),
         matches: candidate.matches.clone(),
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
+        headers: rule.filters.headers.clone(),
         timeouts,
         retry,
         rate_limit: index.route_limit(candidate.rule).map(|known| known.spec.limit.clone()),
@@ -115,16 +116,18 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
     }
 }
 
-/// The backends of a rule, each with what its service hashes by. A port named twice in a rule is one backend.
+/// The backends of a rule, each with what its service hashes by. A port named twice in a rule is one backend, unless
+/// something else is changed on the way to it.
 fn backends(index: &Index, rule: &Rule) -> Vec<(Backend, Vec<HashKey>)> {
     let mut backends: Vec<(Backend, Vec<HashKey>)> = Vec::new();
     for (reference, port) in rule.backends.iter().filter_map(|one| Some((one, backend_port(index, one)?))) {
         let cluster = name::cluster(&reference.service, port);
-        match backends.iter_mut().find(|(backend, _)| backend.cluster == cluster) {
+        let headers = &reference.filters.headers;
+        match backends.iter_mut().find(|(backend, _)| backend.cluster == cluster && backend.headers == *headers) {
             Some((backend, _)) => backend.weight = backend.weight.saturating_add(reference.weight),
             None => {
                 let keys = hash_keys(index, &reference.service, port);
-                backends.push((Backend { cluster, weight: reference.weight }, keys));
+                backends.push((Backend { cluster, weight: reference.weight, headers: headers.clone() }, keys));
             }
         }
     }

@@ -86,6 +86,14 @@ fn check_filter(filter: &hcm::HttpFilter, last: bool) -> Result<(), Problem> {
     Err(unknown(config))
 }
 
+/// A bucket shared by all routes of a host or a table is not one bucket a route.
+pub(super) fn refuse_shared_limit(configs: &std::collections::HashMap<String, pb::Any>) -> Result<(), Problem> {
+    match read_route_limit(configs)?.as_ref().map(rate_limit::is_idle).transpose()? {
+        None | Some(true) => Ok(()),
+        Some(false) => Err(unsupported("typed_per_filter_config", "a rate limit is supported on routes only")),
+    }
+}
+
 /// The rate limit among a route's `typed_per_filter_config`; refuses what else would act.
 pub(super) fn read_route_limit<'a>(
     configs: impl IntoIterator<Item = (&'a String, &'a pb::Any)>,

@@ -18,6 +18,7 @@ pub use crate::resource::{ClientKind, Resource, ResourceType};
 pub mod transport;
 pub mod wire;
 mod value;
+mod header;
 mod matching;
 mod own;
 mod retry;
@@ -28,6 +29,7 @@ mod protocol;
 mod filter;
 mod endpoint;
 mod cluster;
+mod backend;
 mod route;
 mod listener;
 

@@ -11,18 +11,19 @@ use xds_api::pb::envoy::config::route::v3 as xds;
 use xds_api::pb::google::protobuf as pb;
 
 use super::value::{
-    duration, each, metadata, missing, number, optional_duration, read_metadata, read_timeout, refuse_all, refused,
-    timeout, unsupported,
+    duration, each, metadata, missing, optional_duration, read_metadata, read_timeout, refuse_all, refused, timeout,
+    unsupported,
 };
 use super::wire::{self, outrigger, rate_limit::LocalRateLimit};
-use super::{filter, matching, own, rate_limit, retry};
+use super::{backend, filter, header, matching, own, rate_limit, retry};
 use crate::error::Problem;
+use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
 use crate::policy::{Origin, RateLimit, Retry, Timeouts};
 use crate::resource::ClientKind;
-use crate::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, Route, RouteTable, VirtualHost};
 
-use xds::route_action::{ClusterSpecifier, HashPolicy, HostRewriteSpecifier, MaxStreamDuration, hash_policy};
+use xds::route_action::{HostRewriteSpecifier, MaxStreamDuration};
 
 /// How long xDS lets a request take where nothing is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,8 +41,18 @@ pub(super) fn encode(table: &RouteTable, client: ClientKind) -> xds::RouteConfig
     xds::RouteConfiguration {
         name: table.name.to_string(),
         virtual_hosts: table.hosts.iter().map(host).collect(),
+        // A backend's changes come after the route's, so that of two values for a field the nearer one stays.
+        most_specific_header_mutations_wins: routes(table).flat_map(|route| &route.backends).any(changes_fields),
         ..Default::default()
     }
+}
+
+fn routes(table: &RouteTable) -> impl Iterator<Item = &Route> {
+    table.hosts.iter().flat_map(|host| &host.routes)
+}
+
+fn changes_fields(backend: &Backend) -> bool {
+    !backend.headers.is_empty()
 }
 
 /// Decodes a table.
@@ -56,13 +67,31 @@ pub(super) fn decode(message: &xds::RouteConfiguration) -> Result<RouteTable, Pr
         ("request_mirror_policies", !message.request_mirror_policies.is_empty()),
         ("ignore_path_parameters_in_path_matching", message.ignore_path_parameters_in_path_matching),
     ])?;
-    refuse_shared_limit(&message.typed_per_filter_config)?;
+    filter::refuse_shared_limit(&message.typed_per_filter_config)?;
     let table = RouteTable {
         name: ResourceName::try_new(&message.name).map_err(|problem| problem.at_field("name"))?,
         hosts: each("virtual_hosts", &message.virtual_hosts, decode_host)?,
     };
+    if !message.most_specific_header_mutations_wins
+        && let Some(name) = routes(&table).find_map(contested)
+    {
+        let reason = "must be true where a route and one of its backends change the same field";
+        return Err(unsupported("most_specific_header_mutations_wins", reason).with_value(name));
+    }
     table.check()?;
     Ok(table)
+}
+
+/// A field that both a route and one of its backends change.
+fn contested(route: &Route) -> Option<&str> {
+    fn both<'a>(outer: &'a HeaderChanges, inner: &HeaderChanges) -> Option<&'a str> {
+        outer.names().find(|name| inner.names().any(|other| other == *name)).map(|name| &**name)
+    }
+    let of_backend = |backend: &Backend| {
+        both(&route.headers.request, &backend.headers.request)
+            .or_else(|| both(&route.headers.response, &backend.headers.response))
+    };
+    route.backends.iter().find_map(of_backend)
 }
 
 fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
@@ -76,7 +105,7 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
         ("hedge_policy", message.hedge_policy.is_some()),
         ("request_mirror_policies", !message.request_mirror_policies.is_empty()),
     ])?;
-    refuse_shared_limit(&message.typed_per_filter_config)?;
+    filter::refuse_shared_limit(&message.typed_per_filter_config)?;
     Ok(VirtualHost {
         name: message.name.as_str().into(),
         domains: each("domains", &message.domains, |domain| Domain::parse(domain))?,
@@ -84,25 +113,23 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
     })
 }
 
-/// A bucket shared by all routes of a host or a table is not one bucket a route.
-fn refuse_shared_limit(configs: &std::collections::HashMap<String, pb::Any>) -> Result<(), Problem> {
-    match filter::read_route_limit(configs)?.as_ref().map(rate_limit::is_idle).transpose()? {
-        None | Some(true) => Ok(()),
-        Some(false) => Err(unsupported("typed_per_filter_config", "a rate limit is supported on routes only")),
-    }
-}
-
 fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
     let mut action = xds::RouteAction {
-        cluster_specifier: Some(encode_backends(&route.backends)),
+        cluster_specifier: Some(backend::encode(&route.backends)),
         timeout: timeout(route.timeouts.request),
         idle_timeout: timeout(route.timeouts.idle),
-        hash_policy: route.hash.iter().map(encode_hash).collect(),
+        hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
         ..Default::default()
     };
+    let (request_headers_to_add, request_headers_to_remove) = header::encode(&route.headers.request);
+    let (response_headers_to_add, response_headers_to_remove) = header::encode(&route.headers.response);
     let mut message = xds::Route {
         name: route.name.to_string(),
         r#match: Some(matching::encode(&route.matches, client)),
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
         ..Default::default()
     };
     match client {
@@ -137,12 +164,6 @@ fn encode_own(route: &Route) -> outrigger::Route {
 }
 
 fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, Problem> {
-    refuse_all([
-        ("request_headers_to_add", !message.request_headers_to_add.is_empty()),
-        ("request_headers_to_remove", !message.request_headers_to_remove.is_empty()),
-        ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
-        ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
-    ])?;
     let action = match &message.action {
         Some(xds::route::Action::Route(action)) => action,
         Some(xds::route::Action::Redirect(_)) => return Err(refused("redirect")),
@@ -163,7 +184,11 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         name: message.name.as_str().into(),
         origin: policies.origin,
         matches: matching::decode(matches).map_err(|problem| problem.at_field("match"))?,
-        backends: decode_backends(action).map_err(inner)?,
+        backends: backend::decode(action).map_err(inner)?,
+        headers: header::decode(
+            (&message.request_headers_to_add, &message.request_headers_to_remove),
+            (&message.response_headers_to_add, &message.response_headers_to_remove),
+        )?,
         timeouts: Timeouts {
             request: decode_request_timeout(action).map_err(inner)?,
             per_try: policies.per_try,
@@ -171,7 +196,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         },
         retry: policies.retry,
         rate_limit: policies.rate_limit,
-        hash: each("hash_policy", &action.hash_policy, decode_hash).map_err(inner)?,
+        hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
     })
 }
 
@@ -246,89 +271,4 @@ fn decode_request_timeout(action: &xds::RouteAction) -> Result<Option<Duration>,
         .map_err(|problem| problem.at_field("max_stream_duration"))?;
     let request = read_timeout("timeout", action.timeout.as_ref(), DEFAULT_TIMEOUT)?;
     Ok([request, stream].into_iter().flatten().min())
-}
-
-fn encode_backends(backends: &[Backend]) -> ClusterSpecifier {
-    if let [Backend { cluster, weight: 1 }] = backends {
-        return ClusterSpecifier::Cluster(cluster.to_string());
-    }
-    let weigh = |backend: &Backend| xds::weighted_cluster::ClusterWeight {
-        name: backend.cluster.to_string(),
-        weight: number(backend.weight),
-        ..Default::default()
-    };
-    let clusters = backends.iter().map(weigh).collect();
-    ClusterSpecifier::WeightedClusters(xds::WeightedCluster { clusters, ..Default::default() })
-}
-
-fn decode_backends(action: &xds::RouteAction) -> Result<Vec<Backend>, Problem> {
-    match &action.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => {
-            let cluster = ResourceName::try_new(name).map_err(|problem| problem.at_field("cluster"))?;
-            Ok(vec![Backend { cluster, weight: 1 }])
-        }
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-            let inner = |problem: Problem| problem.at_field("weighted_clusters");
-            refuse_all([("header_name", weighted.random_value_specifier.is_some())]).map_err(inner)?;
-            each("clusters", &weighted.clusters, decode_weight).map_err(inner)
-        }
-        Some(ClusterSpecifier::ClusterHeader(_)) => Err(refused("cluster_header")),
-        Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => Err(refused("cluster_specifier_plugin")),
-        Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => Err(refused("inline_cluster_specifier_plugin")),
-        None => Err(missing("cluster_specifier")),
-    }
-}
-
-fn decode_weight(message: &xds::weighted_cluster::ClusterWeight) -> Result<Backend, Problem> {
-    refuse_all([
-        ("cluster_header", !message.cluster_header.is_empty()),
-        ("metadata_match", message.metadata_match.is_some()),
-        ("request_headers_to_add", !message.request_headers_to_add.is_empty()),
-        ("request_headers_to_remove", !message.request_headers_to_remove.is_empty()),
-        ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
-        ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
-        ("host_rewrite_specifier", message.host_rewrite_specifier.is_some()),
-    ])?;
-    refuse_shared_limit(&message.typed_per_filter_config)?;
-    Ok(Backend {
-        cluster: ResourceName::try_new(&message.name).map_err(|problem| problem.at_field("name"))?,
-        weight: message.weight.as_ref().ok_or_else(|| missing("weight"))?.value,
-    })
-}
-
-fn encode_hash(key: &HashKey) -> HashPolicy {
-    let specifier = match key {
-        HashKey::Header(name) => hash_policy::PolicySpecifier::Header(hash_policy::Header {
-            header_name: name.to_string(),
-            regex_rewrite: None,
-        }),
-        HashKey::Cookie(name) => {
-            hash_policy::PolicySpecifier::Cookie(hash_policy::Cookie { name: name.to_string(), ..Default::default() })
-        }
-        HashKey::SourceIp => {
-            hash_policy::PolicySpecifier::ConnectionProperties(hash_policy::ConnectionProperties { source_ip: true })
-        }
-    };
-    // Terminal: the first key that a request has is the whole key, as in the model.
-    HashPolicy { terminal: true, policy_specifier: Some(specifier) }
-}
-
-fn decode_hash(message: &HashPolicy) -> Result<HashKey, Problem> {
-    use hash_policy::PolicySpecifier;
-    match &message.policy_specifier {
-        Some(PolicySpecifier::Header(header)) => {
-            refuse_all([("header.regex_rewrite", header.regex_rewrite.is_some())])?;
-            Ok(HashKey::Header(header.header_name.to_ascii_lowercase().into()))
-        }
-        Some(PolicySpecifier::Cookie(cookie)) => {
-            // With a lifetime the proxy would have to make the cookie where there is none.
-            refuse_all([("cookie.ttl", cookie.ttl.is_some())])?;
-            Ok(HashKey::Cookie(cookie.name.as_str().into()))
-        }
-        Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => Ok(HashKey::SourceIp),
-        Some(PolicySpecifier::ConnectionProperties(_)) => Err(missing("connection_properties.source_ip")),
-        Some(PolicySpecifier::QueryParameter(_)) => Err(refused("query_parameter")),
-        Some(PolicySpecifier::FilterState(_)) => Err(refused("filter_state")),
-        None => Err(missing("policy_specifier")),
-    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::{
@@ -77,30 +78,52 @@ fn domains_of(host: usize, count: usize) -> Vec<Domain> {
 }
 
 fn route() -> impl Strategy<Value = Route> {
-    let backend = (name(), 0..1000u32).prop_map(|(cluster, weight)| Backend { cluster, weight });
+    let backend =
+        (name(), 0..1000u32, headers()).prop_map(|(cluster, weight, headers)| Backend { cluster, weight, headers });
     let backends = (name(), 1..1000u32, vec(backend, 0..3)).prop_map(|(cluster, weight, mut rest)| {
-        rest.insert(0, Backend { cluster, weight });
+        rest.insert(0, Backend::new(cluster, weight));
         rest
     });
-    let one = name().prop_map(|cluster| vec![Backend { cluster, weight: 1 }]);
+    let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let hash = prop_oneof![
         header_name().prop_map(HashKey::Header),
         "[a-z]{1,8}".prop_map(|name| HashKey::Cookie(name.into())),
         Just(HashKey::SourceIp)
     ];
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
-    (parts, of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
-        |((name, origin, matches, backends, timeouts), retry, rate_limit, hash)| Route {
+    (parts, headers(), of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
+        |((name, origin, matches, backends, timeouts), headers, retry, rate_limit, hash)| Route {
             name,
             origin: Origin(origin),
             matches,
             backends,
+            headers,
             timeouts,
             retry,
             rate_limit,
             hash,
         },
     )
+}
+
+/// Changes of header fields, no field in two ways.
+fn headers() -> impl Strategy<Value = Headers> {
+    let changes = || {
+        (vec(value(), 0..2), vec(value(), 0..3), 0..2usize).prop_map(|(set, add, remove)| HeaderChanges {
+            set: set.into_iter().enumerate().map(|(index, value)| (format!("x-set-{index}").into(), value)).collect(),
+            add: add.into_iter().map(|value| ("x-add".into(), value)).collect(),
+            remove: (0..remove).map(|index| format!("x-remove-{index}").into()).collect(),
+        })
+    };
+    prop_oneof![
+        2 => Just(Headers::default()),
+        1 => (changes(), changes()).prop_map(|(request, response)| Headers { request, response }),
+    ]
+}
+
+/// A header field's value.
+fn value() -> impl Strategy<Value = Arc<str>> {
+    "[!-~]([ -~]{0,8}[!-~])?".prop_map(Arc::from)
 }
 
 fn matches() -> impl Strategy<Value = RouteMatch> {

@@ -14,6 +14,7 @@ mod discovery;
 mod discovery_foreign;
 mod drain;
 mod grpc;
+mod headers;
 mod hostile;
 mod http1;
 mod http2;

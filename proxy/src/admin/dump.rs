@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::endpoint::Assignment;
+use outrigger_config::header::{HeaderChanges, HeaderField, Headers};
 use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::name::ResourceName;
@@ -84,17 +85,35 @@ fn table(table: &RouteTable) -> Value {
 }
 
 fn route(route: &Route) -> Value {
-    let backend = |one: &Backend| json!({ "cluster": one.cluster.as_str(), "weight": one.weight });
+    let backend = |one: &Backend| {
+        some(json!({ "cluster": one.cluster.as_str(), "weight": one.weight, "headers": headers(&one.headers) }))
+    };
     some(json!({
         "name": &*route.name,
         "origin": route.origin.to_string(),
         "match": matches(&route.matches),
         "backends": route.backends.iter().map(backend).collect::<Vec<_>>(),
+        "headers": headers(&route.headers),
         "timeouts": timeouts(&route.timeouts),
         "retry": route.retry.as_ref().map(retry),
         "rateLimit": route.rate_limit.as_ref().map(rate_limit),
         "hash": (!route.hash.is_empty()).then(|| route.hash.iter().map(hash).collect::<Vec<_>>()),
     }))
+}
+
+fn headers(headers: &Headers) -> Option<Value> {
+    let fields = |fields: &[HeaderField]| {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        (!fields.is_empty()).then_some(fields)
+    };
+    let changes = |changes: &HeaderChanges| {
+        let remove = (!changes.remove.is_empty()).then_some(&changes.remove);
+        let remove = remove.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        (!changes.is_empty())
+            .then(|| some(json!({ "set": fields(&changes.set), "add": fields(&changes.add), "remove": remove })))
+    };
+    (!headers.is_empty())
+        .then(|| some(json!({ "request": changes(&headers.request), "response": changes(&headers.response) })))
 }
 
 fn matches(one: &RouteMatch) -> Value {

@@ -16,6 +16,7 @@ use crate::exchange::Response;
 
 pub mod admission;
 pub mod breaker;
+pub mod edit;
 pub mod rate_limit;
 pub mod record;
 pub mod respond;

@@ -110,10 +110,10 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Response, Error> {
-    let Targeted { http, mut aim, permit } = targeted;
+    let Targeted { http, mut aim, permit, .. } = targeted;
     let route = Arc::clone(&aim.route);
     let Some(configured) = route.config.retry.as_ref() else {
-        return inner.call(Targeted { http, aim, permit }).await;
+        return inner.call(Targeted { http, aim, permit, edits: None }).await;
     };
     // A policy that is only rehearsed leaves in force what would hold without it.
     let (policy, rehearsed) = match configured.mode {
@@ -124,7 +124,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
     // Held while a retry is under way: it counts against the budget from its decision to its end.
     let mut retrying: Option<RetryPermit> = None;
     loop {
-        let outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None }).await;
+        let outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None }).await;
         drop(retrying.take());
         let (cause, outcome, next) = match outcome {
             Ok(response) => match worth_repeating(&response, policy, &aim) {

@@ -47,7 +47,7 @@ impl Service<Targeted> for Upstream {
 }
 
 async fn run(targeted: Targeted) -> Result<Response, Error> {
-    let Targeted { mut http, aim, permit } = targeted;
+    let Targeted { mut http, aim, permit, .. } = targeted;
     let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     // The first attempt begins with the request: asking for the time costs more than the difference.

@@ -12,12 +12,14 @@ use outrigger_config::route::Route as Model;
 use crate::cluster::Cluster;
 use crate::telemetry::Edge;
 
+pub mod edit;
 pub mod hash;
 pub mod limiter;
 pub mod matcher;
 pub mod split;
 pub mod table;
 
+pub use edit::Edits;
 pub use limiter::{Bucket, Limiter, Verdict};
 pub use matcher::{Facts, Matcher};
 pub use split::Split;
@@ -43,4 +45,6 @@ pub struct Target {
     pub name: ClusterName,
     /// The counters of the requests that go this way.
     pub edge: Arc<Edge>,
+    /// What is changed on this way.
+    pub edits: Option<Arc<Edits>>,
 }

@@ -19,7 +19,7 @@ use outrigger_config::route::{Backend, Route as RouteModel, RouteTable};
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
 use crate::route::hash::{FastHasher, FastMap};
-use crate::route::{Bucket, Limiter, Route, Split, Table, Target};
+use crate::route::{Bucket, Edits, Limiter, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
 
 /// What a snapshot takes from the process it lives in.
@@ -153,6 +153,7 @@ impl Tables<'_> {
             cluster: cluster.map(Arc::clone),
             name: backend.cluster.clone(),
             edge: self.context.metrics.edge(&key),
+            edits: Edits::new(route, backend),
         }
     }
 

@@ -157,7 +157,8 @@ fn weighted_clusters_and_hash_keys_are_taken() {
         ];
     });
     let route = route.expect("taken");
-    let split: Vec<_> = route.backends.iter().map(|Backend { cluster, weight }| (cluster.as_str(), *weight)).collect();
+    let split: Vec<_> =
+        route.backends.iter().map(|Backend { cluster, weight, .. }| (cluster.as_str(), *weight)).collect();
     assert_eq!(split, [("v1", 90), ("v2", 10)]);
     assert_eq!(route.hash, [HashKey::Header("x-user".into()), HashKey::SourceIp]);
 }
@@ -234,17 +235,68 @@ fn a_local_rate_limit_of_a_route_is_taken() {
     assert_eq!(route.expect("taken").rate_limit, None);
 }
 
+fn field(name: &str, value: &str) -> core::HeaderValueOption {
+    let header = core::HeaderValue { key: name.into(), value: value.into(), ..Default::default() };
+    core::HeaderValueOption { header: Some(header), ..Default::default() }
+}
+
+#[test]
+fn changes_of_header_fields_are_taken() {
+    #[allow(deprecated)] // Deprecated, and still what many control planes send.
+    let old = core::HeaderValueOption { append: Some(pb::BoolValue { value: false }), ..field("X-Old", "100%%") };
+    let route = read_route(|route, _| {
+        route.request_headers_to_add = vec![field("x-a", "1"), old];
+        route.response_headers_to_remove = vec!["Server".into()];
+    });
+    let headers = route.expect("taken").headers;
+    assert_eq!(headers.request.add, [("x-a".into(), "1".into())]);
+    assert_eq!(headers.request.set, [("x-old".into(), "100%".into())]);
+    assert_eq!(headers.response.remove, ["server".into()]);
+    let host = read_route(|route, _| route.request_headers_to_remove.push("Host".into()));
+    refused("Host", host, Code::InvalidValue, "virtual_hosts[0].routes[0].request_headers_to_remove[0]");
+}
+
+#[test]
+fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
+    let (mut route, mut action) = base();
+    route.request_headers_to_add = vec![field("x-a", "route")];
+    let cluster = route::weighted_cluster::ClusterWeight {
+        name: "c".into(),
+        weight: number(1),
+        request_headers_to_add: vec![field("x-a", "backend")],
+        ..Default::default()
+    };
+    let weighted = route::WeightedCluster { clusters: vec![cluster], ..Default::default() };
+    action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(weighted));
+    let mut table = table_of(route, action);
+    refused("the outer wins", read(&table), Code::Unsupported, "most_specific_header_mutations_wins");
+    table.most_specific_header_mutations_wins = true;
+    assert!(read(&table).is_ok());
+}
+
 #[test]
 fn what_cannot_be_carried_out_is_refused_with_its_path() {
     type Change = fn(&mut route::Route, &mut route::RouteAction);
-    let cases: [(&str, Change, &str); 15] = [
+    let cases: [(&str, Change, &str); 16] = [
         ("redirect", |r, _| r.action = Some(route::route::Action::Redirect(Default::default())), "redirect"),
         (
             "direct response",
             |r, _| r.action = Some(route::route::Action::DirectResponse(Default::default())),
             "direct_response",
         ),
-        ("header added", |r, _| r.request_headers_to_add.push(Default::default()), "request_headers_to_add"),
+        (
+            "a format command",
+            |r, _| r.request_headers_to_add.push(field("x-a", "%DOWNSTREAM_REMOTE_ADDRESS%")),
+            "request_headers_to_add[0].header.value",
+        ),
+        (
+            "a field only where it is absent",
+            |r, _| {
+                let append_action = core::header_value_option::HeaderAppendAction::AddIfAbsent.into();
+                r.response_headers_to_add.push(core::HeaderValueOption { append_action, ..field("x-a", "1") });
+            },
+            "response_headers_to_add[0].append_action",
+        ),
         ("prefix rewrite", |_, a| a.prefix_rewrite = "/b".into(), "route.prefix_rewrite"),
         (
             "host rewrite",

@@ -35,7 +35,7 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             dst_version: "".into(),
             route: Arc::clone(&model.name),
         };
-        let target = Target { cluster: None, name: name(), edge: metrics.edge(&key) };
+        let target = Target { cluster: None, name: name(), edge: metrics.edge(&key), edits: None };
         Some(Arc::new(Route { config: model.clone(), targets: Split::new([(1, target)])?, limiter: None }))
     })
 }
