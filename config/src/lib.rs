@@ -10,6 +10,7 @@ pub mod name;
 pub mod value;
 pub mod matching;
 pub mod header;
+pub mod rewrite;
 pub mod policy;
 pub mod endpoint;
 pub mod cluster;

@@ -284,6 +284,21 @@ impl Trail {
     }
 }
 
+impl Routed {
+    /// Counts a request that is over before a destination was chosen for the first that it might have had.
+    pub fn count_for_first(&self) {
+        let first = self.route.targets.as_ref().and_then(|targets| targets.iter().next());
+        self.trail.note(|notes| {
+            if let Some(target) = first {
+                notes.edge = Some(Arc::clone(&target.edge));
+                notes.host = target.cluster.as_ref().map(|cluster| Arc::clone(&cluster.label));
+            } else if let Some(answer) = &self.route.answer {
+                notes.edge = Some(Arc::clone(&answer.edge));
+            }
+        });
+    }
+}
+
 impl Targeted {
     /// The request that `target` takes.
     pub fn new(routed: Routed, cluster: Arc<Cluster>, target: &Target) -> Self {

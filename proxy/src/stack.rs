@@ -10,6 +10,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::exchange::{Request, Response};
 use crate::policy::admission::AdmissionLayer;
+use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
 use crate::policy::edit::EditLayer;
 use crate::policy::rate_limit::RateLimitLayer;
@@ -33,6 +34,7 @@ pub fn outbound() -> HttpService {
         .layer(AdmissionLayer) // what a request is
         .layer(RouteMatchLayer) // Request -> Routed
         .layer(RateLimitLayer)
+        .layer(AnswerLayer)
         .layer(SplitLayer) // Routed -> Targeted
         .layer(EditLayer)
         .layer(TimeoutLayer)

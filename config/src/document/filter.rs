@@ -8,12 +8,29 @@ use http::header::HeaderName;
 use super::reader::{Field, Fields};
 use crate::error::{Code, Problem};
 use crate::header::{HeaderChanges, HeaderField, Headers, check_name, check_value};
+use crate::name::check_subdomain;
+use crate::rewrite::{PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme, check_path};
 
 /// What the filters of one list come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filters {
     /// Which header fields are changed.
     pub headers: Headers,
+    /// What is rewritten.
+    pub rewrite: Rewrite,
+    /// Where callers are sent instead.
+    pub redirect: Option<Redirect>,
+}
+
+/// Where a list of filters stands, which decides what may be in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a rule of an HTTPRoute.
+    HttpRule,
+    /// In a rule of a GRPCRoute.
+    GrpcRule,
+    /// In a backend reference.
+    Backend,
 }
 
 /// The types of Gateway API.
@@ -21,14 +38,16 @@ pub struct Filters {
 enum Type {
     RequestHeader,
     ResponseHeader,
+    Redirect,
+    Rewrite,
     Unsupported,
 }
 
 const TYPES: &[(&str, Type)] = &[
     ("RequestHeaderModifier", Type::RequestHeader),
     ("ResponseHeaderModifier", Type::ResponseHeader),
-    ("RequestRedirect", Type::Unsupported),
-    ("URLRewrite", Type::Unsupported),
+    ("RequestRedirect", Type::Redirect),
+    ("URLRewrite", Type::Rewrite),
     ("RequestMirror", Type::Unsupported),
     ("CORS", Type::Unsupported),
     ("ExternalAuth", Type::Unsupported),
@@ -37,9 +56,9 @@ const TYPES: &[(&str, Type)] = &[
 
 impl Filters {
     /// Reads the filters of a rule or of a backend, if it has any.
-    pub(super) fn read(fields: &mut Fields<'_>) -> Self {
+    pub(super) fn read(fields: &mut Fields<'_>, place: Place) -> Self {
         let Some(field) = fields.optional("filters") else { return Filters::default() };
-        let read = field.list(read_filter);
+        let read = field.list(|field| read_filter(field, place));
         let kinds = read.iter().map(|filter| filter.as_ref().map_or("", Filter::name));
         field.unique("type", kinds);
         let mut filters = Filters::default();
@@ -47,7 +66,12 @@ impl Filters {
             match filter {
                 Filter::Request(changes) => filters.headers.request = changes,
                 Filter::Response(changes) => filters.headers.response = changes,
+                Filter::Redirect(redirect) => filters.redirect = Some(redirect),
+                Filter::Rewrite(rewrite) => filters.rewrite = rewrite,
             }
+        }
+        if filters.redirect.is_some() && !filters.rewrite.is_empty() {
+            field.note(Problem::new(Code::Conflict, "RequestRedirect and URLRewrite exclude each other"));
         }
         filters
     }
@@ -57,6 +81,8 @@ impl Filters {
 enum Filter {
     Request(HeaderChanges),
     Response(HeaderChanges),
+    Redirect(Redirect),
+    Rewrite(Rewrite),
 }
 
 impl Filter {
@@ -64,16 +90,25 @@ impl Filter {
         match self {
             Filter::Request(_) => "RequestHeaderModifier",
             Filter::Response(_) => "ResponseHeaderModifier",
+            Filter::Redirect(_) => "RequestRedirect",
+            Filter::Rewrite(_) => "URLRewrite",
         }
     }
 }
 
-fn read_filter(field: &Field<'_>) -> Option<Filter> {
+fn read_filter(field: &Field<'_>, place: Place) -> Option<Filter> {
     let mut fields = field.fields();
     let kind = fields.required("type");
-    let filter = match kind.choice(TYPES)? {
+    let chosen = kind.choice(TYPES)?;
+    if matches!(chosen, Type::Redirect | Type::Rewrite) && place != Place::HttpRule {
+        kind.unsupported("only a rule of an HTTPRoute can have it");
+        return None;
+    }
+    let filter = match chosen {
         Type::RequestHeader => Filter::Request(read_changes(&fields.required("requestHeaderModifier"))),
         Type::ResponseHeader => Filter::Response(read_changes(&fields.required("responseHeaderModifier"))),
+        Type::Redirect => Filter::Redirect(read_redirect(&fields.required("requestRedirect"))),
+        Type::Rewrite => Filter::Rewrite(read_rewrite(&fields.required("urlRewrite"))),
         Type::Unsupported => {
             kind.unsupported("this version cannot carry it out; take it out");
             return None;
@@ -118,6 +153,61 @@ fn read_header(field: &Field<'_>) -> HeaderField {
     let value = fields.required("value").checked(check_value);
     fields.finish();
     (name, value)
+}
+
+fn read_redirect(field: &Field<'_>) -> Redirect {
+    let mut fields = field.fields();
+    let schemes = &[("http", Scheme::Http), ("https", Scheme::Https)];
+    let scheme = fields.optional("scheme").and_then(|field| field.choice(schemes));
+    let host = fields.optional("hostname").map(|field| field.checked(check_subdomain));
+    let port = fields.optional("port").map(|field| field.port());
+    let path = fields.optional("path").and_then(|field| read_path(&field));
+    let status = fields.optional("statusCode").map_or(302, |field| read_status(&field));
+    fields.finish();
+    Redirect { scheme, host, port, path, status }
+}
+
+fn read_status(field: &Field<'_>) -> u16 {
+    let status = u16::try_from(field.integer(300..=399)).unwrap_or_default();
+    if (300..=399).contains(&status) && !REDIRECTS.contains(&status) {
+        field.note(Problem::invalid(status, "must be 301, 302, 303, 307 or 308"));
+    }
+    status
+}
+
+fn read_rewrite(field: &Field<'_>) -> Rewrite {
+    let mut fields = field.fields();
+    let host = fields.optional("hostname").map(|field| field.checked(check_subdomain));
+    let path = fields.optional("path").and_then(|field| read_path(&field));
+    let field = fields.finish();
+    if host.is_none() && path.is_none() && field.is_there() {
+        field.note(Problem::new(Code::MissingField, "needs a hostname, a path or both"));
+    }
+    Rewrite { host, path }
+}
+
+/// Gateway API's `HTTPPathModifier`. Trailing slashes mean nothing where whole segments are replaced, and an empty
+/// replacement takes the prefix out.
+fn read_path(field: &Field<'_>) -> Option<PathRewrite> {
+    let mut fields = field.fields();
+    let types = &[("ReplaceFullPath", true), ("ReplacePrefixMatch", false)];
+    let path = match fields.required("type").choice(types) {
+        Some(true) => fields.required("replaceFullPath").parsed(|text| {
+            check_path(text)?;
+            Ok(PathRewrite::Full(text.into()))
+        }),
+        Some(false) => fields.required("replacePrefixMatch").parsed(|text| {
+            let text = match text.strip_suffix('/').unwrap_or(text) {
+                "" => "/",
+                text => text,
+            };
+            check_path(text)?;
+            Ok(PathRewrite::Prefix(text.into()))
+        }),
+        None => return None,
+    };
+    fields.finish();
+    path
 }
 
 /// A name that may be changed, in lower case.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::filter::Filters;
+use super::filter::{Filters, Place};
 use super::kind::Kind;
 use super::metadata::stand_in;
 use super::reader::{Field, Fields};
@@ -104,7 +104,7 @@ impl BackendRef {
         let port = fields.required("port").port();
         // The bound is Gateway API's.
         let weight = fields.optional("weight").map_or(1, |field| field.integer(0..=1_000_000));
-        let filters = Filters::read(&mut fields);
+        let filters = Filters::read(&mut fields, Place::Backend);
         fields.finish();
         BackendRef { service, port, weight, filters }
     }

@@ -1,4 +1,4 @@
-//! `RoutePolicy`: retries and timeouts, carried out by the caller's proxy. Its targets are Services (every route of it),
+//! `RoutePolicy`: retries, timeouts and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
 //! routes, or single rules; the most specific policy of a rule counts alone, nothing is merged.
 
 use super::matches::METHODS;
@@ -8,6 +8,7 @@ use super::reference::TargetRef;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::{Backoff, Condition, Conditions, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
+use crate::rewrite::DirectResponse;
 use crate::value::format_duration;
 
 /// The spec of a RoutePolicy.
@@ -19,6 +20,8 @@ pub struct RoutePolicy {
     pub retry: RetryChoice,
     /// Timeouts for rules that say none themselves; its `per_try` is always absent (the retry's `perTryTimeout` says it).
     pub timeouts: Timeouts,
+    /// What is answered in the place of every backend.
+    pub response: Option<DirectResponse>,
 }
 
 /// What a policy says about retries.
@@ -47,10 +50,31 @@ impl RoutePolicy {
             Some(field) => read_timeouts(&field),
             None => Timeouts::default(),
         };
+        let response = fields.optional("directResponse").map(|field| {
+            if !mode.enforces() {
+                field.unsupported("a direct response cannot be observed only; give it a policy of its own");
+            }
+            read_response(&field)
+        });
         fields.unsupported(&["fault"]);
         fields.finish();
-        RoutePolicy { targets, retry, timeouts }
+        RoutePolicy { targets, retry, timeouts, response }
     }
+}
+
+fn read_response(field: &Field<'_>) -> DirectResponse {
+    let mut fields = field.fields();
+    let status = u16::try_from(fields.required("status").integer(200..=599)).unwrap_or_default();
+    let body = fields.optional("body").map(|field| field.text()).unwrap_or_default();
+    let field = fields.finish();
+    let response = DirectResponse { status, body };
+    // A status out of range is noted already.
+    if let Err(problem) = response.check()
+        && problem.path != "status"
+    {
+        field.note(problem);
+    }
+    response
 }
 
 fn read_timeouts(field: &Field<'_>) -> Timeouts {

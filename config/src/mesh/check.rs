@@ -16,6 +16,7 @@ pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
         for port in &known.spec.ports {
             check_route_kinds(index, name, port, findings);
             check_timeouts(index, name, port, findings);
+            check_ends(index, name, port, findings);
         }
         warn_service(index, name, known, findings);
     }
@@ -43,6 +44,21 @@ fn check_route_kinds(index: &Index, name: &ObjectName, port: &ServicePort, findi
             let reason = format!("{port} has the {first_kind} {first_route} already; it can have routes of one kind");
             let problem = Problem::new(Code::Conflict, reason).at_index(one.parent).at_field("parentRefs");
             findings.note(known.document, problem);
+        }
+    }
+}
+
+/// A rule without backends must answer by itself.
+fn check_ends(index: &Index, name: &ObjectName, port: &ServicePort, findings: &mut Findings<'_>) {
+    let attachments = index.attachments.get(name).into_iter().flatten().filter(|one| one.takes(port));
+    let routes = attachments.filter_map(|one| Some((&one.route, index.routes.get(&one.route)?)));
+    for rule in routes.flat_map(|(route, known)| RuleRef::all(route, known)) {
+        let answers =
+            |rule| index.route_policy(Some(rule), name, port).is_some_and(|known| known.spec.response.is_some());
+        if rule.rule.backends.is_empty() && rule.rule.filters.redirect.is_none() && !answers(rule) {
+            let reason = "is required, unless the rule has a RequestRedirect or a RoutePolicy with a directResponse";
+            let problem = Problem::new(Code::MissingField, reason).at_field("backendRefs");
+            findings.note(rule.document, problem.at_index(rule.number).at_field("rules"));
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::document::{BackendRef, Rule, Service, ServicePort};
 use crate::matching::RouteMatch;
 use crate::name::{Domain, ObjectName};
 use crate::policy::Origin;
+use crate::rewrite::{Answer, Redirect, Scheme};
 use crate::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
 
 /// The table of every service, one virtual host for each port.
@@ -91,29 +92,53 @@ fn routes(index: &Index, namespace: &str, name: &ObjectName, port: &ServicePort)
 
 fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route {
     let policy = index.route_policy(None, name, port).map(|known| &known.spec);
+    let route_name = format!("Service {name}/{}", port.name);
+    if let Some(response) = policy.and_then(|policy| policy.response.as_ref()) {
+        let origin = Origin(Arc::from(format!("Service {name}")));
+        return Route { origin, ..Route::answering(&route_name, Answer::Direct(response.clone())) };
+    }
     let (retry, timeouts) = retry_and_timeouts(None, policy);
     let origin = Origin(Arc::from(format!("Service {name}")));
     let hash = hash_keys(index, name, port);
-    let forward = Route::forward(&format!("Service {name}/{}", port.name), name::cluster(name, port));
+    let forward = Route::forward(&route_name, name::cluster(name, port));
     Route { origin, timeouts, retry, hash, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
     let RuleRef { route: (kind, route), rule, .. } = candidate.rule;
     let policy = index.route_policy(Some(candidate.rule), name, port).map(|known| &known.spec);
+    let common = Route {
+        origin: Origin(Arc::from(format!("{kind} {route}"))),
+        matches: candidate.matches.clone(),
+        headers: rule.filters.headers.clone(),
+        rate_limit: index.route_limit(candidate.rule).map(|known| known.spec.limit.clone()),
+        ..Route::bare(&candidate.rule.to_string())
+    };
+    // A policy's answer stands in the place of whatever the rule does: a service can be closed as a whole.
+    let direct = policy.and_then(|policy| policy.response.clone()).map(Answer::Direct);
+    let redirect = rule.filters.redirect.as_ref().map(|redirect| Answer::Redirect(with_port(redirect, port)));
+    if let Some(answer) = direct.or(redirect) {
+        return Route { answer: Some(answer), ..common };
+    }
     let (retry, timeouts) = retry_and_timeouts(Some(rule), policy);
     let backends = backends(index, rule);
     Route {
-        name: candidate.rule.to_string().into(),
-        origin: Origin(Arc::from(format!("{kind} {route}"))),
-        matches: candidate.matches.clone(),
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
-        headers: rule.filters.headers.clone(),
+        answer: None,
+        rewrite: rule.filters.rewrite.clone(),
         timeouts,
         retry,
-        rate_limit: index.route_limit(candidate.rule).map(|known| known.spec.limit.clone()),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),
+        ..common
     }
+}
+
+/// A redirect to another host stays on the port that was asked for, which is the service's, unless it says more
+/// (Gateway API, `HTTPRequestRedirectFilter.port`).
+fn with_port(redirect: &Redirect, port: &ServicePort) -> Redirect {
+    let asked =
+        (redirect.host.is_some() && redirect.scheme.is_none() && port.port != Scheme::Http.port()).then_some(port.port);
+    Redirect { port: redirect.port.or(asked), ..redirect.clone() }
 }
 
 /// The backends of a rule, each with what its service hashes by. A port named twice in a rule is one backend, unless

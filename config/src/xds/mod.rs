@@ -30,6 +30,7 @@ mod filter;
 mod endpoint;
 mod cluster;
 mod backend;
+mod action;
 mod route;
 mod listener;
 

@@ -1,21 +1,19 @@
 //! Tables of routes (`envoy.config.route.v3.RouteConfiguration`).
 //!
 //! Matches, destinations, timeouts and hash keys are standard for everyone. Retries and rate limits are standard for
-//! Envoy and gRPC, and in our own words for our proxy. Whatever would change a request on its way (rewrites,
-//! redirects, mirrors, header fields) is refused, because leaving it out would send another request than was meant.
+//! Envoy and gRPC, and in our own words for our proxy. Whatever would change a request on its way and is not in the
+//! model is refused, because leaving it out would send another request than was meant.
 
 use std::time::Duration;
 
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
-use xds_api::pb::google::protobuf as pb;
 
 use super::value::{
-    duration, each, metadata, missing, optional_duration, read_metadata, read_timeout, refuse_all, refused, timeout,
-    unsupported,
+    duration, each, metadata, missing, optional_duration, read_metadata, read_timeout, refuse_all, timeout, unsupported,
 };
 use super::wire::{self, outrigger, rate_limit::LocalRateLimit};
-use super::{backend, filter, header, matching, own, rate_limit, retry};
+use super::{action, backend, filter, header, matching, own, rate_limit, retry};
 use crate::error::Problem;
 use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
@@ -23,7 +21,7 @@ use crate::policy::{Origin, RateLimit, Retry, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{Backend, Route, RouteTable, VirtualHost};
 
-use xds::route_action::{HostRewriteSpecifier, MaxStreamDuration};
+use xds::route_action::MaxStreamDuration;
 
 /// How long xDS lets a request take where nothing is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -114,13 +112,6 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
 }
 
 fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
-    let mut action = xds::RouteAction {
-        cluster_specifier: Some(backend::encode(&route.backends)),
-        timeout: timeout(route.timeouts.request),
-        idle_timeout: timeout(route.timeouts.idle),
-        hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
-        ..Default::default()
-    };
     let (request_headers_to_add, request_headers_to_remove) = header::encode(&route.headers.request);
     let (response_headers_to_add, response_headers_to_remove) = header::encode(&route.headers.response);
     let mut message = xds::Route {
@@ -135,23 +126,40 @@ fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
     match client {
         ClientKind::Outrigger => message.metadata = metadata(&encode_own(route)),
         ClientKind::Envoy => {
-            action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
             let limit = route.rate_limit.as_ref().and_then(rate_limit::encode);
             // At most one entry, so that the order of a hash map never shows.
             message.typed_per_filter_config =
                 limit.iter().map(|limit| (LocalRateLimit::FILTER.to_owned(), wire::pack(limit))).collect();
         }
-        ClientKind::Grpc => {
-            action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
-            // gRPC takes its deadline from here alone (gRFC A31).
-            action.max_stream_duration = route
-                .timeouts
-                .request
-                .map(|timeout| MaxStreamDuration { max_stream_duration: duration(timeout), ..Default::default() });
-        }
+        ClientKind::Grpc => {}
     }
-    message.action = Some(xds::route::Action::Route(action));
+    message.action = Some(match &route.answer {
+        Some(answer) => action::encode(answer, &route.matches.path, client),
+        None => xds::route::Action::Route(encode_action(route, client)),
+    });
     message
+}
+
+fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
+    let mut action = xds::RouteAction {
+        cluster_specifier: Some(backend::encode(&route.backends)),
+        timeout: timeout(route.timeouts.request),
+        idle_timeout: timeout(route.timeouts.idle),
+        hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
+        ..Default::default()
+    };
+    action::rewrite(&mut action, &route.rewrite, &route.matches.path, client);
+    if client != ClientKind::Outrigger {
+        action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
+    }
+    if client == ClientKind::Grpc {
+        // gRPC takes its deadline from here alone (gRFC A31).
+        action.max_stream_duration = route
+            .timeouts
+            .request
+            .map(|timeout| MaxStreamDuration { max_stream_duration: duration(timeout), ..Default::default() });
+    }
+    action
 }
 
 fn encode_own(route: &Route) -> outrigger::Route {
@@ -164,31 +172,41 @@ fn encode_own(route: &Route) -> outrigger::Route {
 }
 
 fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, Problem> {
-    let action = match &message.action {
-        Some(xds::route::Action::Route(action)) => action,
-        Some(xds::route::Action::Redirect(_)) => return Err(refused("redirect")),
-        Some(xds::route::Action::DirectResponse(_)) => return Err(refused("direct_response")),
-        Some(xds::route::Action::FilterAction(_)) => return Err(refused("filter_action")),
-        Some(xds::route::Action::NonForwardingAction(_)) => return Err(refused("non_forwarding_action")),
-        None => return Err(missing("action")),
-    };
-    let inner = |problem: Problem| problem.at_field("route");
-    refuse_in_action(action).map_err(inner)?;
     let matches = message.r#match.as_ref().ok_or_else(|| missing("match"))?;
-    let own: Option<outrigger::Route> = read_metadata(message.metadata.as_ref())?;
-    let policies = match own {
-        Some(own) => decode_own(&own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata"))?,
-        None => decode_standard(message, action, host)?,
-    };
-    Ok(Route {
-        name: message.name.as_str().into(),
-        origin: policies.origin,
+    let common = Route {
         matches: matching::decode(matches).map_err(|problem| problem.at_field("match"))?,
-        backends: backend::decode(action).map_err(inner)?,
         headers: header::decode(
             (&message.request_headers_to_add, &message.request_headers_to_remove),
             (&message.response_headers_to_add, &message.response_headers_to_remove),
         )?,
+        ..Route::bare(&message.name)
+    };
+    let own: Option<outrigger::Route> = read_metadata(message.metadata.as_ref())?;
+    let own = own
+        .map(|own| decode_own(&own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata")))
+        .transpose()?;
+    let action = match &message.action {
+        Some(xds::route::Action::Route(action)) => action,
+        Some(other) => {
+            let answer = Some(action::decode(other, &common.matches.path)?);
+            let (origin, rate_limit) = match own {
+                Some(own) => (own.origin, own.rate_limit),
+                None => (Origin::default(), decode_limit(message)?),
+            };
+            return Ok(Route { origin, answer, rate_limit, ..common });
+        }
+        None => return Err(missing("action")),
+    };
+    let inner = |problem: Problem| problem.at_field("route");
+    refuse_in_action(action).map_err(inner)?;
+    let policies = match own {
+        Some(own) => own,
+        None => decode_standard(message, action, host)?,
+    };
+    Ok(Route {
+        origin: policies.origin,
+        backends: backend::decode(action).map_err(inner)?,
+        rewrite: action::read_rewrite(action, &common.matches.path).map_err(inner)?,
         timeouts: Timeouts {
             request: decode_request_timeout(action).map_err(inner)?,
             per_try: policies.per_try,
@@ -197,6 +215,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         retry: policies.retry,
         rate_limit: policies.rate_limit,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
+        ..common
     })
 }
 
@@ -231,27 +250,23 @@ fn decode_standard(
         Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value))
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
+    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit: decode_limit(message)? })
+}
+
+fn decode_limit(message: &xds::Route) -> Result<Option<RateLimit>, Problem> {
     let limit = filter::read_route_limit(&message.typed_per_filter_config)?;
-    let rate_limit = limit
+    limit
         .as_ref()
         .map_or(Ok(None), rate_limit::decode)
-        .map_err(|problem| problem.at_field(&format!("typed_per_filter_config[\"{}\"]", LocalRateLimit::FILTER)))?;
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit })
+        .map_err(|problem| problem.at_field(&format!("typed_per_filter_config[\"{}\"]", LocalRateLimit::FILTER)))
 }
 
 // A deprecated way to ask for something is still a way to ask for it.
 #[allow(deprecated)]
 fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
-    let rewrites_host = !matches!(
-        action.host_rewrite_specifier,
-        None | Some(HostRewriteSpecifier::AutoHostRewrite(pb::BoolValue { value: false }))
-    );
     refuse_all([
         ("metadata_match", action.metadata_match.is_some()),
-        ("prefix_rewrite", !action.prefix_rewrite.is_empty()),
-        ("regex_rewrite", action.regex_rewrite.is_some()),
         ("path_rewrite_policy", action.path_rewrite_policy.is_some()),
-        ("host_rewrite_specifier", rewrites_host),
         ("append_x_forwarded_host", action.append_x_forwarded_host),
         ("retry_policy_typed_config", action.retry_policy_typed_config.is_some()),
         ("request_mirror_policies", !action.request_mirror_policies.is_empty()),

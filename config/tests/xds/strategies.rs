@@ -14,6 +14,7 @@ use outrigger_config::policy::{
     RateLimitRule, Retry, Timeouts,
 };
 use outrigger_config::resource::Resource;
+use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
     Backend, HashKey, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch, VirtualHost,
 };
@@ -91,19 +92,57 @@ fn route() -> impl Strategy<Value = Route> {
         Just(HashKey::SourceIp)
     ];
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
-    (parts, headers(), of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
-        |((name, origin, matches, backends, timeouts), headers, retry, rate_limit, hash)| Route {
-            name,
-            origin: Origin(origin),
-            matches,
-            backends,
-            headers,
-            timeouts,
-            retry,
-            rate_limit,
-            hash,
+    let sends = (parts, rewrite(), headers(), of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
+        |((name, origin, matches, backends, timeouts), mut rewrite, headers, retry, rate_limit, hash)| {
+            rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
+            let origin = Origin(origin);
+            let answer = None;
+            Route { name, origin, matches, backends, answer, rewrite, headers, timeouts, retry, rate_limit, hash }
         },
-    )
+    );
+    let answers = ((text(), text(), matches()), answer(), headers(), of(rate_limit())).prop_map(
+        |((name, origin, matches), mut answer, headers, rate_limit)| {
+            if let Answer::Redirect(redirect) = &mut answer {
+                redirect.path = redirect.path.take().filter(|path| fits(path, &matches));
+            }
+            Route { origin: Origin(origin), matches, headers, rate_limit, ..Route::answering(&name, answer) }
+        },
+    );
+    prop_oneof![4 => sends, 1 => answers]
+}
+
+/// A prefix is replaced only where one was matched.
+fn fits(path: &PathRewrite, matches: &RouteMatch) -> bool {
+    let prefix = matches!(matches.path, PathMatch::Prefix(_) | PathMatch::RawPrefix(_));
+    prefix || matches!(path, PathRewrite::Full(_))
+}
+
+fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
+    prop_oneof![
+        "(/[a-z]{1,4}){1,2}/?".prop_map(|path| PathRewrite::Full(path.into())),
+        "(/|(/[a-z]{1,4}){1,2}/?)".prop_map(|path| PathRewrite::Prefix(path.into())),
+    ]
+}
+
+fn rewrite() -> impl Strategy<Value = Rewrite> {
+    let host = "[a-z]{1,8}(:[1-9]{1,4})?".prop_map(Arc::from);
+    prop_oneof![
+        1 => Just(Rewrite::default()),
+        1 => (of(host), of(path_rewrite())).prop_map(|(host, path)| Rewrite { host, path }),
+    ]
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let scheme = prop_oneof![Just(Scheme::Http), Just(Scheme::Https)];
+    let host = "[a-z]{1,8}".prop_map(Arc::from);
+    let redirect = (of(scheme), of(host), of(1..=u16::MAX), of(path_rewrite()), 0..REDIRECTS.len()).prop_map(
+        |(scheme, host, port, path, status)| {
+            Answer::Redirect(Redirect { scheme, host, port, path, status: REDIRECTS[status] })
+        },
+    );
+    let direct = (prop_oneof![200..204u16, 400..600u16], text())
+        .prop_map(|(status, body)| Answer::Direct(DirectResponse { status, body }));
+    prop_oneof![redirect, direct]
 }
 
 /// Changes of header fields, no field in two ways.

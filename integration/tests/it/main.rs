@@ -29,6 +29,7 @@ mod printed;
 mod rate_limit;
 mod retry;
 mod reuse;
+mod rewrite;
 mod route;
 mod signals;
 mod split;

@@ -12,6 +12,7 @@ use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::name::ResourceName;
 use outrigger_config::policy::{Limits, Methods, Mode, Outlier, RateLimit, Retry, Timeouts};
+use outrigger_config::rewrite::{Answer, PathRewrite, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
@@ -93,12 +94,38 @@ fn route(route: &Route) -> Value {
         "origin": route.origin.to_string(),
         "match": matches(&route.matches),
         "backends": route.backends.iter().map(backend).collect::<Vec<_>>(),
+        "answer": route.answer.as_ref().map(answer),
+        "rewrite": (!route.rewrite.is_empty()).then(|| rewrite(&route.rewrite)),
         "headers": headers(&route.headers),
         "timeouts": timeouts(&route.timeouts),
         "retry": route.retry.as_ref().map(retry),
         "rateLimit": route.rate_limit.as_ref().map(rate_limit),
         "hash": (!route.hash.is_empty()).then(|| route.hash.iter().map(hash).collect::<Vec<_>>()),
     }))
+}
+
+fn answer(answer: &Answer) -> Value {
+    match answer {
+        Answer::Redirect(redirect) => some(json!({
+            "redirect": redirect.status,
+            "scheme": redirect.scheme.map(Scheme::as_str),
+            "host": redirect.host.as_deref(),
+            "port": redirect.port,
+            "path": redirect.path.as_ref().map(path),
+        })),
+        Answer::Direct(direct) => json!({ "status": direct.status, "body": &*direct.body }),
+    }
+}
+
+fn rewrite(rewrite: &Rewrite) -> Value {
+    some(json!({ "host": rewrite.host.as_deref(), "path": rewrite.path.as_ref().map(path) }))
+}
+
+fn path(path: &PathRewrite) -> Value {
+    match path {
+        PathRewrite::Full(full) => json!({ "full": &**full }),
+        PathRewrite::Prefix(prefix) => json!({ "prefix": &**prefix }),
+    }
 }
 
 fn headers(headers: &Headers) -> Option<Value> {

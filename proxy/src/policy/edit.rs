@@ -1,16 +1,19 @@
 //! Changes a request on its way and its response on the way back, as its route and its backend say (Gateway API
-//! `RequestHeaderModifier` and `ResponseHeaderModifier`). Outside retries, so that every attempt is the same.
+//! `RequestHeaderModifier`, `ResponseHeaderModifier` and `URLRewrite`). Outside retries, so that every attempt is the
+//! same.
 //!
 //! Only what an endpoint answered is changed: an answer of the proxy itself is made behind the last door, by
-//! [`super::respond`], and says what happened, whatever the route. Raises nothing.
+//! [`super::respond`], and says what happened, whatever the route. Raises
+//! [`Reason::HttpRequestDenied`] for a path whose dots climb out of what the route matched.
 
+use std::future::ready;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::exchange::{Response, Targeted};
 
 /// Puts [`Edit`] around a room.
@@ -42,7 +45,10 @@ impl<S: Next<Targeted>> Service<Targeted> for Edit<S> {
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
         let Some(edits) = targeted.edits.take() else { return Either::Left(self.inner.call(targeted)) };
-        edits.request(targeted.http.headers_mut());
+        if edits.request(&mut targeted.http, &mut targeted.aim.authority).is_err() {
+            let detail = "the path's dots leave what the route takes";
+            return Either::Right(Box::pin(ready(Err(Error::new(Reason::HttpRequestDenied).because(detail)))));
+        }
         let answer = self.inner.call(targeted);
         if edits.leaves_responses() {
             return Either::Left(answer);

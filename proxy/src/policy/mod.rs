@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::exchange::Response;
 
 pub mod admission;
+pub mod answer;
 pub mod breaker;
 pub mod edit;
 pub mod rate_limit;

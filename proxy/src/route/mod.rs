@@ -12,13 +12,16 @@ use outrigger_config::route::Route as Model;
 use crate::cluster::Cluster;
 use crate::telemetry::Edge;
 
+pub mod rewrite;
 pub mod edit;
+pub mod answer;
 pub mod hash;
 pub mod limiter;
 pub mod matcher;
 pub mod split;
 pub mod table;
 
+pub use answer::Answer;
 pub use edit::Edits;
 pub use limiter::{Bucket, Limiter, Verdict};
 pub use matcher::{Facts, Matcher};
@@ -30,8 +33,10 @@ pub use table::{Found, Table};
 pub struct Route {
     /// How it was configured.
     pub config: Model,
-    /// Where it sends requests.
-    pub targets: Split<Target>,
+    /// Where it sends requests; none where it answers by itself.
+    pub targets: Option<Split<Target>>,
+    /// What it answers by itself.
+    pub answer: Option<Answer>,
     /// How much it lets in.
     pub limiter: Option<Limiter>,
 }

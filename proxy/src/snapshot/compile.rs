@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
+use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, TableName};
 use outrigger_config::policy::{RateLimit, RateLimitRule};
+use outrigger_config::rewrite::Answer as AnswerModel;
 use outrigger_config::route::{Backend, Route as RouteModel, RouteTable};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
 use crate::route::hash::{FastHasher, FastMap};
-use crate::route::{Bucket, Edits, Limiter, Route, Split, Table, Target};
+use crate::route::{Answer, Bucket, Edits, Limiter, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
 
 /// What a snapshot takes from the process it lives in.
@@ -130,9 +132,26 @@ impl Tables<'_> {
     /// None for a route whose weights are all zero, which validation refuses.
     fn route(&mut self, table: &TableName, model: &RouteModel, direction: Direction) -> Option<Arc<Route>> {
         let target = |backend: &Backend| (backend.weight, self.target(backend, model, direction));
-        let targets = Split::new(model.backends.iter().map(target))?;
+        let targets = Split::new(model.backends.iter().map(target));
+        let answer = model.answer.as_ref().map(|answer| self.answer(answer, model, direction));
+        if targets.is_none() && answer.is_none() {
+            return None;
+        }
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, limiter }))
+        Some(Arc::new(Route { config: model.clone(), targets, answer, limiter }))
+    }
+
+    fn answer(&self, answer: &AnswerModel, route: &RouteModel, direction: Direction) -> Answer {
+        // No service can be called so.
+        let key = EdgeKey {
+            direction,
+            dst_service: "(proxy)".into(),
+            dst_namespace: "".into(),
+            dst_version: "".into(),
+            route: Arc::clone(&route.name),
+        };
+        let edits = Edits::new(route, &Headers::default());
+        Answer { config: answer.clone(), edits, edge: self.context.metrics.edge(&key) }
     }
 
     fn target(&self, backend: &Backend, route: &RouteModel, direction: Direction) -> Target {
@@ -153,7 +172,7 @@ impl Tables<'_> {
             cluster: cluster.map(Arc::clone),
             name: backend.cluster.clone(),
             edge: self.context.metrics.edge(&key),
-            edits: Edits::new(route, backend),
+            edits: Edits::new(route, &backend.headers),
         }
     }
 

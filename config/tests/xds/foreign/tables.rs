@@ -11,6 +11,7 @@ use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::error::{Code, Problem};
 use outrigger_config::policy::{Condition, Conditions, Methods, Mode};
 use outrigger_config::resource::{Resource, ResourceType};
+use outrigger_config::rewrite::{Answer, PathRewrite, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, PathMatch, Route, RouteTable, ValueMatch};
 use outrigger_config::xds::decode;
 use prost::Message;
@@ -275,14 +276,54 @@ fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
 }
 
 #[test]
+fn rewrites_and_answers_are_taken() {
+    let rewritten = read_route(|route, action| {
+        let path = Some(PathSpecifier::Prefix("/api/".into()));
+        route.r#match = Some(route::RouteMatch { path_specifier: path, ..Default::default() });
+        action.prefix_rewrite = "/".into();
+        action.host_rewrite_specifier =
+            Some(route::route_action::HostRewriteSpecifier::HostRewriteLiteral("B.example:81".into()));
+    });
+    let rewrite = rewritten.expect("taken").rewrite;
+    assert_eq!(rewrite, Rewrite { host: Some("b.example:81".into()), path: Some(PathRewrite::Prefix("/".into())) });
+    let redirected = read_route(|route, _| {
+        let redirect = route::RedirectAction {
+            scheme_rewrite_specifier: Some(route::redirect_action::SchemeRewriteSpecifier::HttpsRedirect(true)),
+            ..Default::default()
+        };
+        route.action = Some(route::route::Action::Redirect(redirect));
+    });
+    let answer = redirected.expect("taken").answer;
+    let https = Redirect { scheme: Some(Scheme::Https), host: None, port: None, path: None, status: 301 };
+    assert_eq!(answer, Some(Answer::Redirect(https)));
+    let direct = read_route(|route, _| {
+        let direct = route::DirectResponseAction { status: 99, ..Default::default() };
+        route.action = Some(route::route::Action::DirectResponse(direct));
+    });
+    refused("no status", direct, Code::InvalidValue, "virtualHosts[0].routes[0].status");
+}
+
+#[test]
 fn what_cannot_be_carried_out_is_refused_with_its_path() {
     type Change = fn(&mut route::Route, &mut route::RouteAction);
     let cases: [(&str, Change, &str); 16] = [
-        ("redirect", |r, _| r.action = Some(route::route::Action::Redirect(Default::default())), "redirect"),
         (
-            "direct response",
-            |r, _| r.action = Some(route::route::Action::DirectResponse(Default::default())),
-            "direct_response",
+            "a redirect without the query",
+            |r, _| {
+                let redirect = route::RedirectAction { strip_query: true, ..Default::default() };
+                r.action = Some(route::route::Action::Redirect(redirect));
+            },
+            "redirect.strip_query",
+        ),
+        (
+            "a body from a file",
+            |r, _| {
+                let file = core::data_source::Specifier::Filename("/etc/motd".into());
+                let body = Some(core::DataSource { specifier: Some(file), ..Default::default() });
+                let direct = route::DirectResponseAction { status: 200, body, ..Default::default() };
+                r.action = Some(route::route::Action::DirectResponse(direct));
+            },
+            "direct_response.body",
         ),
         (
             "a format command",
@@ -297,12 +338,19 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             },
             "response_headers_to_add[0].append_action",
         ),
-        ("prefix rewrite", |_, a| a.prefix_rewrite = "/b".into(), "route.prefix_rewrite"),
         (
-            "host rewrite",
+            "a part of the path by its pattern",
+            |_, a| {
+                let pattern = Some(regex("^/a/"));
+                a.regex_rewrite = Some(matcher::RegexMatchAndSubstitute { pattern, substitution: "/".into() });
+            },
+            "route.regex_rewrite",
+        ),
+        (
+            "the host of a header field",
             |_, a| {
                 a.host_rewrite_specifier =
-                    Some(route::route_action::HostRewriteSpecifier::HostRewriteLiteral("b".into()));
+                    Some(route::route_action::HostRewriteSpecifier::HostRewriteHeader("x".into()));
             },
             "route.host_rewrite_specifier",
         ),

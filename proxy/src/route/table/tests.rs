@@ -36,7 +36,8 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             route: Arc::clone(&model.name),
         };
         let target = Target { cluster: None, name: name(), edge: metrics.edge(&key), edits: None };
-        Some(Arc::new(Route { config: model.clone(), targets: Split::new([(1, target)])?, limiter: None }))
+        let targets = Split::new([(1, target)]);
+        Some(Arc::new(Route { config: model.clone(), targets, answer: None, limiter: None }))
     })
 }
 
