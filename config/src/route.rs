@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Code, Problem};
 use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
-use crate::policy::{Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
 
 pub use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
@@ -61,6 +61,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// What is tried again; none tries once.
     pub retry: Option<Retry>,
+    /// Which faults are injected.
+    pub fault: Option<Fault>,
     /// How much is let in.
     pub rate_limit: Option<RateLimit>,
     /// What a hash balancer keys by.
@@ -80,6 +82,7 @@ impl Route {
             headers: Headers::default(),
             timeouts: Timeouts::default(),
             retry: None,
+            fault: None,
             rate_limit: None,
             hash: Vec::new(),
         }
@@ -100,6 +103,9 @@ impl Route {
         self.headers.check()?;
         if let Some(limit) = &self.rate_limit {
             limit.check().map_err(|problem| problem.at_field("rateLimit"))?;
+        }
+        if let Some(fault) = &self.fault {
+            fault.check().map_err(|problem| problem.at_field("fault"))?;
         }
         match &self.answer {
             Some(answer) => self.check_answer(answer),

@@ -87,6 +87,7 @@ fn route_details(route: &Route) -> Vec<String> {
     lines.extend((!route.rewrite.is_empty()).then(|| format!("    {:?}", route.rewrite)));
     lines.extend((!route.headers.is_empty()).then(|| format!("    {:?}", route.headers)));
     lines.extend(route.retry.iter().map(|retry| format!("    {retry:?}")));
+    lines.extend(route.fault.iter().map(|fault| format!("    {fault:?}")));
     lines.extend(route.rate_limit.iter().map(|limit| format!("    {limit:?}")));
     lines.extend((!route.hash.is_empty()).then(|| format!("    {:?}", route.hash)));
     lines

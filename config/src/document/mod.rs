@@ -22,6 +22,7 @@ mod route;
 mod http_route;
 mod grpc_route;
 mod policy;
+mod fault;
 mod route_policy;
 mod backend_policy;
 mod rate_limit_policy;

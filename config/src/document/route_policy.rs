@@ -1,13 +1,14 @@
-//! `RoutePolicy`: retries, timeouts and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
+//! `RoutePolicy`: retries, timeouts, faults and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
 //! routes, or single rules; the most specific policy of a rule counts alone, nothing is merged.
 
+use super::fault::{parse_grpc_code, read_fault};
 use super::matches::METHODS;
 use super::policy::{LONGER_THAN_ZERO, TARGETS, read_mode};
 use super::reader::Field;
 use super::reference::TargetRef;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
-use crate::policy::{Backoff, Condition, Conditions, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
+use crate::policy::{Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
 use crate::rewrite::DirectResponse;
 use crate::value::format_duration;
 
@@ -20,6 +21,8 @@ pub struct RoutePolicy {
     pub retry: RetryChoice,
     /// Timeouts for rules that say none themselves; its `per_try` is always absent (the retry's `perTryTimeout` says it).
     pub timeouts: Timeouts,
+    /// Which faults are injected.
+    pub fault: Option<Fault>,
     /// What is answered in the place of every backend.
     pub response: Option<DirectResponse>,
 }
@@ -56,9 +59,9 @@ impl RoutePolicy {
             }
             read_response(&field)
         });
-        fields.unsupported(&["fault"]);
+        let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
         fields.finish();
-        RoutePolicy { targets, retry, timeouts, response }
+        RoutePolicy { targets, retry, timeouts, fault, response }
     }
 }
 
@@ -128,12 +131,7 @@ fn read_status(field: &Field<'_>) -> u16 {
 }
 
 fn read_grpc_codes(field: &Field<'_>) -> GrpcCodes {
-    let parse = |name: &str| {
-        let number = GrpcCodes::number(name).filter(|number| *number != 0);
-        let reason = format!("must be one of {}", GrpcCodes::NAMES[1..].join(", "));
-        number.ok_or_else(|| Problem::invalid(name, reason))
-    };
-    field.list(|field| field.parsed(parse)).into_iter().flatten().fold(GrpcCodes::default(), GrpcCodes::with)
+    field.list(|field| field.parsed(parse_grpc_code)).into_iter().flatten().fold(GrpcCodes::default(), GrpcCodes::with)
 }
 
 /// Names of methods, or `["*"]`: the service declares that repeating any is safe.

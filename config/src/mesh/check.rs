@@ -9,6 +9,8 @@ use super::index::{Index, Known};
 use crate::document::{Kind, Service, ServicePort, Workload};
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
+use crate::policy::Fault;
+use crate::policy::fault::Scope;
 
 /// Holds documents against each other that refer to one another rightly.
 pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
@@ -53,9 +55,15 @@ fn check_ends(index: &Index, name: &ObjectName, port: &ServicePort, findings: &m
     let attachments = index.attachments.get(name).into_iter().flatten().filter(|one| one.takes(port));
     let routes = attachments.filter_map(|one| Some((&one.route, index.routes.get(&one.route)?)));
     for rule in routes.flat_map(|(route, known)| RuleRef::all(route, known)) {
-        let answers =
-            |rule| index.route_policy(Some(rule), name, port).is_some_and(|known| known.spec.response.is_some());
-        if rule.rule.backends.is_empty() && rule.rule.filters.redirect.is_none() && !answers(rule) {
+        let policy = index.route_policy(Some(rule), name, port);
+        let answered =
+            rule.rule.filters.redirect.is_some() || policy.is_some_and(|known| known.spec.response.is_some());
+        let inner = |fault: &Fault| fault.scope == Scope::Attempt;
+        if let Some(known) = policy.filter(|known| answered && known.spec.fault.as_ref().is_some_and(inner)) {
+            let reason = format!("{rule} answers by itself, so that there is never an attempt to meet the fault");
+            findings.note(known.document, Problem::new(Code::Suspicious, reason).at_field("scope").at_field("fault"));
+        }
+        if rule.rule.backends.is_empty() && !answered {
             let reason = "is required, unless the rule has a RequestRedirect or a RoutePolicy with a directResponse";
             let problem = Problem::new(Code::MissingField, reason).at_field("backendRefs");
             findings.note(rule.document, problem.at_index(rule.number).at_field("rules"));

@@ -95,13 +95,15 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     let route_name = format!("Service {name}/{}", port.name);
     if let Some(response) = policy.and_then(|policy| policy.response.as_ref()) {
         let origin = Origin(Arc::from(format!("Service {name}")));
-        return Route { origin, ..Route::answering(&route_name, Answer::Direct(response.clone())) };
+        let answering = Route::answering(&route_name, Answer::Direct(response.clone()));
+        return Route { origin, fault: policy.and_then(|policy| policy.fault.clone()), ..answering };
     }
     let (retry, timeouts) = retry_and_timeouts(None, policy);
     let origin = Origin(Arc::from(format!("Service {name}")));
     let hash = hash_keys(index, name, port);
+    let fault = policy.and_then(|policy| policy.fault.clone());
     let forward = Route::forward(&route_name, name::cluster(name, port));
-    Route { origin, timeouts, retry, hash, ..forward }
+    Route { origin, timeouts, retry, fault, hash, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
@@ -111,6 +113,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         origin: Origin(Arc::from(format!("{kind} {route}"))),
         matches: candidate.matches.clone(),
         headers: rule.filters.headers.clone(),
+        fault: policy.and_then(|policy| policy.fault.clone()),
         rate_limit: index.route_limit(candidate.rule).map(|known| known.spec.limit.clone()),
         ..Route::bare(&candidate.rule.to_string())
     };

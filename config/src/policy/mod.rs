@@ -4,12 +4,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod fault;
 pub mod limits;
 pub mod outlier;
 pub mod rate_limit;
 pub mod retry;
 pub mod timeout;
 
+pub use fault::Fault;
 pub use limits::Limits;
 pub use outlier::Outlier;
 pub use rate_limit::{RateLimit, RateLimitRule};

@@ -59,7 +59,7 @@ fn decode_weight(message: &xds::weighted_cluster::ClusterWeight) -> Result<Backe
         ("metadata_match", message.metadata_match.is_some()),
         ("host_rewrite_specifier", message.host_rewrite_specifier.is_some()),
     ])?;
-    filter::refuse_shared_limit(&message.typed_per_filter_config)?;
+    filter::refuse_shared(&message.typed_per_filter_config)?;
     Ok(Backend {
         cluster: ResourceName::try_new(&message.name).map_err(|problem| problem.at_field("name"))?,
         weight: message.weight.as_ref().ok_or_else(|| missing("weight"))?.value,

@@ -20,6 +20,7 @@ pub mod wire;
 mod value;
 mod header;
 mod matching;
+mod fault;
 mod own;
 mod retry;
 mod rate_limit;

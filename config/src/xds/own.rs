@@ -1,11 +1,12 @@
 //! Policies as our own messages: whole, with origin and mode, and back exactly as they were.
 
-use super::matching;
 use super::value::{duration, each, missing, optional_duration, required_duration};
 use super::wire::outrigger as own;
+use super::{fault, matching};
 use crate::error::{Code, Problem};
+use crate::policy::fault::Scope;
 use crate::policy::{
-    Backoff, Budget, Condition, Conditions, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
+    Backoff, Budget, Condition, Conditions, Fault, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
     RateLimitRule, Retry,
 };
 use crate::resource::ClientKind;
@@ -108,6 +109,28 @@ pub(super) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLimit, Pro
         rules: each("rules", &message.rules, rule)?,
         status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
         headers: message.headers.iter().map(header).collect(),
+    })
+}
+
+/// Encodes a fault policy.
+pub(super) fn fault(policy: &Fault) -> own::Fault {
+    own::Fault {
+        origin: policy.origin.to_string(),
+        observe: !policy.mode.enforces(),
+        each_attempt: policy.scope == Scope::Attempt,
+        fault: Some(fault::encode(policy)),
+    }
+}
+
+/// Decodes a fault policy.
+pub(super) fn read_fault(message: &own::Fault) -> Result<Fault, Problem> {
+    let inner = message.fault.as_ref().ok_or_else(|| missing("fault"))?;
+    let read = fault::decode(inner).map_err(|problem| problem.at_field("fault"))?.ok_or_else(|| missing("fault"))?;
+    Ok(Fault {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        scope: if message.each_attempt { Scope::Attempt } else { Scope::Request },
+        ..read
     })
 }
 

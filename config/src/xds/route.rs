@@ -10,14 +10,15 @@ use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 
 use super::value::{
-    duration, each, metadata, missing, optional_duration, read_metadata, read_timeout, refuse_all, timeout, unsupported,
+    duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
+    unsupported,
 };
-use super::wire::{self, outrigger, rate_limit::LocalRateLimit};
-use super::{action, backend, filter, header, matching, own, rate_limit, retry};
+use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit};
+use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry};
 use crate::error::Problem;
 use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
-use crate::policy::{Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{Backend, Route, RouteTable, VirtualHost};
 
@@ -65,7 +66,7 @@ pub(super) fn decode(message: &xds::RouteConfiguration) -> Result<RouteTable, Pr
         ("request_mirror_policies", !message.request_mirror_policies.is_empty()),
         ("ignore_path_parameters_in_path_matching", message.ignore_path_parameters_in_path_matching),
     ])?;
-    filter::refuse_shared_limit(&message.typed_per_filter_config)?;
+    filter::refuse_shared(&message.typed_per_filter_config)?;
     let table = RouteTable {
         name: ResourceName::try_new(&message.name).map_err(|problem| problem.at_field("name"))?,
         hosts: each("virtual_hosts", &message.virtual_hosts, decode_host)?,
@@ -103,7 +104,7 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
         ("hedge_policy", message.hedge_policy.is_some()),
         ("request_mirror_policies", !message.request_mirror_policies.is_empty()),
     ])?;
-    filter::refuse_shared_limit(&message.typed_per_filter_config)?;
+    filter::refuse_shared(&message.typed_per_filter_config)?;
     Ok(VirtualHost {
         name: message.name.as_str().into(),
         domains: each("domains", &message.domains, |domain| Domain::parse(domain))?,
@@ -127,9 +128,10 @@ fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
         ClientKind::Outrigger => message.metadata = metadata(&encode_own(route)),
         ClientKind::Envoy => {
             let limit = route.rate_limit.as_ref().and_then(rate_limit::encode);
-            // At most one entry, so that the order of a hash map never shows.
-            message.typed_per_filter_config =
-                limit.iter().map(|limit| (LocalRateLimit::FILTER.to_owned(), wire::pack(limit))).collect();
+            let fault = route.fault.as_ref().and_then(fault::encode_for_envoy);
+            let limit = limit.iter().map(|limit| (LocalRateLimit::FILTER, wire::pack(limit)));
+            let fault = fault.iter().map(|fault| (HttpFault::FILTER, wire::pack(fault)));
+            message.typed_per_filter_config = ordered(fault.chain(limit));
         }
         ClientKind::Grpc => {}
     }
@@ -168,6 +170,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         per_try_timeout: route.timeouts.per_try.and_then(duration),
         retry: route.retry.as_ref().map(own::retry),
         rate_limit: route.rate_limit.as_ref().map(own::rate_limit),
+        fault: route.fault.as_ref().map(own::fault),
     }
 }
 
@@ -189,11 +192,11 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         Some(xds::route::Action::Route(action)) => action,
         Some(other) => {
             let answer = Some(action::decode(other, &common.matches.path)?);
-            let (origin, rate_limit) = match own {
-                Some(own) => (own.origin, own.rate_limit),
-                None => (Origin::default(), decode_limit(message)?),
+            let (origin, (rate_limit, fault)) = match own {
+                Some(own) => (own.origin, (own.rate_limit, own.fault)),
+                None => (Origin::default(), decode_filters(message)?),
             };
-            return Ok(Route { origin, answer, rate_limit, ..common });
+            return Ok(Route { origin, answer, rate_limit, fault, ..common });
         }
         None => return Err(missing("action")),
     };
@@ -214,6 +217,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         },
         retry: policies.retry,
         rate_limit: policies.rate_limit,
+        fault: policies.fault,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
         ..common
     })
@@ -225,16 +229,19 @@ struct Policies {
     per_try: Option<Duration>,
     retry: Option<Retry>,
     rate_limit: Option<RateLimit>,
+    fault: Option<Fault>,
 }
 
 fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
     let retry = own.retry.as_ref().map(own::read_retry).transpose();
     let rate_limit = own.rate_limit.as_ref().map(own::read_rate_limit).transpose();
+    let fault = own.fault.as_ref().map(own::read_fault).transpose();
     Ok(Policies {
         origin: Origin(own.origin.as_str().into()),
         per_try: optional_duration("per_try_timeout", own.per_try_timeout.as_ref())?,
         retry: retry.map_err(|problem| problem.at_field("retry"))?,
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
+        fault: fault.map_err(|problem| problem.at_field("fault"))?,
     })
 }
 
@@ -250,15 +257,19 @@ fn decode_standard(
         Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value))
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit: decode_limit(message)? })
+    let (rate_limit, fault) = decode_filters(message)?;
+    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault })
 }
 
-fn decode_limit(message: &xds::Route) -> Result<Option<RateLimit>, Problem> {
-    let limit = filter::read_route_limit(&message.typed_per_filter_config)?;
-    limit
-        .as_ref()
-        .map_or(Ok(None), rate_limit::decode)
-        .map_err(|problem| problem.at_field(&format!("typed_per_filter_config[\"{}\"]", LocalRateLimit::FILTER)))
+fn decode_filters(message: &xds::Route) -> Result<(Option<RateLimit>, Option<Fault>), Problem> {
+    let at = |name: &str, problem: Problem| problem.at_field(&format!("typed_per_filter_config[\"{name}\"]"));
+    let found = filter::read_route(&message.typed_per_filter_config)?;
+    let limit = found.limit.as_ref().map_or(Ok(None), rate_limit::decode);
+    let fault = found.fault.as_ref().map_or(Ok(None), fault::decode);
+    Ok((
+        limit.map_err(|problem| at(LocalRateLimit::FILTER, problem))?,
+        fault.map_err(|problem| at(HttpFault::FILTER, problem))?,
+    ))
 }
 
 // A deprecated way to ask for something is still a way to ask for it.

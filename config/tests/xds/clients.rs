@@ -109,6 +109,7 @@ fn a_listener_of_envoy_has_all_that_envoy_insists_on() {
                 "envoy.filters.http.local_ratelimit",
                 "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
             ),
+            ("envoy.filters.http.fault", "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"),
             ("envoy.filters.http.router", "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"),
         ]
     );

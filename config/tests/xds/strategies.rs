@@ -9,8 +9,9 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
+use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{
-    Backoff, Budget, Condition, Conditions, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
+    Backoff, Budget, Condition, Conditions, Fault, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
     RateLimitRule, Retry, Timeouts,
 };
 use outrigger_config::resource::Resource;
@@ -92,12 +93,26 @@ fn route() -> impl Strategy<Value = Route> {
         Just(HashKey::SourceIp)
     ];
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
-    let sends = (parts, rewrite(), headers(), of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
-        |((name, origin, matches, backends, timeouts), mut rewrite, headers, retry, rate_limit, hash)| {
+    let policies = (of(retry()), of(rate_limit()), of(fault()));
+    let sends = (parts, rewrite(), headers(), policies, vec(hash, 0..3)).prop_map(
+        |((name, origin, matches, backends, timeouts), mut rewrite, headers, (retry, rate_limit, fault), hash)| {
             rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
             let origin = Origin(origin);
             let answer = None;
-            Route { name, origin, matches, backends, answer, rewrite, headers, timeouts, retry, rate_limit, hash }
+            Route {
+                name,
+                origin,
+                matches,
+                backends,
+                answer,
+                rewrite,
+                headers,
+                timeouts,
+                retry,
+                fault,
+                rate_limit,
+                hash,
+            }
         },
     );
     let answers = ((text(), text(), matches()), answer(), headers(), of(rate_limit())).prop_map(
@@ -233,6 +248,32 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
         rules,
         status,
         headers,
+    })
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let delay = || (of(shorter(60)), percent()).prop_map(|(fixed, percent)| Delay { fixed, percent });
+    let with = || {
+        prop_oneof![
+            (200..600u16).prop_map(AbortWith::Status),
+            (1..17u8).prop_map(AbortWith::Grpc),
+            Just(AbortWith::Header)
+        ]
+    };
+    let abort = || (with(), percent()).prop_map(|(with, percent)| Abort { with, percent });
+    let what = prop_oneof![
+        (delay(), of(abort())).prop_map(|(delay, abort)| (Some(delay), abort)),
+        abort().prop_map(|abort| (None, Some(abort)))
+    ];
+    let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
+    let scope = prop_oneof![Just(Scope::Request), Just(Scope::Attempt)];
+    (policy(), scope, vec(header, 0..2), what).prop_map(|((origin, mode), scope, headers, (delay, abort))| Fault {
+        origin,
+        mode,
+        scope,
+        headers,
+        delay,
+        abort,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as delays;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as balancing;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
@@ -192,7 +194,8 @@ mod nested {
     use xds_api::pb::envoy::r#type::v3 as kinds;
     use xds_api::pb::google::protobuf as pb;
 
-    use super::{balancing, local_ratelimit, theirs, upstream};
+    use super::{balancing, delays, fault, local_ratelimit, theirs, upstream};
+    use prost::Message as NewMessage;
 
     /// Their message of ours, under the name that both have.
     fn read<O, T>(ours: &O) -> T
@@ -271,6 +274,47 @@ mod nested {
         let auto = options(inner::UpstreamProtocolOptions::Auto(inner::AutoHttpConfig {}));
         let read: upstream::HttpProtocolOptions = self::read(&auto);
         assert!(matches!(read.upstream_protocol_options, Some(Their::AutoConfig(_))));
+    }
+
+    #[test]
+    fn http_fault() {
+        use outrigger_config::xds::wire::fault::{ByHeader, FaultAbort, FaultDelay, FaultRateLimit, HttpFault};
+        let share = |numerator| Some(kinds::FractionalPercent { numerator, denominator: 2 });
+        let abort = FaultAbort { http_status: Some(503), percentage: share(1), ..Default::default() };
+        let fixed_delay = Some(pb::Duration { seconds: 9, nanos: 0 });
+        let delay = FaultDelay { fixed_delay, percentage: share(2), ..Default::default() };
+        let ours = HttpFault {
+            delay: Some(delay),
+            abort: Some(abort),
+            upstream_cluster: "c".into(),
+            headers: vec![route::HeaderMatcher::default()],
+            downstream_nodes: vec!["n".into()],
+            max_active_faults: Some(pb::UInt32Value { value: 3 }),
+            response_rate_limit: Some(FaultRateLimit { percentage: share(4) }),
+        };
+        let theirs: fault::HttpFault = read(&ours);
+        let abort = theirs.abort.expect("an abort");
+        assert_eq!(abort.error_type, Some(fault::fault_abort::ErrorType::HttpStatus(503)));
+        assert_eq!(abort.percentage.expect("a share").numerator, 1);
+        let delay = theirs.delay.expect("a delay");
+        let Some(delays::fault_delay::FaultDelaySecifier::FixedDelay(fixed)) = delay.fault_delay_secifier else {
+            panic!()
+        };
+        assert_eq!(fixed.seconds, 9);
+        assert_eq!(delay.percentage.expect("a share").numerator, 2);
+        assert_eq!((theirs.upstream_cluster.as_str(), theirs.headers.len()), ("c", 1));
+        assert_eq!((theirs.downstream_nodes.len(), theirs.max_active_faults.map(|max| max.value)), (1, Some(3)));
+        assert_eq!(theirs.response_rate_limit.and_then(|limit| limit.percentage).expect("a share").numerator, 4);
+        // Theirs is a choice, written where its first field would be; ours is three fields, each in its own place.
+        let by_header = FaultDelay { header_delay: Some(ByHeader {}), percentage: share(2), ..Default::default() };
+        let theirs = <delays::FaultDelay as NewMessage>::decode(by_header.encode_to_vec().as_slice()).expect("valid");
+        assert!(matches!(theirs.fault_delay_secifier, Some(delays::fault_delay::FaultDelaySecifier::HeaderDelay(_))));
+        let by_header = FaultAbort { header_abort: Some(ByHeader {}), percentage: share(1), ..Default::default() };
+        let theirs = <fault::FaultAbort as NewMessage>::decode(by_header.encode_to_vec().as_slice()).expect("valid");
+        assert!(matches!(theirs.error_type, Some(fault::fault_abort::ErrorType::HeaderAbort(_))));
+        let by_grpc = FaultAbort { grpc_status: Some(8), percentage: share(1), ..Default::default() };
+        let theirs = <fault::FaultAbort as NewMessage>::decode(by_grpc.encode_to_vec().as_slice()).expect("valid");
+        assert_eq!(theirs.error_type, Some(fault::fault_abort::ErrorType::GrpcStatus(8)));
     }
 
     #[test]

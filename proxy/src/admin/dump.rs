@@ -11,7 +11,8 @@ use outrigger_config::header::{HeaderChanges, HeaderField, Headers};
 use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::name::ResourceName;
-use outrigger_config::policy::{Limits, Methods, Mode, Outlier, RateLimit, Retry, Timeouts};
+use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
+use outrigger_config::policy::{Fault, Limits, Methods, Mode, Outlier, RateLimit, Retry, Timeouts};
 use outrigger_config::rewrite::{Answer, PathRewrite, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
@@ -99,8 +100,30 @@ fn route(route: &Route) -> Value {
         "headers": headers(&route.headers),
         "timeouts": timeouts(&route.timeouts),
         "retry": route.retry.as_ref().map(retry),
+        "fault": route.fault.as_ref().map(fault),
         "rateLimit": route.rate_limit.as_ref().map(rate_limit),
         "hash": (!route.hash.is_empty()).then(|| route.hash.iter().map(hash).collect::<Vec<_>>()),
+    }))
+}
+
+fn fault(fault: &Fault) -> Value {
+    let abort = |abort: &Abort| match abort.with {
+        AbortWith::Status(status) => json!({ "status": status, "percent": abort.percent.ratio() * 100.0 }),
+        AbortWith::Grpc(status) => json!({ "grpcStatus": status, "percent": abort.percent.ratio() * 100.0 }),
+        AbortWith::Header => json!({ "fromHeader": true, "percent": abort.percent.ratio() * 100.0 }),
+    };
+    let delay = |delay: &Delay| {
+        let fixed = delay.fixed.map(format_duration);
+        json!({ "fixed": fixed, "percent": delay.percent.ratio() * 100.0 })
+    };
+    let names: Vec<&str> = fault.headers.iter().map(|header| &*header.name).collect();
+    some(json!({
+        "origin": fault.origin.to_string(),
+        "mode": mode(fault.mode),
+        "scope": if fault.scope == Scope::Attempt { "Attempt" } else { "Request" },
+        "headers": (!names.is_empty()).then_some(names),
+        "delay": fault.delay.as_ref().map(delay),
+        "abort": fault.abort.as_ref().map(abort),
     }))
 }
 

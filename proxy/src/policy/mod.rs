@@ -18,6 +18,7 @@ pub mod admission;
 pub mod answer;
 pub mod breaker;
 pub mod edit;
+pub mod fault;
 pub mod rate_limit;
 pub mod record;
 pub mod respond;

@@ -137,17 +137,19 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
                 Some(cause) => (cause, Ok(response), copy.again()),
             },
             Err(mut error) => {
+                let fault = |policy: &Policy| injected(&error, policy, &aim);
+                let (injected, rehearses) = (fault(policy), rehearsed.is_some_and(|policy| fault(policy).is_some()));
                 let next = match error.take_unsent() {
-                    Some(unsent) if unsent_allows(&error, policy) => Some(unsent),
+                    Some(unsent) if injected.is_some() || unsent_allows(&error, policy) => Some(unsent),
                     _ if sent_allows(&error, policy) => copy.again(),
                     _ => {
-                        if rehearsed.is_some_and(|policy| sent_allows(&error, policy)) {
+                        if rehearses || rehearsed.is_some_and(|policy| sent_allows(&error, policy)) {
                             aim.trail.note(|notes| notes.would |= Would::RETRY);
                         }
                         return Err(error);
                     }
                 };
-                (Cause::Reason(error.reason), Err(error), next)
+                (injected.unwrap_or(Cause::Reason(error.reason)), Err(error), next)
             }
         };
         let Some(next) = next else { return outcome };
@@ -228,9 +230,25 @@ fn sent_allows(error: &Error, policy: &Policy) -> bool {
 fn worth_repeating(response: &Response, policy: &Policy, aim: &Aim) -> Option<Cause> {
     let status = response.status();
     if aim.trail.grpc && status == StatusCode::OK {
-        let number = grpc_status(response.headers())?;
-        return policy.grpc_codes.has(number).then_some(Cause::Grpc(number));
+        return grpc_worth_repeating(grpc_status(response.headers())?, policy);
     }
+    status_worth_repeating(status, policy)
+}
+
+/// An attempt that met an injected fault counts as one that was answered so.
+fn injected(error: &Error, policy: &Policy, aim: &Aim) -> Option<Cause> {
+    let (status, grpc) = error.fault()?;
+    match aim.trail.grpc {
+        true => grpc_worth_repeating(grpc, policy),
+        false => status_worth_repeating(StatusCode::from_u16(status).ok()?, policy),
+    }
+}
+
+fn grpc_worth_repeating(number: u8, policy: &Policy) -> Option<Cause> {
+    policy.grpc_codes.has(number).then_some(Cause::Grpc(number))
+}
+
+fn status_worth_repeating(status: StatusCode, policy: &Policy) -> Option<Cause> {
     let (code, on) = (status.as_u16(), policy.on);
     let gateway = matches!(code, 502..=504);
     let repeat = (on.has(Condition::ServerError) && status.is_server_error())

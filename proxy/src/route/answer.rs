@@ -11,6 +11,7 @@ use outrigger_config::rewrite::{Answer as Model, Redirect, Scheme};
 use super::edit::Edits;
 use super::rewrite::{self, Climbs};
 use crate::body::Body;
+use crate::grpc;
 use crate::telemetry::Edge;
 
 /// An answer, ready to be given.
@@ -110,22 +111,12 @@ fn location(
     Ok(text)
 }
 
-/// The same to a gRPC caller, who knows no other statuses than its own (the mapping of gRPC's documentation, as Envoy's
-/// local replies have it).
+/// The same to a gRPC caller, who knows no other statuses than its own.
 fn as_grpc(status: StatusCode) -> Response<Body> {
-    let grpc: u16 = match status.as_u16() {
-        200..=299 => 0,
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502..=504 => 14,
-        _ => 2,
-    };
     let mut response = empty(200);
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    fields.insert("grpc-status", HeaderValue::from(grpc));
+    fields.insert("grpc-status", HeaderValue::from(u16::from(grpc::of_http(status.as_u16()))));
     if let Ok(message) = HeaderValue::from_str(&format!("the route answers {}", status.as_u16())) {
         fields.insert("grpc-message", message);
     }

@@ -18,6 +18,7 @@ pub mod answer;
 pub mod hash;
 pub mod limiter;
 pub mod matcher;
+pub mod fault;
 pub mod split;
 pub mod table;
 
@@ -37,6 +38,8 @@ pub struct Route {
     pub targets: Option<Split<Target>>,
     /// What it answers by itself.
     pub answer: Option<Answer>,
+    /// Which faults it injects.
+    pub fault: Option<fault::Fault>,
     /// How much it lets in.
     pub limiter: Option<Limiter>,
 }

@@ -20,6 +20,7 @@ use outrigger_config::route::{Backend, Route as RouteModel, RouteTable};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
+use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
 use crate::route::{Answer, Bucket, Edits, Limiter, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
@@ -137,8 +138,9 @@ impl Tables<'_> {
         if targets.is_none() && answer.is_none() {
             return None;
         }
+        let fault = model.fault.as_ref().map(Fault::new);
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, answer, limiter }))
+        Some(Arc::new(Route { config: model.clone(), targets, answer, fault, limiter }))
     }
 
     fn answer(&self, answer: &AnswerModel, route: &RouteModel, direction: Direction) -> Answer {

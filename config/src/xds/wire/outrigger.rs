@@ -8,6 +8,8 @@ use prost_xds::Name;
 use xds_api::pb::envoy::config::route::v3 as route;
 use xds_api::pb::google::protobuf::Duration;
 
+use super::fault::HttpFault;
+
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";
 
@@ -64,6 +66,27 @@ pub struct Route {
     /// How much is let in.
     #[prost(message, optional, tag = "4")]
     pub rate_limit: Option<RateLimit>,
+    /// Which faults are injected.
+    #[prost(message, optional, tag = "5")]
+    pub fault: Option<Fault>,
+}
+
+/// A fault policy.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Fault {
+    /// The document behind it.
+    #[prost(string, tag = "1")]
+    pub origin: String,
+    /// Whether it only says what it would have done.
+    #[prost(bool, tag = "2")]
+    pub observe: bool,
+    /// Whether it stands inside the retries.
+    #[prost(bool, tag = "3")]
+    pub each_attempt: bool,
+    /// What it does, in the words of the standard.
+    #[prost(message, optional, tag = "4")]
+    pub fault: Option<HttpFault>,
 }
 
 impl Name for Route {

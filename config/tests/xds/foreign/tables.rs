@@ -9,10 +9,12 @@ use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::error::{Code, Problem};
+use outrigger_config::policy::fault::{Abort, AbortWith, Scope};
 use outrigger_config::policy::{Condition, Conditions, Methods, Mode};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::rewrite::{Answer, PathRewrite, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, PathMatch, Route, RouteTable, ValueMatch};
+use outrigger_config::value::Percent;
 use outrigger_config::xds::decode;
 use prost::Message;
 
@@ -273,6 +275,28 @@ fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
     refused("the outer wins", read(&table), Code::Unsupported, "most_specific_header_mutations_wins");
     table.most_specific_header_mutations_wins = true;
     assert!(read(&table).is_ok());
+}
+
+#[test]
+fn faults_of_a_route_are_taken() {
+    use http_filters::fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType};
+    let fault_of = |fault: HttpFault| {
+        read_route(|route, _| {
+            let any = pack(&fault);
+            route.typed_per_filter_config.insert("envoy.filters.http.fault".into(), any);
+        })
+    };
+    let half = Some(kinds::FractionalPercent { numerator: 5000, denominator: 1 });
+    let abort = FaultAbort { error_type: Some(ErrorType::GrpcStatus(14)), percentage: half, ..Default::default() };
+    let fault = fault_of(HttpFault { abort: Some(abort.clone()), ..Default::default() });
+    let fault = fault.expect("taken").fault.expect("a fault");
+    let percent = Percent::try_new(50.0).expect("a share");
+    assert_eq!(fault.abort, Some(Abort { with: AbortWith::Grpc(14), percent }));
+    assert_eq!((fault.mode, fault.scope, fault.delay), (Mode::Enforce, Scope::Request, None));
+    assert_eq!(fault_of(HttpFault::default()).expect("taken").fault, None);
+    let narrow = fault_of(HttpFault { upstream_cluster: "c".into(), abort: Some(abort), ..Default::default() });
+    let path = "virtual_hosts[0].routes[0].typed_per_filter_config[\"envoy.filters.http.fault\"].upstream_cluster";
+    refused("of one cluster", narrow, Code::Unsupported, path);
 }
 
 #[test]
