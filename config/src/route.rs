@@ -8,6 +8,7 @@ use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
 use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
+use crate::value::Percent;
 
 pub use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 
@@ -27,6 +28,15 @@ impl Backend {
     pub fn new(cluster: ClusterName, weight: u32) -> Self {
         Backend { cluster, weight, headers: Headers::default() }
     }
+}
+
+/// Where copies of a route's requests go, whose answers nobody reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The share of requests that is copied.
+    pub percent: Percent,
 }
 
 /// What a hash balancer keys a request by; the first that the request has counts.
@@ -51,6 +61,8 @@ pub struct Route {
     pub matches: RouteMatch,
     /// Where it sends it; weights above zero in sum, and none where it answers by itself.
     pub backends: Vec<Backend>,
+    /// Where it sends copies.
+    pub mirrors: Vec<Mirror>,
     /// What it answers by itself; then it has no backends, nor whatever would hold for sending.
     pub answer: Option<Answer>,
     /// What it rewrites.
@@ -77,6 +89,7 @@ impl Route {
             origin: Origin::default(),
             matches: RouteMatch::any(),
             backends: Vec::new(),
+            mirrors: Vec::new(),
             answer: None,
             rewrite: Rewrite::default(),
             headers: Headers::default(),
@@ -115,6 +128,7 @@ impl Route {
 
     fn check_answer(&self, answer: &Answer) -> Result<(), Problem> {
         let sends = !self.backends.is_empty()
+            || !self.mirrors.is_empty()
             || !self.rewrite.is_empty()
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()

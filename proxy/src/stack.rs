@@ -14,6 +14,7 @@ use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
 use crate::policy::edit::EditLayer;
 use crate::policy::fault::FaultLayer;
+use crate::policy::mirror::MirrorLayer;
 use crate::policy::rate_limit::RateLimitLayer;
 use crate::policy::record::RecordLayer;
 use crate::policy::respond::RespondLayer;
@@ -39,6 +40,7 @@ pub fn outbound() -> HttpService {
         .layer(AnswerLayer)
         .layer(SplitLayer) // Routed -> Targeted
         .layer(EditLayer)
+        .layer(MirrorLayer)
         .layer(TimeoutLayer)
         .layer(RetryLayer)
         .layer(TryTimeoutLayer) // from here on for each attempt

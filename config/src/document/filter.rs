@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use http::header::HeaderName;
 
+use super::metadata::stand_in;
 use super::reader::{Field, Fields};
 use crate::error::{Code, Problem};
 use crate::header::{HeaderChanges, HeaderField, Headers, check_name, check_value};
-use crate::name::check_subdomain;
+use crate::name::{ObjectName, check_label, check_subdomain};
 use crate::rewrite::{PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme, check_path};
+use crate::value::Percent;
 
 /// What the filters of one list come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,21 @@ pub struct Filters {
     pub rewrite: Rewrite,
     /// Where callers are sent instead.
     pub redirect: Option<Redirect>,
+    /// Where copies go.
+    pub mirrors: Vec<MirrorRef>,
+}
+
+/// A `RequestMirror`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorRef {
+    /// Which filter of the list it is.
+    pub filter: usize,
+    /// The service; absent namespace: the route's.
+    pub service: ObjectName,
+    /// Its port.
+    pub port: u16,
+    /// The share of requests that is copied; absent: all.
+    pub percent: Percent,
 }
 
 /// Where a list of filters stands, which decides what may be in it.
@@ -40,6 +57,7 @@ enum Type {
     ResponseHeader,
     Redirect,
     Rewrite,
+    Mirror,
     Unsupported,
 }
 
@@ -48,7 +66,7 @@ const TYPES: &[(&str, Type)] = &[
     ("ResponseHeaderModifier", Type::ResponseHeader),
     ("RequestRedirect", Type::Redirect),
     ("URLRewrite", Type::Rewrite),
-    ("RequestMirror", Type::Unsupported),
+    ("RequestMirror", Type::Mirror),
     ("CORS", Type::Unsupported),
     ("ExternalAuth", Type::Unsupported),
     ("ExtensionRef", Type::Unsupported),
@@ -56,19 +74,26 @@ const TYPES: &[(&str, Type)] = &[
 
 impl Filters {
     /// Reads the filters of a rule or of a backend, if it has any.
-    pub(super) fn read(fields: &mut Fields<'_>, place: Place) -> Self {
+    pub(super) fn read(fields: &mut Fields<'_>, owner: &ObjectName, place: Place) -> Self {
         let Some(field) = fields.optional("filters") else { return Filters::default() };
-        let read = field.list(|field| read_filter(field, place));
-        let kinds = read.iter().map(|filter| filter.as_ref().map_or("", Filter::name));
+        let read = field.list(|field| read_filter(field, owner, place));
+        // Copies may go to several places.
+        let once = |filter: &&Filter| !matches!(filter, Filter::Mirror(_));
+        let kinds = read.iter().map(|filter| filter.as_ref().filter(once).map_or("", Filter::name));
         field.unique("type", kinds);
         let mut filters = Filters::default();
-        for filter in read.into_iter().flatten() {
+        for (index, filter) in read.into_iter().enumerate() {
             match filter {
-                Filter::Request(changes) => filters.headers.request = changes,
-                Filter::Response(changes) => filters.headers.response = changes,
-                Filter::Redirect(redirect) => filters.redirect = Some(redirect),
-                Filter::Rewrite(rewrite) => filters.rewrite = rewrite,
+                None => {}
+                Some(Filter::Mirror(mirror)) => filters.mirrors.push(MirrorRef { filter: index, ..mirror }),
+                Some(Filter::Request(changes)) => filters.headers.request = changes,
+                Some(Filter::Response(changes)) => filters.headers.response = changes,
+                Some(Filter::Redirect(redirect)) => filters.redirect = Some(redirect),
+                Some(Filter::Rewrite(rewrite)) => filters.rewrite = rewrite,
             }
+        }
+        if filters.redirect.is_some() && !filters.mirrors.is_empty() {
+            field.note(Problem::new(Code::Conflict, "RequestRedirect and RequestMirror exclude each other"));
         }
         if filters.redirect.is_some() && !filters.rewrite.is_empty() {
             field.note(Problem::new(Code::Conflict, "RequestRedirect and URLRewrite exclude each other"));
@@ -83,6 +108,7 @@ enum Filter {
     Response(HeaderChanges),
     Redirect(Redirect),
     Rewrite(Rewrite),
+    Mirror(MirrorRef),
 }
 
 impl Filter {
@@ -92,11 +118,12 @@ impl Filter {
             Filter::Response(_) => "ResponseHeaderModifier",
             Filter::Redirect(_) => "RequestRedirect",
             Filter::Rewrite(_) => "URLRewrite",
+            Filter::Mirror(_) => "RequestMirror",
         }
     }
 }
 
-fn read_filter(field: &Field<'_>, place: Place) -> Option<Filter> {
+fn read_filter(field: &Field<'_>, owner: &ObjectName, place: Place) -> Option<Filter> {
     let mut fields = field.fields();
     let kind = fields.required("type");
     let chosen = kind.choice(TYPES)?;
@@ -104,11 +131,16 @@ fn read_filter(field: &Field<'_>, place: Place) -> Option<Filter> {
         kind.unsupported("only a rule of an HTTPRoute can have it");
         return None;
     }
+    if chosen == Type::Mirror && place == Place::Backend {
+        kind.unsupported("only a rule can have it");
+        return None;
+    }
     let filter = match chosen {
         Type::RequestHeader => Filter::Request(read_changes(&fields.required("requestHeaderModifier"))),
         Type::ResponseHeader => Filter::Response(read_changes(&fields.required("responseHeaderModifier"))),
         Type::Redirect => Filter::Redirect(read_redirect(&fields.required("requestRedirect"))),
         Type::Rewrite => Filter::Rewrite(read_rewrite(&fields.required("urlRewrite"))),
+        Type::Mirror => Filter::Mirror(read_mirror(&fields.required("requestMirror"), owner)),
         Type::Unsupported => {
             kind.unsupported("this version cannot carry it out; take it out");
             return None;
@@ -208,6 +240,46 @@ fn read_path(field: &Field<'_>) -> Option<PathRewrite> {
     };
     fields.finish();
     path
+}
+
+/// `percent` (whole) or `fraction`, as Gateway API has them; neither: all.
+fn read_mirror(field: &Field<'_>, owner: &ObjectName) -> MirrorRef {
+    let mut fields = field.fields();
+    let (service, port) = read_service(&fields.required("backendRef"), owner);
+    let percent = fields.optional("percent").map(|field| field.integer(0..=100).saturating_mul(10_000));
+    let fraction = fields.optional("fraction").map(|field| read_fraction(&field));
+    let field = fields.finish();
+    if percent.is_some() && fraction.is_some() {
+        field.note(Problem::new(Code::Conflict, "percent and fraction exclude each other").at_field("fraction"));
+    }
+    let millionths = percent.or(fraction).unwrap_or(1_000_000);
+    let percent = Percent::from_millionths(millionths).unwrap_or(Percent::HUNDRED);
+    MirrorRef { filter: 0, service, port, percent }
+}
+
+/// The port of a service that copies go to (Gateway API `BackendObjectReference`).
+fn read_service(field: &Field<'_>, owner: &ObjectName) -> (ObjectName, u16) {
+    let mut fields = field.fields();
+    if let Some(kind) = fields.optional("kind") {
+        kind.choice(&[("Service", ())]);
+    }
+    if let Some(group) = fields.optional("group") {
+        group.choice(&[("", ()), ("outrigger.dev", ())]);
+    }
+    let name = fields.required("name").checked(check_label);
+    let namespace = fields.optional("namespace").map_or(owner.namespace().into(), |field| field.checked(check_label));
+    let port = fields.required("port").port();
+    fields.finish();
+    (ObjectName::try_new(&namespace, &name).unwrap_or_else(|_| stand_in()), port)
+}
+
+/// A fraction, in millionths.
+fn read_fraction(field: &Field<'_>) -> u32 {
+    let mut fields = field.fields();
+    let denominator = fields.optional("denominator").map_or(100, |field| field.integer(1..=i32::MAX as u32));
+    let numerator = fields.required("numerator").integer(0..=denominator);
+    fields.finish();
+    u32::try_from(u64::from(numerator) * 1_000_000 / u64::from(denominator)).unwrap_or(1_000_000)
 }
 
 /// A name that may be changed, in lower case.

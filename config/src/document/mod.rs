@@ -30,7 +30,7 @@ mod mesh_policy;
 mod parse;
 
 pub use backend_policy::BackendPolicy;
-pub use filter::Filters;
+pub use filter::{Filters, MirrorRef};
 pub use kind::Kind;
 pub use mesh_policy::{MESH_NAMESPACE, MeshPolicy};
 pub use parse::{Document, MAX_PROBLEMS, Spec, parse};

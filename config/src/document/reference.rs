@@ -104,7 +104,7 @@ impl BackendRef {
         let port = fields.required("port").port();
         // The bound is Gateway API's.
         let weight = fields.optional("weight").map_or(1, |field| field.integer(0..=1_000_000));
-        let filters = Filters::read(&mut fields, Place::Backend);
+        let filters = Filters::read(&mut fields, owner, Place::Backend);
         fields.finish();
         BackendRef { service, port, weight, filters }
     }

@@ -64,7 +64,7 @@ impl Route {
             let backends =
                 fields.optional("backendRefs").map(|field| field.some(|field| BackendRef::read(field, owner)));
             let backends = backends.unwrap_or_default();
-            let filters = Filters::read(&mut fields, place);
+            let filters = Filters::read(&mut fields, owner, place);
             let timeouts = read_rest(&mut fields);
             fields.unsupported(&["retry", "sessionPersistence"]);
             let rule = Rule { name, matches, backends, filters, timeouts };

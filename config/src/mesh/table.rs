@@ -7,12 +7,12 @@ use super::host::hosts;
 use super::index::{Attachment, Index, Known};
 use super::name;
 use super::precedence::Precedence;
-use crate::document::{BackendRef, Rule, Service, ServicePort};
+use crate::document::{BackendRef, MirrorRef, Rule, Service, ServicePort};
 use crate::matching::RouteMatch;
 use crate::name::{Domain, ObjectName};
 use crate::policy::Origin;
 use crate::rewrite::{Answer, Redirect, Scheme};
-use crate::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 
 /// The table of every service, one virtual host for each port.
 pub(super) fn outbound(index: &Index, namespace: &str) -> RouteTable {
@@ -128,12 +128,18 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
     Route {
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
         answer: None,
+        mirrors: rule.filters.mirrors.iter().filter_map(|mirror| mirror_of(index, mirror)).collect(),
         rewrite: rule.filters.rewrite.clone(),
         timeouts,
         retry,
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),
         ..common
     }
+}
+
+fn mirror_of(index: &Index, mirror: &MirrorRef) -> Option<Mirror> {
+    let port = index.services.get(&mirror.service)?.spec.port_numbered(mirror.port)?;
+    Some(Mirror { cluster: name::cluster(&mirror.service, port), percent: mirror.percent })
 }
 
 /// A redirect to another host stays on the port that was asked for, which is the service's, unless it says more

@@ -1,14 +1,16 @@
 //! Where a route's requests go: clusters by weight, and what a hash balancer keys them by.
 
+use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 
 use super::value::{each, missing, number, refuse_all, refused};
-use super::{filter, header};
+use super::{fault, filter, header};
 use crate::error::Problem;
 use crate::name::ResourceName;
-use crate::route::{Backend, HashKey};
+use crate::route::{Backend, HashKey, Mirror};
+use crate::value::Percent;
 
-use xds::route_action::{ClusterSpecifier, HashPolicy, hash_policy};
+use xds::route_action::{ClusterSpecifier, HashPolicy, RequestMirrorPolicy, hash_policy};
 
 /// Encodes destinations.
 pub(super) fn encode(backends: &[Backend]) -> ClusterSpecifier {
@@ -67,6 +69,36 @@ fn decode_weight(message: &xds::weighted_cluster::ClusterWeight) -> Result<Backe
             (&message.request_headers_to_add, &message.request_headers_to_remove),
             (&message.response_headers_to_add, &message.response_headers_to_remove),
         )?,
+    })
+}
+
+/// Encodes a mirror.
+pub(super) fn encode_mirror(mirror: &Mirror) -> RequestMirrorPolicy {
+    RequestMirrorPolicy {
+        cluster: mirror.cluster.to_string(),
+        runtime_fraction: Some(core::RuntimeFractionalPercent {
+            default_value: fault::percentage(mirror.percent),
+            runtime_key: String::new(),
+        }),
+        // A copy is for the host that the request was for.
+        disable_shadow_host_suffix_append: true,
+        ..Default::default()
+    }
+}
+
+/// Decodes a mirror. Our copies are always for the same host, whatever another control plane would have appended to it.
+pub(super) fn decode_mirror(message: &RequestMirrorPolicy) -> Result<Mirror, Problem> {
+    refuse_all([("cluster_header", !message.cluster_header.is_empty())])?;
+    let percent = match message.runtime_fraction.as_ref() {
+        None => Percent::HUNDRED,
+        Some(fraction) => {
+            let percent = fault::read_percentage(fraction.default_value.as_ref());
+            percent.map_err(|problem| problem.at_field("default_value").at_field("runtime_fraction"))?
+        }
+    };
+    Ok(Mirror {
+        cluster: ResourceName::try_new(&message.cluster).map_err(|problem| problem.at_field("cluster"))?,
+        percent,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
 use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
 use crate::resource::ClientKind;
-use crate::route::{Backend, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, Mirror, Route, RouteTable, VirtualHost};
 
 use xds::route_action::MaxStreamDuration;
 
@@ -102,7 +102,6 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
         ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
         ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
         ("hedge_policy", message.hedge_policy.is_some()),
-        ("request_mirror_policies", !message.request_mirror_policies.is_empty()),
     ])?;
     filter::refuse_shared(&message.typed_per_filter_config)?;
     Ok(VirtualHost {
@@ -147,6 +146,7 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
         cluster_specifier: Some(backend::encode(&route.backends)),
         timeout: timeout(route.timeouts.request),
         idle_timeout: timeout(route.timeouts.idle),
+        request_mirror_policies: route.mirrors.iter().map(backend::encode_mirror).collect(),
         hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
         ..Default::default()
     };
@@ -209,6 +209,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
     Ok(Route {
         origin: policies.origin,
         backends: backend::decode(action).map_err(inner)?,
+        mirrors: decode_mirrors(action, host)?,
         rewrite: action::read_rewrite(action, &common.matches.path).map_err(inner)?,
         timeouts: Timeouts {
             request: decode_request_timeout(action).map_err(inner)?,
@@ -221,6 +222,17 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
         ..common
     })
+}
+
+/// A route's mirrors stand in the place of its host's.
+fn decode_mirrors(action: &xds::RouteAction, host: &xds::VirtualHost) -> Result<Vec<Mirror>, Problem> {
+    let inner = |problem: Problem| problem.at_field("route");
+    let own =
+        each("request_mirror_policies", &action.request_mirror_policies, backend::decode_mirror).map_err(inner)?;
+    if own.is_empty() {
+        return each("request_mirror_policies", &host.request_mirror_policies, backend::decode_mirror);
+    }
+    Ok(own)
 }
 
 /// What is said either in our own words or in standard fields.
@@ -280,7 +292,6 @@ fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
         ("path_rewrite_policy", action.path_rewrite_policy.is_some()),
         ("append_x_forwarded_host", action.append_x_forwarded_host),
         ("retry_policy_typed_config", action.retry_policy_typed_config.is_some()),
-        ("request_mirror_policies", !action.request_mirror_policies.is_empty()),
         ("priority", action.priority != i32::from(core::RoutingPriority::Default)),
         ("cors", action.cors.is_some()),
         ("internal_redirect_policy", action.internal_redirect_policy.is_some()),

@@ -17,7 +17,8 @@ use outrigger_config::policy::{
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch, VirtualHost,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch,
+    VirtualHost,
 };
 use outrigger_config::value::{Pattern, Percent};
 use proptest::collection::vec;
@@ -93,9 +94,16 @@ fn route() -> impl Strategy<Value = Route> {
         Just(HashKey::SourceIp)
     ];
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
+    let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
     let policies = (of(retry()), of(rate_limit()), of(fault()));
-    let sends = (parts, rewrite(), headers(), policies, vec(hash, 0..3)).prop_map(
-        |((name, origin, matches, backends, timeouts), mut rewrite, headers, (retry, rate_limit, fault), hash)| {
+    let sends = (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, vec(hash, 0..3)).prop_map(
+        |(
+            (name, origin, matches, backends, timeouts),
+            (mut rewrite, mirrors),
+            headers,
+            (retry, rate_limit, fault),
+            hash,
+        )| {
             rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
             let origin = Origin(origin);
             let answer = None;
@@ -104,6 +112,7 @@ fn route() -> impl Strategy<Value = Route> {
                 origin,
                 matches,
                 backends,
+                mirrors,
                 answer,
                 rewrite,
                 headers,

@@ -22,6 +22,7 @@ mod http2;
 mod inbound;
 mod limits;
 mod observe;
+mod mirror;
 mod outlier;
 mod peers_envoy;
 mod peers_grpc;

@@ -14,7 +14,7 @@ use outrigger_config::name::ResourceName;
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{Fault, Limits, Methods, Mode, Outlier, RateLimit, Retry, Timeouts};
 use outrigger_config::rewrite::{Answer, PathRewrite, Rewrite, Scheme};
-use outrigger_config::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
+use outrigger_config::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
 
@@ -95,6 +95,7 @@ fn route(route: &Route) -> Value {
         "origin": route.origin.to_string(),
         "match": matches(&route.matches),
         "backends": route.backends.iter().map(backend).collect::<Vec<_>>(),
+        "mirrors": (!route.mirrors.is_empty()).then(|| route.mirrors.iter().map(mirror).collect::<Vec<_>>()),
         "answer": route.answer.as_ref().map(answer),
         "rewrite": (!route.rewrite.is_empty()).then(|| rewrite(&route.rewrite)),
         "headers": headers(&route.headers),
@@ -104,6 +105,10 @@ fn route(route: &Route) -> Value {
         "rateLimit": route.rate_limit.as_ref().map(rate_limit),
         "hash": (!route.hash.is_empty()).then(|| route.hash.iter().map(hash).collect::<Vec<_>>()),
     }))
+}
+
+fn mirror(mirror: &Mirror) -> Value {
+    json!({ "cluster": mirror.cluster.as_str(), "percent": mirror.percent.ratio() * 100.0 })
 }
 
 fn fault(fault: &Fault) -> Value {

@@ -19,6 +19,7 @@ pub mod answer;
 pub mod breaker;
 pub mod edit;
 pub mod fault;
+pub mod mirror;
 pub mod rate_limit;
 pub mod record;
 pub mod respond;

@@ -19,6 +19,7 @@ pub mod hash;
 pub mod limiter;
 pub mod matcher;
 pub mod fault;
+pub mod mirror;
 pub mod split;
 pub mod table;
 
@@ -38,6 +39,8 @@ pub struct Route {
     pub targets: Option<Split<Target>>,
     /// What it answers by itself.
     pub answer: Option<Answer>,
+    /// Where it sends copies.
+    pub mirrors: Box<[Arc<mirror::Mirror>]>,
     /// Which faults it injects.
     pub fault: Option<fault::Fault>,
     /// How much it lets in.

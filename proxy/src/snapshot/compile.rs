@@ -16,14 +16,18 @@ use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, TableName};
 use outrigger_config::policy::{RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
-use outrigger_config::route::{Backend, Route as RouteModel, RouteTable};
+use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
 use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
+use crate::route::mirror::Mirror;
 use crate::route::{Answer, Bucket, Edits, Limiter, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
+
+/// How long a copy may take where its route says nothing.
+const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a snapshot takes from the process it lives in.
 #[derive(Clone, Debug)]
@@ -138,9 +142,24 @@ impl Tables<'_> {
         if targets.is_none() && answer.is_none() {
             return None;
         }
+        let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
         let fault = model.fault.as_ref().map(Fault::new);
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, answer, fault, limiter }))
+        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter }))
+    }
+
+    /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
+    /// no copy stay for ever.
+    fn mirror(&self, mirror: &MirrorModel, route: &RouteModel, direction: Direction) -> Option<Arc<Mirror>> {
+        let name = format!("{}/mirror", route.name);
+        let mut copies = RouteModel::forward(&name, mirror.cluster.clone());
+        copies.timeouts.request = Some(route.timeouts.request.unwrap_or(MIRROR_TIMEOUT));
+        copies.timeouts.idle = route.timeouts.idle;
+        let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
+        let targets = Some(Split::new(copies.backends.iter().map(target))?);
+        let (answer, mirrors, fault, limiter) = (None, Box::default(), None, None);
+        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter };
+        Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 
     fn answer(&self, answer: &AnswerModel, route: &RouteModel, direction: Direction) -> Answer {

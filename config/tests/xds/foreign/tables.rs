@@ -278,6 +278,30 @@ fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
 }
 
 #[test]
+fn mirrors_of_a_route_or_its_host_are_taken() {
+    let to = |cluster: &str, numerator| {
+        let value = kinds::FractionalPercent { numerator, denominator: 0 };
+        let fraction = core::RuntimeFractionalPercent { default_value: Some(value), ..Default::default() };
+        route::route_action::RequestMirrorPolicy {
+            cluster: cluster.into(),
+            runtime_fraction: Some(fraction),
+            ..Default::default()
+        }
+    };
+    let (of_route, action) = base();
+    let mut table = table_of(of_route, action);
+    table.virtual_hosts[0].request_mirror_policies = vec![to("host", 100)];
+    let mirrors = |table: &route::RouteConfiguration| -> Vec<(String, u32)> {
+        let routes = &read(table).expect("taken").hosts[0].routes;
+        routes[0].mirrors.iter().map(|one| (one.cluster.to_string(), one.percent.millionths())).collect()
+    };
+    assert_eq!(mirrors(&table), [("host".to_owned(), 1_000_000)]);
+    let Some(route::route::Action::Route(action)) = &mut table.virtual_hosts[0].routes[0].action else { panic!() };
+    action.request_mirror_policies = vec![to("route", 5)];
+    assert_eq!(mirrors(&table), [("route".to_owned(), 50_000)]);
+}
+
+#[test]
 fn faults_of_a_route_are_taken() {
     use http_filters::fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType};
     let fault_of = |fault: HttpFault| {
@@ -378,7 +402,15 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             },
             "route.host_rewrite_specifier",
         ),
-        ("mirror", |_, a| a.request_mirror_policies.push(Default::default()), "route.request_mirror_policies"),
+        (
+            "a mirror by header",
+            |_, a| {
+                let by_header =
+                    route::route_action::RequestMirrorPolicy { cluster_header: "x-to".into(), ..Default::default() };
+                a.request_mirror_policies.push(by_header);
+            },
+            "route.request_mirror_policies[0].cluster_header",
+        ),
         ("high priority", |_, a| a.priority = 1, "route.priority"),
         ("hedging", |_, a| a.hedge_policy = Some(Default::default()), "route.hedge_policy"),
         (

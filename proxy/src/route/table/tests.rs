@@ -37,7 +37,14 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
         };
         let target = Target { cluster: None, name: name(), edge: metrics.edge(&key), edits: None };
         let targets = Split::new([(1, target)]);
-        Some(Arc::new(Route { config: model.clone(), targets, answer: None, fault: None, limiter: None }))
+        Some(Arc::new(Route {
+            config: model.clone(),
+            targets,
+            answer: None,
+            mirrors: Box::default(),
+            fault: None,
+            limiter: None,
+        }))
     })
 }
 
