@@ -7,6 +7,7 @@ use crate::endpoint::Assignment;
 use crate::error::Problem;
 use crate::name::{ClusterName, ObjectName};
 use crate::policy::{Budget, Limits, Outlier};
+use crate::value::Percent;
 
 /// Which protocol is spoken to the endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,6 +80,9 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// How an endpoint is chosen.
     pub balancing: Balancing,
+    /// Below this share of endpoints in, those that are left out take part again, since the few could not bear all
+    /// (`common_lb_config.healthy_panic_threshold`). What its source calls unhealthy never does.
+    pub panic_threshold: Percent,
     /// How much of it may be used at once.
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
@@ -93,6 +97,11 @@ impl Cluster {
     /// The time to connect unless said otherwise: 1 s.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+    /// The panic threshold unless said otherwise: 50 %.
+    pub fn default_panic_threshold() -> Percent {
+        Percent::from_millionths(500_000).unwrap_or(Percent::ZERO)
+    }
+
     /// A cluster with every default.
     pub fn new(name: ClusterName, discovery: Discovery) -> Self {
         Cluster {
@@ -103,6 +112,7 @@ impl Cluster {
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             idle_timeout: Some(Duration::from_secs(60)),
             balancing: Balancing::default(),
+            panic_threshold: Self::default_panic_threshold(),
             limits: None,
             outlier: None,
             budget: Budget::default(),

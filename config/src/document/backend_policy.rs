@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::header::HeaderName;
 
 use super::kind::Kind;
+use super::outlier::read_outlier;
 use super::policy::{LONGER_THAN_ZERO, read_mode, read_mode_or};
 use super::reader::Field;
 use super::reference::TargetRef;
@@ -26,6 +27,8 @@ pub struct BackendPolicy {
     pub balancing: Option<Balancing>,
     /// What ring hash keys by; empty for every other algorithm.
     pub hash: Vec<HashKey>,
+    /// Below which share of endpoints in those left out take part again.
+    pub panic_threshold: Option<Percent>,
     /// How much of it may be used at once; what it does not name is unlimited.
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
@@ -45,10 +48,8 @@ impl BackendPolicy {
         let mut fields = field.fields();
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, &[Kind::Service]));
-        let (balancing, hash) = match fields.optional("loadBalancing") {
-            Some(field) => read_balancing(&field),
-            None => (None, Vec::new()),
-        };
+        let LoadBalancing { balancing, hash, panic_threshold } =
+            fields.optional("loadBalancing").map(|field| read_balancing(&field)).unwrap_or_default();
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
         let budget = fields.optional("retryConstraint").map(|field| read_budget(&field));
@@ -58,12 +59,29 @@ impl BackendPolicy {
         };
         fields.unsupported(&["sessionPersistence", "tls", "healthCheck"]);
         fields.finish();
-        BackendPolicy { targets, balancing, hash, limits, outlier, budget, connect_timeout, idle_timeout }
+        BackendPolicy {
+            targets,
+            balancing,
+            hash,
+            panic_threshold,
+            limits,
+            outlier,
+            budget,
+            connect_timeout,
+            idle_timeout,
+        }
     }
 }
 
-/// `algorithm` with `decay` and `defaultRtt` (PeakEwma), or `hashOn` and `ring` (RingHash).
-fn read_balancing(field: &Field<'_>) -> (Option<Balancing>, Vec<HashKey>) {
+#[derive(Default)]
+struct LoadBalancing {
+    balancing: Option<Balancing>,
+    hash: Vec<HashKey>,
+    panic_threshold: Option<Percent>,
+}
+
+/// `algorithm` with `decay` and `defaultRtt` (PeakEwma), or `hashOn` and `ring` (RingHash); and what holds with any.
+fn read_balancing(field: &Field<'_>) -> LoadBalancing {
     let ring = Balancing::RingHash { min_size: 1024, max_size: 8_388_608 };
     let words = [
         ("PeakEwma", Balancing::default()),
@@ -73,7 +91,11 @@ fn read_balancing(field: &Field<'_>) -> (Option<Balancing>, Vec<HashKey>) {
         ("RingHash", ring),
     ];
     let mut fields = field.fields();
-    let mut balancing = fields.required("algorithm").choice(&words);
+    let mut balancing = match fields.optional("algorithm") {
+        Some(field) => field.choice(&words),
+        None => Some(Balancing::default()),
+    };
+    let panic_threshold = fields.optional("panicThreshold").and_then(|field| field.number(Percent::try_new));
     let decay = fields.optional("decay").map(|field| field.duration(LONGER_THAN_ZERO));
     let rtt = fields.optional("defaultRtt").map(|field| field.duration(LONGER_THAN_ZERO));
     let sizes = fields.optional("ring").map(|field| read_ring(&field));
@@ -104,7 +126,7 @@ fn read_balancing(field: &Field<'_>) -> (Option<Balancing>, Vec<HashKey>) {
         Some(_) if sizes.is_some() => misplaced("ring", "RingHash"),
         _ => {}
     }
-    (balancing, hash.into_iter().flatten().flatten().collect())
+    LoadBalancing { balancing, hash: hash.into_iter().flatten().flatten().collect(), panic_threshold }
 }
 
 fn read_ring(field: &Field<'_>) -> (u32, u32) {
@@ -153,39 +175,6 @@ fn read_limits(field: &Field<'_>, mode: Mode, origin: &Origin) -> Limits {
     fields.unsupported(&["perEndpoint"]);
     fields.finish();
     Limits { origin: origin.clone(), mode, max_connections, max_pending_requests, max_requests }
-}
-
-fn read_outlier(field: &Field<'_>, mode: Mode, origin: &Origin) -> Outlier {
-    let mut fields = field.fields();
-    let mut outlier = Outlier { mode: read_mode_or(&mut fields, mode), ..Outlier::with_defaults(origin.clone()) };
-    if let Some(field) = fields.optional("consecutiveErrors") {
-        outlier.consecutive_errors = field.integer(1..=u32::MAX);
-    }
-    if let Some(field) = fields.optional("interval") {
-        outlier.interval = field.duration(LONGER_THAN_ZERO);
-    }
-    if let Some(field) = fields.optional("ejection") {
-        let mut fields = field.fields();
-        if let Some(field) = fields.optional("base") {
-            outlier.base_ejection = field.duration(LONGER_THAN_ZERO);
-        }
-        // A longer base than the default maximum takes the maximum with it.
-        outlier.max_ejection = match fields.optional("max") {
-            Some(field) => field.duration(LONGER_THAN_ZERO),
-            None => outlier.max_ejection.max(outlier.base_ejection),
-        };
-        if let Some(percent) = fields.optional("maxPercent").and_then(|field| field.number(Percent::try_new)) {
-            outlier.max_percent = percent;
-        }
-        fields.unsupported(&["jitterPercent"]);
-        fields.finish();
-    }
-    fields.unsupported(&["successRate", "recovery", "latency"]);
-    let field = fields.finish();
-    if let Err(problem) = outlier.check() {
-        field.note(problem);
-    }
-    outlier
 }
 
 /// The shape of GEP-3388, and `minConcurrent`: retries at once that are always allowed.

@@ -21,6 +21,7 @@ mod route;
 mod http_route;
 mod grpc_route;
 mod policy;
+mod outlier;
 mod route_policy;
 mod backend_policy;
 mod rate_limit_policy;

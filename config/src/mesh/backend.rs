@@ -25,6 +25,7 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     cluster.outlier = Some(Outlier::with_defaults(Origin::default_policy()));
     let Some(policy) = index.backend_policy(name, port).map(|known| &known.spec) else { return cluster };
     cluster.balancing = policy.balancing.unwrap_or(cluster.balancing);
+    cluster.panic_threshold = policy.panic_threshold.unwrap_or(cluster.panic_threshold);
     cluster.limits = policy.limits.clone().or(cluster.limits);
     cluster.outlier = policy.outlier.clone().or(cluster.outlier);
     cluster.budget = policy.budget.unwrap_or(cluster.budget);

@@ -11,7 +11,7 @@ pub mod retry;
 pub mod timeout;
 
 pub use limits::Limits;
-pub use outlier::Outlier;
+pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
 pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
 pub use timeout::Timeouts;

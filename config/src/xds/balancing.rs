@@ -8,14 +8,16 @@ use std::time::Duration;
 use prost_xds::{Message, Name};
 use xds_api::pb::envoy::config::cluster::v3 as xds;
 use xds_api::pb::envoy::config::core::v3 as core;
+use xds_api::pb::envoy::r#type::v3 as kinds;
 use xds_api::pb::google::protobuf as pb;
 
 use super::value::{duration, required_duration, unsupported};
 use super::wire::balancing::{HashFunction, LeastRequest, Random, RingHash, RoundRobin, WrrLocality};
 use super::wire::{self, outrigger};
-use crate::cluster::Balancing;
+use crate::cluster::{Balancing, Cluster};
 use crate::error::Problem;
 use crate::resource::ClientKind;
+use crate::value::Percent;
 
 use xds::cluster::{LbConfig, LbPolicy, RingHashLbConfig, ring_hash_lb_config};
 
@@ -142,6 +144,26 @@ fn ring_hash(min: Option<pb::UInt64Value>, max: Option<pb::UInt64Value>) -> Resu
     let max_size = size("maximum_ring_size", max, DEFAULT_RING.1)?;
     let min_size = size("minimum_ring_size", min, DEFAULT_RING.0.min(max_size.into()))?;
     Ok(Balancing::RingHash { min_size, max_size })
+}
+
+/// Encodes the panic threshold, unless it is what xDS has where nothing is said.
+pub(super) fn encode_panic(threshold: Percent) -> Option<xds::cluster::CommonLbConfig> {
+    let value = f64::from(threshold.millionths()) / 10_000.0;
+    (threshold != Cluster::default_panic_threshold()).then(|| xds::cluster::CommonLbConfig {
+        healthy_panic_threshold: Some(kinds::Percent { value }),
+        ..Default::default()
+    })
+}
+
+/// Decodes the panic threshold.
+pub(super) fn decode_panic(cluster: &xds::Cluster) -> Result<Percent, Problem> {
+    let given = cluster.common_lb_config.as_ref().and_then(|config| config.healthy_panic_threshold.as_ref());
+    let read = |given: &kinds::Percent| {
+        Percent::try_new(given.value).map_err(|problem| {
+            problem.at_field("value").at_field("healthy_panic_threshold").at_field("common_lb_config")
+        })
+    };
+    given.map_or(Ok(Cluster::default_panic_threshold()), read)
 }
 
 /// What xDS calls least request, in our own words.

@@ -1,19 +1,16 @@
-//! Limits, retry budget and outlier detection in standard fields (`CircuitBreakers`, `OutlierDetection`).
+//! Limits and retry budget in standard fields (`CircuitBreakers`).
 //!
 //! An absent field means what xDS says it means. So a limit that the model does not have, or only rehearses, must be
 //! lifted explicitly, because Envoy's own is 1,024; and `u32::MAX` reads back as none.
 
-use std::time::Duration;
-
-use prost_xds::Message;
 use xds_api::pb::envoy::config::cluster::v3 as xds;
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::r#type::v3 as kinds;
 use xds_api::pb::google::protobuf as pb;
 
-use super::value::{duration, number, optional_duration, read_number, refuse, refuse_all, unsupported};
+use super::value::{number, read_number, refuse};
 use crate::error::Problem;
-use crate::policy::{Budget, Limits, Mode, Origin, Outlier};
+use crate::policy::{Budget, Limits, Mode, Origin};
 use crate::value::Percent;
 
 use xds::circuit_breakers::{Thresholds, thresholds::RetryBudget};
@@ -81,76 +78,4 @@ fn decode_budget(thresholds: &Thresholds) -> Result<Budget, Problem> {
         min_per_second: 0,
         ..default
     }))
-}
-
-/// Encodes outlier detection if it is enforced: consecutive errors, and nothing else.
-pub(super) fn encode_outlier(outlier: &Outlier) -> Option<xds::OutlierDetection> {
-    let percent = outlier.max_percent.millionths().div_ceil(10_000);
-    outlier.mode.enforces().then(|| xds::OutlierDetection {
-        consecutive_5xx: number(outlier.consecutive_errors),
-        enforcing_consecutive_5xx: number(100),
-        enforcing_success_rate: number(0),
-        interval: duration(outlier.interval),
-        base_ejection_time: duration(outlier.base_ejection),
-        max_ejection_time: duration(outlier.max_ejection),
-        max_ejection_percent: number(percent),
-        ..Default::default()
-    })
-}
-
-/// Decodes outlier detection. What ejects by success rate is passed over unless it is asked for in so many words,
-/// because xDS has it on wherever nothing is said.
-pub(super) fn decode_outlier(message: &xds::OutlierDetection) -> Result<Option<Outlier>, Problem> {
-    let acts = |share: &Option<pb::UInt32Value>| share.as_ref().is_some_and(|share| share.value > 0);
-    refuse_all([
-        ("enforcing_success_rate", acts(&message.enforcing_success_rate)),
-        ("enforcing_consecutive_gateway_failure", acts(&message.enforcing_consecutive_gateway_failure)),
-        ("enforcing_failure_percentage", acts(&message.enforcing_failure_percentage)),
-        ("split_external_local_origin_errors", message.split_external_local_origin_errors),
-        ("monitors", !message.monitors.is_empty()),
-    ])?;
-    let mode = match read_number(message.enforcing_consecutive_5xx.as_ref(), 100) {
-        0 => Mode::Observe,
-        100.. => Mode::Enforce,
-        share => return Err(unsupported("enforcing_consecutive_5xx", "must be 0 or 100").with_value(share)),
-    };
-    let base = optional_duration("base_ejection_time", message.base_ejection_time.as_ref())?;
-    let base = base.unwrap_or(Duration::from_secs(30));
-    let max = optional_duration("max_ejection_time", message.max_ejection_time.as_ref())?;
-    let interval = optional_duration("interval", message.interval.as_ref())?;
-    let percent = read_number(message.max_ejection_percent.as_ref(), 10).min(100);
-    let consecutive_errors = read_number(message.consecutive_5xx.as_ref(), 5);
-    // Zero never ejects.
-    Ok((consecutive_errors > 0).then_some(Outlier {
-        origin: Origin::default(),
-        mode,
-        consecutive_errors,
-        interval: interval.unwrap_or(Duration::from_secs(10)),
-        base_ejection: base,
-        max_ejection: max.unwrap_or(Duration::from_secs(300).max(base)),
-        max_percent: Percent::from_millionths(percent * 10_000)?,
-    }))
-}
-
-/// What is newer than xds-api: a second part of a `Cluster`. Encoded messages that stand one after the other are one
-/// message, merged field by field, so that the part is simply appended.
-#[derive(Clone, PartialEq, prost::Message)]
-#[prost(prost_path = "prost_xds")]
-pub(super) struct ClusterSupplement {
-    #[prost(message, optional, tag = "19")]
-    outlier_detection: Option<OutlierSupplement>,
-}
-
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-#[prost(prost_path = "prost_xds")]
-struct OutlierSupplement {
-    /// Envoy ejects nothing below ten endpoints unless it is told that one always may go, as ours does.
-    #[prost(message, optional, tag = "25")]
-    always_eject_one_host: Option<pb::BoolValue>,
-}
-
-/// The bytes to append to an encoded cluster that has outlier detection.
-pub(super) fn supplement() -> Vec<u8> {
-    let always_eject_one_host = Some(pb::BoolValue { value: true });
-    ClusterSupplement { outlier_detection: Some(OutlierSupplement { always_eject_one_host }) }.encode_to_vec()
 }

@@ -23,6 +23,7 @@ mod own;
 mod retry;
 mod rate_limit;
 mod breaker;
+mod outlier;
 mod balancing;
 mod protocol;
 mod filter;

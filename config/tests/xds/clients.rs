@@ -16,10 +16,12 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
-    Condition, Conditions, GrpcCodes, Limits, Mode, Origin, Outlier, RateLimit, RateLimitRule, Retry,
+    Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Mode, Origin, Outlier, RateLimit, RateLimitRule,
+    Retry, SuccessRate,
 };
 use outrigger_config::resource::{ClientKind, Resource};
 use outrigger_config::route::{PathMatch, Route, RouteTable, VirtualHost};
+use outrigger_config::value::Percent;
 use outrigger_config::xds::encode;
 use prost::Message;
 
@@ -328,6 +330,41 @@ fn envoy_is_told_to_eject_by_errors_alone_and_always_one() {
 
     let read_by_grpc: cluster::Cluster = read(&resource, ClientKind::Grpc);
     assert_eq!(read_by_grpc.outlier_detection, None);
+}
+
+#[test]
+fn envoy_is_told_what_acts_of_outlier_detection_and_no_more() {
+    let mut cluster = eds();
+    cluster.panic_threshold = Percent::try_new(20.0).expect("a share");
+    cluster.outlier = Some(Outlier {
+        consecutive_gateway_errors: Some(3),
+        consecutive_local_errors: Some(4),
+        success_rate: Some(SuccessRate::with_defaults(Mode::Enforce)),
+        failure_percentage: Some(FailurePercentage::with_defaults(Mode::Observe)),
+        ..Outlier::with_defaults(Origin::default())
+    });
+    let read: cluster::Cluster = read(&Resource::Cluster(cluster), ClientKind::Envoy);
+    let threshold = read.common_lb_config.expect("said").healthy_panic_threshold.expect("said");
+    assert!((threshold.value - 20.0).abs() < 1e-9);
+    let outlier = read.outlier_detection.expect("detection");
+    assert!(outlier.split_external_local_origin_errors);
+    let acts = [
+        outlier.enforcing_consecutive_5xx,
+        outlier.enforcing_consecutive_gateway_failure,
+        outlier.enforcing_consecutive_local_origin_failure,
+        outlier.enforcing_success_rate,
+        outlier.enforcing_local_origin_success_rate,
+        outlier.enforcing_failure_percentage,
+    ];
+    assert_eq!(acts.map(wrapped), [Some(100), Some(100), Some(100), Some(100), Some(0), None]);
+    let numbers = [
+        outlier.consecutive_gateway_failure,
+        outlier.consecutive_local_origin_failure,
+        outlier.success_rate_stdev_factor,
+        outlier.success_rate_request_volume,
+        outlier.success_rate_minimum_hosts,
+    ];
+    assert_eq!(numbers.map(wrapped), [Some(3), Some(4), Some(1900), Some(100), Some(5)]);
 }
 
 #[test]

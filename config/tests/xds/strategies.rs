@@ -9,8 +9,8 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::{
-    Backoff, Budget, Condition, Conditions, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
-    RateLimitRule, Retry, Timeouts,
+    Backoff, Budget, Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Methods, Mode, Origin, Outlier,
+    RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{
@@ -179,11 +179,11 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let discovery = prop_oneof![name().prop_map(Discovery::Eds), assignment().prop_map(Discovery::Static)];
     let who = (name(), of(object_name()), text(), protocol);
     let how = (shorter(30), of(shorter(3600)), balancing(), discovery);
-    (who, how, of(limits()), of(outlier()), budget()).prop_map(
+    (who, how, (of(limits()), percent()), of(outlier()), budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
-            limits,
+            (limits, panic_threshold),
             outlier,
             budget,
         )| {
@@ -195,6 +195,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 connect_timeout,
                 idle_timeout,
                 balancing,
+                panic_threshold,
                 limits,
                 outlier,
                 budget,
@@ -227,15 +228,45 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 fn outlier() -> impl Strategy<Value = Outlier> {
-    (policy(), 1..u32::MAX, shorter(60), shorter(60), 0..600u64, percent()).prop_map(
-        |((origin, mode), consecutive_errors, interval, base_ejection, more, max_percent)| Outlier {
+    let mode = || prop_oneof![Just(Mode::Enforce), Just(Mode::Observe)];
+    let sample =
+        || (1..u32::MAX, any::<u32>()).prop_map(|(min_requests, min_endpoints)| Sample { min_requests, min_endpoints });
+    let rate = (mode(), any::<u32>(), sample()).prop_map(|(mode, deviation_thousandths, sample)| SuccessRate {
+        mode,
+        deviation_thousandths,
+        sample,
+    });
+    let failures = (mode(), percent(), sample()).prop_map(|(mode, threshold, sample)| FailurePercentage {
+        mode,
+        threshold,
+        sample,
+    });
+    let latency = (mode(), 1001..u32::MAX, shorter(5), sample())
+        .prop_map(|(mode, factor_thousandths, floor, sample)| SlowEndpoint { mode, factor_thousandths, floor, sample });
+    let counts = (of(100..u32::MAX), of(1..100u32), of(1..u32::MAX), 0..1000u32);
+    let times = (shorter(60), shorter(60), 0..600u64, shorter(10));
+    (policy(), counts, (of(rate), of(failures), of(latency)), times, percent()).prop_map(
+        |(
+            (origin, mode),
+            (consecutive_errors, consecutive_gateway_errors, consecutive_local_errors, probe_requests),
+            (success_rate, failure_percentage, latency),
+            (interval, base_ejection, more, max_jitter),
+            max_percent,
+        )| Outlier {
             origin,
             mode,
             consecutive_errors,
+            consecutive_gateway_errors,
+            consecutive_local_errors,
+            success_rate,
+            failure_percentage,
+            latency,
             interval,
             base_ejection,
             max_ejection: base_ejection + Duration::from_secs(more),
+            max_jitter,
             max_percent,
+            probe_requests,
         },
     )
 }

@@ -10,7 +10,7 @@ use outrigger_config::endpoint::Assignment;
 use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::name::ResourceName;
-use outrigger_config::policy::{Limits, Methods, Mode, Outlier, RateLimit, Retry, Timeouts};
+use outrigger_config::policy::{Limits, Methods, Mode, Outlier, RateLimit, Retry, Sample, Timeouts};
 use outrigger_config::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
@@ -224,15 +224,39 @@ fn limits(limits: &Limits) -> Value {
 }
 
 fn outlier(outlier: &Outlier) -> Value {
-    json!({
+    let sample = |part: &mut Value, sample: Sample| {
+        part["minRequests"] = sample.min_requests.into();
+        part["minEndpoints"] = sample.min_endpoints.into();
+        part.take()
+    };
+    let rate = outlier.success_rate.map(|part| {
+        let deviations = f64::from(part.deviation_thousandths) / 1000.0;
+        sample(&mut json!({ "mode": mode(part.mode), "deviations": deviations }), part.sample)
+    });
+    let failures = outlier.failure_percentage.map(|part| {
+        let threshold = part.threshold.ratio() * 100.0;
+        sample(&mut json!({ "mode": mode(part.mode), "threshold": threshold }), part.sample)
+    });
+    let latency = outlier.latency.map(|part| {
+        let (factor, floor) = (f64::from(part.factor_thousandths) / 1000.0, format_duration(part.floor));
+        sample(&mut json!({ "mode": mode(part.mode), "factor": factor, "floor": floor }), part.sample)
+    });
+    some(json!({
         "origin": outlier.origin.to_string(),
         "mode": mode(outlier.mode),
         "consecutiveErrors": outlier.consecutive_errors,
+        "consecutiveGatewayErrors": outlier.consecutive_gateway_errors,
+        "consecutiveLocalErrors": outlier.consecutive_local_errors,
+        "successRate": rate,
+        "failurePercentage": failures,
+        "latency": latency,
         "interval": format_duration(outlier.interval),
         "baseEjection": format_duration(outlier.base_ejection),
         "maxEjection": format_duration(outlier.max_ejection),
+        "maxJitter": format_duration(outlier.max_jitter),
         "maxPercent": outlier.max_percent.ratio() * 100.0,
-    })
+        "probeRequests": outlier.probe_requests,
+    }))
 }
 
 fn assignment(assignment: &Assignment) -> Value {

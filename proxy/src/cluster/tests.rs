@@ -11,7 +11,7 @@ use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier};
 use outrigger_config::value::Percent;
 use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
-use super::{Acquired, Cluster, Limit, Outcome, Setting};
+use super::{Acquired, Cause, Change, Cluster, Ejected, Limit, Outcome, Report, Setting};
 use crate::endpoint::Endpoint;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ fn healthy(count: usize) -> Assignment {
 
 fn outlier(mode: Mode, percent: f64) -> Option<Outlier> {
     let max_percent = Percent::try_new(percent).expect("a percentage");
-    Some(Outlier { mode, max_percent, consecutive_errors: 2, ..Outlier::with_defaults(Origin::default()) })
+    Some(Outlier { mode, max_percent, consecutive_errors: Some(2), ..Outlier::with_defaults(Origin::default()) })
 }
 
 fn model(outlier: Option<Outlier>) -> Model {
@@ -61,7 +61,7 @@ fn endpoint(cluster: &Cluster, index: usize) -> Arc<Endpoint> {
 fn picks(cluster: &Cluster, avoid: &[SocketAddr], now: Instant) -> Vec<SocketAddr> {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut seen: Vec<_> =
-        (0..100).filter_map(|_| cluster.pick(None, avoid, now, &mut rng)).map(|endpoint| endpoint.address).collect();
+        (0..100).filter_map(|_| cluster.pick(None, avoid, now, &mut rng)).map(|seat| seat.endpoint().address).collect();
     seen.sort();
     seen.dedup();
     seen
@@ -71,7 +71,41 @@ fn picks(cluster: &Cluster, avoid: &[SocketAddr], now: Instant) -> Vec<SocketAdd
 fn break_down(cluster: &Cluster, index: usize, now: Instant) -> bool {
     let endpoint = endpoint(cluster, index);
     assert!(cluster.report(&endpoint, Outcome::Failure, now).is_none());
-    cluster.report(&endpoint, Outcome::Failure, now).is_some_and(|ejected| ejected.mode == Mode::Enforce)
+    told(cluster.report(&endpoint, Outcome::Failure, now)).is_some_and(|ejected| ejected.mode == Mode::Enforce)
+}
+
+fn told(change: Option<Change>) -> Option<Ejected> {
+    match change {
+        Some(Change::Ejected(ejected)) => Some(ejected),
+        _ => None,
+    }
+}
+
+/// Who is back, by address.
+fn back(changes: &[Change]) -> Vec<SocketAddr> {
+    let back = |change: &Change| match change {
+        Change::Back(endpoint) => Some(endpoint.address),
+        Change::Ejected(_) => None,
+    };
+    changes.iter().filter_map(back).collect()
+}
+
+/// The one endpoint on probation gets a probe that ends so.
+fn probe(cluster: &Cluster, index: usize, outcome: Outcome, now: Instant) -> Option<Change> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let seat = (0..100)
+        .filter_map(|_| cluster.pick(None, &[], now, &mut rng))
+        .find(|seat| seat.endpoint().address == address(index))
+        .expect("a probe");
+    assert!(seat.is_probe());
+    cluster.report(seat.endpoint(), Report { outcome, latency: None, probe: true }, now)
+}
+
+fn ejections(cluster: &Cluster) -> (u64, u64) {
+    Cause::ALL.iter().fold((0, 0), |(done, would), cause| {
+        let counts = cluster.ejections(*cause);
+        (done + counts.0, would + counts.1)
+    })
 }
 
 #[test]
@@ -94,30 +128,100 @@ fn what_was_tried_is_tried_again_only_if_there_is_nothing_else() {
 }
 
 #[test]
-fn a_failing_endpoint_is_left_out_and_comes_back() {
+fn a_failing_endpoint_is_left_out_and_comes_back_by_a_probe() {
     let now = Instant::now();
     let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(2), now);
     assert!(break_down(&cluster, 0, now));
     assert_eq!(picks(&cluster, &[], now + 29 * SECOND), [address(1)]);
     assert!(cluster.sweep(now + 29 * SECOND).is_empty());
+    assert!(cluster.sweep(now + 30 * SECOND).is_empty(), "its time is over, and a probe decides");
+    let held = probe_seat(&cluster, 0, now + 30 * SECOND);
+    assert_eq!(picks(&cluster, &[], now + 30 * SECOND), [address(1)], "one probe at a time");
+    drop(held);
+    let change = probe(&cluster, 0, Outcome::Success, now + 30 * SECOND);
+    assert_eq!(back(&change.into_iter().collect::<Vec<_>>()), [address(0)]);
     assert_eq!(picks(&cluster, &[], now + 30 * SECOND), [address(0), address(1)]);
-    let back = cluster.sweep(now + 30 * SECOND);
-    assert_eq!(back.iter().map(|endpoint| endpoint.address).collect::<Vec<_>>(), [address(0)]);
     // What failed again soon stays out longer, and after calm intervals as long as at first.
     assert!(break_down(&cluster, 0, now + 31 * SECOND));
     let longer = endpoint(&cluster, 0).outlier.remaining(now + 31 * SECOND);
     assert!(longer.is_some_and(|longer| longer > 30 * SECOND), "{longer:?}");
+    assert!(probe(&cluster, 0, Outcome::Success, now + 200 * SECOND).is_some());
     (0..30).for_each(|step| drop(cluster.sweep(now + (200 + 10 * step) * SECOND)));
     assert_eq!(endpoint(&cluster, 0).outlier.times(), 0);
-    assert_eq!(cluster.ejections(), 2);
+    assert_eq!(ejections(&cluster), (2, 0));
+}
+
+fn probe_seat(cluster: &Cluster, index: usize, now: Instant) -> super::Seat {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut seats = (0..10).filter_map(|_| cluster.pick(None, &[], now, &mut rng));
+    seats.find(|seat| seat.endpoint().address == address(index)).expect("a seat")
 }
 
 #[test]
-fn whoever_fails_anew_before_the_sweep_comes_back_once() {
+fn a_failed_probe_leaves_out_longer_and_nobody_else() {
     let now = Instant::now();
     let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(2), now);
-    assert!(break_down(&cluster, 0, now) && break_down(&cluster, 0, now + 31 * SECOND));
-    assert_eq!(cluster.sweep(now + 300 * SECOND).len(), 1);
+    assert!(break_down(&cluster, 0, now));
+    let ejected = told(probe(&cluster, 0, Outcome::NoAnswer, now + 30 * SECOND)).expect("an ejection");
+    assert_eq!((ejected.cause, ejected.time), (Cause::Probe, 60 * SECOND));
+    assert_eq!(picks(&cluster, &[], now + 89 * SECOND), [address(1)]);
+    assert!(probe(&cluster, 0, Outcome::Success, now + 90 * SECOND).is_some());
+    assert_eq!(cluster.ejections(Cause::Probe), (1, 0));
+}
+
+#[test]
+fn without_probes_an_ejection_ends_by_itself() {
+    let now = Instant::now();
+    let outlier = outlier(Mode::Enforce, 10.0).map(|outlier| Outlier { probe_requests: 0, ..outlier });
+    let cluster = cluster(model(outlier), &healthy(2), now);
+    assert!(break_down(&cluster, 0, now));
+    assert_eq!(picks(&cluster, &[], now + 30 * SECOND), [address(0), address(1)]);
+    assert!(break_down(&cluster, 0, now + 31 * SECOND), "before it was swept");
+    assert_eq!(back(&cluster.sweep(now + 300 * SECOND)), [address(0)], "it comes back once");
+}
+
+#[test]
+fn who_stands_out_in_an_interval_is_left_out_at_its_end() {
+    let now = Instant::now();
+    let rate = Some(outrigger_config::policy::SuccessRate::with_defaults(Mode::Enforce));
+    let slow = Some(outrigger_config::policy::SlowEndpoint::with_defaults(Mode::Observe));
+    let policy = outlier(Mode::Enforce, 50.0).map(|outlier| Outlier { success_rate: rate, latency: slow, ..outlier });
+    let cluster = cluster(model(policy), &healthy(5), now);
+    for turn in 0..100 {
+        for index in 0..5 {
+            let outcome = if index == 0 && turn % 3 == 0 { Outcome::Failure } else { Outcome::Success };
+            let latency = Some(Duration::from_millis(if index == 1 { 50 } else { 5 }));
+            let report = Report { outcome, latency, probe: false };
+            assert!(cluster.report(&endpoint(&cluster, index), report, now).is_none());
+        }
+    }
+    assert!(cluster.sweep(now + 9 * SECOND).is_empty(), "the interval is not over");
+    let changes: Vec<_> = cluster.sweep(now + 10 * SECOND).into_iter().filter_map(|one| told(Some(one))).collect();
+    let told: Vec<_> = changes.iter().map(|one| (one.endpoint.address, one.cause, one.mode)).collect();
+    let expected = [(address(0), Cause::SuccessRate, Mode::Enforce), (address(1), Cause::Latency, Mode::Observe)];
+    assert_eq!(told, expected);
+    assert_eq!(picks(&cluster, &[], now + 11 * SECOND), [1, 2, 3, 4].map(address));
+    assert!(cluster.sweep(now + 20 * SECOND).is_empty(), "the next interval brought nothing");
+}
+
+#[test]
+fn with_too_few_in_those_left_out_take_part_again() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(5), now);
+    assert!(break_down(&cluster, 0, now) && break_down(&cluster, 1, now));
+    assert!(!cluster.is_panicking(), "three of five bear it");
+    assert!(break_down(&cluster, 2, now) && cluster.is_panicking());
+    assert_eq!(picks(&cluster, &[], now), [0, 1, 2, 3, 4].map(address));
+    assert_eq!(cluster.panics(), 100);
+    // In panic, too, a probe is what brings an endpoint back.
+    assert!(probe(&cluster, 0, Outcome::Success, now + 30 * SECOND).is_some());
+    assert!(!cluster.is_panicking());
+    // Draining and unhealthy endpoints take part in no panic and do not count for it.
+    let (healthy, draining) = (Health::Healthy, Health::Draining);
+    cluster.set_assignment(&assignment(&[healthy, healthy, draining, draining, draining]));
+    cluster.sweep(now + 31 * SECOND);
+    assert!(!cluster.is_panicking(), "one of two is half");
+    assert_eq!(picks(&cluster, &[], now + 31 * SECOND), [0, 1].map(address));
 }
 
 #[test]
@@ -137,10 +241,10 @@ fn an_observed_ejection_is_told_and_not_done() {
     let cluster = cluster(model(outlier(Mode::Observe, 10.0)), &healthy(2), now);
     let failing = endpoint(&cluster, 0);
     assert!(cluster.report(&failing, Outcome::Failure, now).is_none());
-    let told = cluster.report(&failing, Outcome::Failure, now).expect("an ejection that would have been");
+    let told = told(cluster.report(&failing, Outcome::Failure, now)).expect("an ejection that would have been");
     assert_eq!((told.mode, told.time), (Mode::Observe, 30 * SECOND));
     assert!(failing.is_available(now));
-    assert_eq!((cluster.ejections(), cluster.would_eject()), (0, 1));
+    assert_eq!(ejections(&cluster), (0, 1));
 }
 
 #[test]
@@ -150,7 +254,7 @@ fn the_last_is_never_ejected() {
     assert!(!break_down(&one, 0, now));
     let three = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(3), now);
     assert!(break_down(&three, 0, now) && break_down(&three, 1, now) && !break_down(&three, 2, now));
-    assert_eq!((three.ejections(), three.ejection_overflows()), (2, 1));
+    assert_eq!((ejections(&three), three.ejection_overflows()), ((2, 0), 1));
 }
 
 #[test]
@@ -192,11 +296,11 @@ fn a_changed_configuration_keeps_history_and_what_is_in_use() {
     let model = Model { limits: Some(strict), balancing: Balancing::LeastRequest, ..old.config.clone() };
     let new = Cluster::new(model, None, Some(&old), Setting { workers: 1, seed: 0, now });
     assert!(Arc::ptr_eq(&endpoint(&old, 2), &endpoint(&new, 2)) && Arc::ptr_eq(&old.budget, &new.budget));
-    assert_eq!((picks(&new, &[], now), new.ejections()), (vec![address(1), address(2)], 1));
+    assert_eq!((picks(&new, &[], now), ejections(&new)), (vec![address(1), address(2)], (1, 0)));
     assert!(matches!(new.limits.try_acquire(Limit::Requests), Acquired::Refused));
     drop(held);
     assert!(matches!(new.limits.try_acquire(Limit::Requests), Acquired::Granted(_)));
-    assert_eq!(new.sweep(now + 30 * SECOND).len(), 1);
+    assert!(probe(&new, 0, Outcome::Success, now + 30 * SECOND).is_some());
 }
 
 #[test]
@@ -226,7 +330,7 @@ proptest! {
             now += Duration::from_secs(wait);
             let endpoint = endpoint(&cluster, index % count);
             let reported = cluster.report(&endpoint, Outcome::Failure, now);
-            let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_ejected(now)).count();
+            let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_out(now)).count();
             prop_assert!(ejected <= (count * percent as usize / 100).max(1) && ejected < count);
             prop_assert!(reported.is_none() || endpoint.outlier.is_ejected(now));
             cluster.sweep(now);
@@ -248,8 +352,8 @@ proptest! {
                 });
             }
         });
-        let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_ejected(now)).count();
+        let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_out(now)).count();
         prop_assert_eq!(ejected, (count * percent as usize / 100).clamp(1, count - 1));
-        prop_assert_eq!(cluster.ejections(), ejected as u64);
+        prop_assert_eq!(ejections(&cluster), (ejected as u64, 0));
     }
 }

@@ -19,7 +19,7 @@ pub mod load;
 pub mod outlier;
 
 pub use load::{Latency, Load};
-pub use outlier::OutlierState;
+pub use outlier::{Cause, Outcome, OutlierState, Tally};
 
 /// One address of a destination.
 pub struct Endpoint {
@@ -79,9 +79,14 @@ impl Endpoint {
         }
     }
 
-    /// Whether it may be chosen: healthy by its source, and not ejected.
+    /// Whether it may be chosen: healthy by its source, and not left out.
     pub fn is_available(&self, now: Instant) -> bool {
-        self.health() == Health::Healthy && !self.outlier.is_ejected(now)
+        self.health() == Health::Healthy && self.outlier.admits(now)
+    }
+
+    /// Whether it bears its part of the load: it may be chosen, and not only as a probe.
+    pub fn is_in(&self, now: Instant) -> bool {
+        self.health() == Health::Healthy && !self.outlier.is_out(now)
     }
 
     /// Takes over what its source may change. Relaxed: no other memory hangs on it, a request more or less on the old
@@ -134,7 +139,7 @@ mod tests {
             assert!(!endpoint.is_available(now));
         }
         endpoint.update(&model(Health::Healthy));
-        endpoint.outlier.eject(now, Duration::from_secs(30));
+        endpoint.outlier.eject(now, Duration::from_secs(30), 0);
         assert!(!endpoint.is_available(now + Duration::from_secs(29)));
         assert!(endpoint.is_available(now + Duration::from_secs(30)));
     }

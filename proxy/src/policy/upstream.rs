@@ -53,7 +53,7 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     // The first attempt begins with the request: asking for the time costs more than the difference.
     let now = if aim.attempt == 0 { aim.trail.started } else { Instant::now() };
     let picked = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new());
-    let Some(endpoint) = picked else {
+    let Some(seat) = picked else {
         let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
@@ -61,7 +61,7 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     // Admission has removed the fields of what is no upgrade, or must be none.
     let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
     let version = speak(&aim, upgrade);
-    let mut attempt = Attempt::begin(aim, endpoint, permit, now);
+    let mut attempt = Attempt::begin(aim, seat, permit, now);
     if attempt.aim().trail.traced {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     }
