@@ -4,18 +4,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use http::header::HeaderName;
-
 use super::kind::Kind;
+use super::load_balancing::{LoadBalancing, read_load_balancing};
 use super::outlier::read_outlier;
 use super::policy::{LONGER_THAN_ZERO, read_mode, read_mode_or};
 use super::reader::Field;
 use super::reference::TargetRef;
-use crate::cluster::Balancing;
-use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::{Budget, Limits, Mode, Origin, Outlier};
-use crate::route::HashKey;
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
@@ -24,11 +20,7 @@ pub struct BackendPolicy {
     /// What it is for.
     pub targets: Vec<TargetRef>,
     /// How an endpoint is chosen.
-    pub balancing: Option<Balancing>,
-    /// What ring hash keys by; empty for every other algorithm.
-    pub hash: Vec<HashKey>,
-    /// Below which share of endpoints in those left out take part again.
-    pub panic_threshold: Option<Percent>,
+    pub load_balancing: LoadBalancing,
     /// How much of it may be used at once; what it does not name is unlimited.
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
@@ -48,8 +40,8 @@ impl BackendPolicy {
         let mut fields = field.fields();
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, &[Kind::Service]));
-        let LoadBalancing { balancing, hash, panic_threshold } =
-            fields.optional("loadBalancing").map(|field| read_balancing(&field)).unwrap_or_default();
+        let load_balancing =
+            fields.optional("loadBalancing").map(|field| read_load_balancing(&field)).unwrap_or_default();
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
         let budget = fields.optional("retryConstraint").map(|field| read_budget(&field));
@@ -59,111 +51,8 @@ impl BackendPolicy {
         };
         fields.unsupported(&["sessionPersistence", "tls", "healthCheck"]);
         fields.finish();
-        BackendPolicy {
-            targets,
-            balancing,
-            hash,
-            panic_threshold,
-            limits,
-            outlier,
-            budget,
-            connect_timeout,
-            idle_timeout,
-        }
+        BackendPolicy { targets, load_balancing, limits, outlier, budget, connect_timeout, idle_timeout }
     }
-}
-
-#[derive(Default)]
-struct LoadBalancing {
-    balancing: Option<Balancing>,
-    hash: Vec<HashKey>,
-    panic_threshold: Option<Percent>,
-}
-
-/// `algorithm` with `decay` and `defaultRtt` (PeakEwma), or `hashOn` and `ring` (RingHash); and what holds with any.
-fn read_balancing(field: &Field<'_>) -> LoadBalancing {
-    let ring = Balancing::RingHash { min_size: 1024, max_size: 8_388_608 };
-    let words = [
-        ("PeakEwma", Balancing::default()),
-        ("RoundRobin", Balancing::RoundRobin),
-        ("LeastRequest", Balancing::LeastRequest),
-        ("Random", Balancing::Random),
-        ("RingHash", ring),
-    ];
-    let mut fields = field.fields();
-    let mut balancing = match fields.optional("algorithm") {
-        Some(field) => field.choice(&words),
-        None => Some(Balancing::default()),
-    };
-    let panic_threshold = fields.optional("panicThreshold").and_then(|field| field.number(Percent::try_new));
-    let decay = fields.optional("decay").map(|field| field.duration(LONGER_THAN_ZERO));
-    let rtt = fields.optional("defaultRtt").map(|field| field.duration(LONGER_THAN_ZERO));
-    let sizes = fields.optional("ring").map(|field| read_ring(&field));
-    let hash = fields.optional("hashOn").map(|field| field.some(read_hash_key));
-    fields.unsupported(&["zoneAware", "slowStart"]);
-    let field = fields.finish();
-    let misplaced = |name: &str, algorithm: &str| {
-        let reason = format!("means something with the algorithm {algorithm} only");
-        field.note(Problem::new(Code::Conflict, reason).at_field(name));
-    };
-    match &mut balancing {
-        Some(Balancing::PeakEwma { decay: own_decay, default_rtt }) => {
-            *own_decay = decay.unwrap_or(*own_decay);
-            *default_rtt = rtt.unwrap_or(*default_rtt);
-        }
-        Some(_) if decay.is_some() => misplaced("decay", "PeakEwma"),
-        Some(_) if rtt.is_some() => misplaced("defaultRtt", "PeakEwma"),
-        _ => {}
-    }
-    match &mut balancing {
-        Some(Balancing::RingHash { min_size, max_size }) => {
-            (*min_size, *max_size) = sizes.unwrap_or((*min_size, *max_size));
-            if hash.is_none() {
-                field.note(Problem::new(Code::MissingField, "is required by RingHash").at_field("hashOn"));
-            }
-        }
-        Some(_) if hash.is_some() => misplaced("hashOn", "RingHash"),
-        Some(_) if sizes.is_some() => misplaced("ring", "RingHash"),
-        _ => {}
-    }
-    LoadBalancing { balancing, hash: hash.into_iter().flatten().flatten().collect(), panic_threshold }
-}
-
-fn read_ring(field: &Field<'_>) -> (u32, u32) {
-    let sizes = 1..=8_388_608;
-    let mut fields = field.fields();
-    let min = fields.optional("min").map_or(1024, |field| field.integer(sizes.clone()));
-    let max = fields.optional("max").map_or(*sizes.end(), |field| field.integer(sizes.clone()));
-    let field = fields.finish();
-    if min > max {
-        field.note(Problem::new(Code::Conflict, format!("must be at most max, which is {max}")).at_field("min"));
-    }
-    (min, max)
-}
-
-fn read_hash_key(field: &Field<'_>) -> Option<HashKey> {
-    #[derive(Clone, Copy)]
-    enum Type {
-        Header,
-        Cookie,
-        SourceIp,
-    }
-    let mut fields = field.fields();
-    let words = [("Header", Type::Header), ("Cookie", Type::Cookie), ("SourceIP", Type::SourceIp)];
-    let header = |name: &str| {
-        let parsed = HeaderName::from_bytes(name.as_bytes());
-        parsed.map_err(|_| Problem::invalid(name, "must be the name of a header field or cookie"))
-    };
-    let kind = fields.required("type").choice(&words);
-    let key = match kind {
-        Some(Type::Header) => fields.required("name").parsed(header).map(|name| HashKey::Header(name.as_str().into())),
-        // A cookie's name is a token too (RFC 6265), in the case it was written in.
-        Some(Type::Cookie) => fields.required("name").parsed(|name| header(name).map(|_| HashKey::Cookie(name.into()))),
-        Some(Type::SourceIp) => Some(HashKey::SourceIp),
-        None => fields.optional("name").and(None),
-    };
-    fields.finish();
-    key
 }
 
 fn read_limits(field: &Field<'_>, mode: Mode, origin: &Origin) -> Limits {

@@ -22,6 +22,7 @@ mod http_route;
 mod grpc_route;
 mod policy;
 mod outlier;
+mod load_balancing;
 mod route_policy;
 mod backend_policy;
 mod rate_limit_policy;

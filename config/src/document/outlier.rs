@@ -6,9 +6,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::policy::{LONGER_THAN_ZERO, read_mode_or};
+use super::policy::{LONGER_THAN_ZERO, read_mode_or, thousandths};
 use super::reader::{Field, Fields};
-use crate::error::Problem;
 use crate::policy::{FailurePercentage, Mode, Origin, Outlier, Sample, SlowEndpoint, SuccessRate};
 use crate::value::{MAX_DURATION, Percent};
 
@@ -106,16 +105,5 @@ fn read_sample(fields: &mut Fields<'_>, default: Sample) -> Sample {
     Sample {
         min_requests: requests.unwrap_or(default.min_requests),
         min_endpoints: endpoints.unwrap_or(default.min_endpoints),
-    }
-}
-
-/// A factor with up to three decimals.
-fn thousandths(factor: f64) -> Result<u32, Problem> {
-    let value = factor * 1000.0;
-    // In range: checked against it.
-    if (1.0..=1_000_000.0).contains(&value) {
-        Ok(value.round() as u32)
-    } else {
-        Err(Problem::invalid(factor, "must be between 0.001 and 1000"))
     }
 }

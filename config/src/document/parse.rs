@@ -31,6 +31,7 @@ pub struct Document {
 
 /// What a document says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "documents are few, and each is moved only a few times")]
 pub enum Spec {
     /// Of a Service.
     Service(service::Service),

@@ -137,7 +137,7 @@ pub(super) fn backend_port<'a>(index: &'a Index, reference: &BackendRef) -> Opti
 }
 
 fn hash_keys(index: &Index, name: &ObjectName, port: &ServicePort) -> Vec<HashKey> {
-    index.backend_policy(name, port).map(|known| known.spec.hash.clone()).unwrap_or_default()
+    index.backend_policy(name, port).map(|known| known.spec.load_balancing.hash.clone()).unwrap_or_default()
 }
 
 fn with(mut keys: Vec<HashKey>, key: HashKey) -> Vec<HashKey> {

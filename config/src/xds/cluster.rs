@@ -46,12 +46,12 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Option<Vec<u8>> {
             message.load_assignment = Some(endpoint::encode(assignment, client));
         }
     }
-    let balancing = balancing::encode(cluster.balancing, client);
+    let balancing = balancing::encode(cluster, client);
     message.lb_policy = balancing.lb_policy;
     message.lb_config = balancing.lb_config;
+    message.common_lb_config = balancing.common_lb_config;
     message.load_balancing_policy = balancing.load_balancing_policy;
     if client != ClientKind::Grpc {
-        message.common_lb_config = balancing::encode_panic(cluster.panic_threshold);
         let options = protocol::encode(cluster.protocol, cluster.idle_timeout);
         message.typed_extension_protocol_options = [(HttpProtocolOptions::KEY.to_owned(), wire::pack(&options))].into();
     }
@@ -93,6 +93,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         Some(own) => decode_own(own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata"))?,
         None => decode_standard(message)?,
     };
+    let choice = balancing::decode(message)?;
     let cluster = Cluster {
         discovery: decode_discovery(message, &name)?,
         name,
@@ -102,10 +103,9 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         connect_timeout: optional_duration("connect_timeout", message.connect_timeout.as_ref())?
             .unwrap_or(DEFAULT_CONNECT_TIMEOUT),
         idle_timeout,
-        balancing: match policies.peak_ewma {
-            Some(peak_ewma) => peak_ewma,
-            None => balancing::decode(message)?,
-        },
+        balancing: policies.peak_ewma.unwrap_or(choice.balancing),
+        balance_factor: choice.balance_factor,
+        slow_start: choice.slow_start,
         panic_threshold: balancing::decode_panic(message)?,
         limits: policies.limits,
         outlier: policies.outlier,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, SlowStart};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
@@ -179,11 +179,14 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let discovery = prop_oneof![name().prop_map(Discovery::Eds), assignment().prop_map(Discovery::Static)];
     let who = (name(), of(object_name()), text(), protocol);
     let how = (shorter(30), of(shorter(3600)), balancing(), discovery);
-    (who, how, (of(limits()), percent()), of(outlier()), budget()).prop_map(
+    let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
+        SlowStart { window, aggression_thousandths, min_weight }
+    });
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), of(outlier()), budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
-            (limits, panic_threshold),
+            (limits, panic_threshold, factor, slow),
             outlier,
             budget,
         )| {
@@ -195,6 +198,8 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 connect_timeout,
                 idle_timeout,
                 balancing,
+                balance_factor: factor.filter(|_| balancing.is_hash()),
+                slow_start: slow.filter(|_| balancing.can_start_slowly()),
                 panic_threshold,
                 limits,
                 outlier,
@@ -212,6 +217,7 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         Just(Balancing::Random),
         (shorter(60), shorter(1)).prop_map(|(decay, default_rtt)| Balancing::PeakEwma { decay, default_rtt }),
         (1..5000u32, 5000..8_388_609u32).prop_map(|(min_size, max_size)| Balancing::RingHash { min_size, max_size }),
+        prop_oneof![Just(2), Just(65_537), Just(5_000_011)].prop_map(|table_size| Balancing::Maglev { table_size }),
     ]
 }
 

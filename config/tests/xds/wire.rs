@@ -179,7 +179,8 @@ fn delta_discovery_response() {
 /// The messages that nest in xds-api's are of prost 0.13.
 mod nested {
     use outrigger_config::xds::wire::balancing::{
-        HashFunction, LeastRequest, Random, RingHash, RoundRobin, WrrLocality,
+        ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin, SlowStartConfig,
+        WrrLocality,
     };
     use outrigger_config::xds::wire::http::{HttpProtocolOptions, http_protocol_options as inner};
     use outrigger_config::xds::wire::rate_limit::LocalRateLimit;
@@ -209,18 +210,33 @@ mod nested {
 
     #[test]
     fn load_balancing_policies() {
-        read::<_, balancing::round_robin::v3::RoundRobin>(&RoundRobin {});
-        read::<_, balancing::least_request::v3::LeastRequest>(&LeastRequest {});
+        let slow = SlowStartConfig {
+            slow_start_window: Some(pb::Duration { seconds: 30, nanos: 1 }),
+            aggression: Some(core::RuntimeDouble { default_value: 1.5, runtime_key: "key".into() }),
+            min_weight_percent: Some(kinds::Percent { value: 20.0 }),
+        };
+        let hashing = Some(ConsistentHashing { hash_balance_factor: Some(pb::UInt32Value { value: 150 }) });
+        let turns: balancing::round_robin::v3::RoundRobin = read(&RoundRobin { slow_start_config: Some(slow.clone()) });
+        assert_eq!(turns.slow_start_config.expect("said").slow_start_window.expect("a window").seconds, 30);
+        let least: balancing::least_request::v3::LeastRequest = read(&LeastRequest { slow_start_config: Some(slow) });
+        assert_eq!(least.slow_start_config.expect("said").min_weight_percent.expect("a share").value, 20.0);
+        let table: balancing::maglev::v3::Maglev =
+            read(&Maglev { table_size: Some(pb::UInt64Value { value: 7 }), consistent_hashing_lb_config: hashing });
+        assert_eq!(table.table_size.expect("a size").value, 7);
+        let factor = table.consistent_hashing_lb_config.and_then(|hashing| hashing.hash_balance_factor);
+        assert_eq!(factor.expect("a factor").value, 150);
         read::<_, balancing::random::v3::Random>(&Random {});
         let ring: balancing::ring_hash::v3::RingHash = read(&RingHash {
             hash_function: HashFunction::XxHash.into(),
             minimum_ring_size: Some(pb::UInt64Value { value: 2 }),
             maximum_ring_size: Some(pb::UInt64Value { value: 3 }),
+            consistent_hashing_lb_config: hashing,
         });
         assert_eq!(ring.hash_function(), balancing::ring_hash::v3::ring_hash::HashFunction::XxHash);
         assert_eq!(ring.minimum_ring_size.expect("a size").value, 2);
         assert_eq!(ring.maximum_ring_size.expect("a size").value, 3);
-        let config = core::TypedExtensionConfig { name: "inner".into(), typed_config: Some(pack(&RoundRobin {})) };
+        let config =
+            core::TypedExtensionConfig { name: "inner".into(), typed_config: Some(pack(&RoundRobin::default())) };
         let policy = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
         let locality: balancing::wrr_locality::v3::WrrLocality = read(&WrrLocality {
             endpoint_picking_policy: Some(cluster::LoadBalancingPolicy { policies: vec![policy] }),

@@ -184,6 +184,13 @@ fn cluster(cluster: &Cluster) -> Value {
         "connectTimeout": format_duration(cluster.connect_timeout),
         "idleTimeout": cluster.idle_timeout.map(format_duration),
         "balancing": balancing(cluster.balancing),
+        "balanceFactor": cluster.balance_factor,
+        "slowStart": cluster.slow_start.map(|slow| json!({
+            "window": format_duration(slow.window),
+            "aggression": f64::from(slow.aggression_thousandths) / 1000.0,
+            "minPercent": slow.min_weight.ratio() * 100.0,
+        })),
+        "panicThreshold": cluster.panic_threshold.ratio() * 100.0,
         "limits": cluster.limits.as_ref().map(limits),
         "outlierDetection": cluster.outlier.as_ref().map(outlier),
         "retryBudget": {
@@ -207,6 +214,7 @@ fn balancing(balancing: Balancing) -> Value {
         Balancing::PeakEwma { decay, default_rtt } => {
             json!({ "PeakEwma": { "decay": format_duration(decay), "defaultRtt": format_duration(default_rtt) } })
         }
+        Balancing::Maglev { table_size } => json!({ "algorithm": "Maglev", "tableSize": table_size }),
         Balancing::RingHash { min_size, max_size } => {
             json!({ "RingHash": { "minSize": min_size, "maxSize": max_size } })
         }

@@ -134,6 +134,7 @@ impl Ejections {
                 let mut governor = self.governor.lock();
                 governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
                 endpoint.outlier.restore();
+                endpoint.ramp.begin(now);
                 Some(Change::Back(Arc::clone(endpoint)))
             }
             Outcome::Success => {
@@ -200,6 +201,7 @@ impl Ejections {
         for change in &changes {
             if let Change::Back(endpoint) = change {
                 endpoint.outlier.restore();
+                endpoint.ramp.begin(now);
             }
         }
         let Some(policy) = policy else { return changes };

@@ -32,8 +32,8 @@ pub use seat::Seat;
 
 use ejection::Ejections;
 
-/// How often a pick is made anew because another worker was faster, before it goes where it must not wait.
-const TRIES: usize = 4;
+/// How often a pick is made anew because another worker was faster or a newcomer declined, before it goes anywhere.
+const TRIES: usize = 8;
 
 /// What a cluster takes from the process it lives in.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl Cluster {
             label: host.into(),
             limits,
             budget,
-            picker: ArcSwap::from_pointee(Picker::new(config.balancing, endpoints, setting.seed)),
+            picker: ArcSwap::from_pointee(picker(&config, endpoints, setting.seed)),
             setting,
             ejections,
             config,
@@ -105,11 +105,18 @@ impl Cluster {
     pub fn pick(&self, hash: Option<u64>, avoid: &[SocketAddr], now: Instant, rng: &mut fastrand::Rng) -> Option<Seat> {
         let picker = self.picker.load();
         let fresh = |endpoint: &Endpoint| !avoid.contains(&endpoint.address);
-        // Only a probe can be taken by another worker between the look and the taking.
-        for _ in 0..if self.ejections.is_panicking() { 0 } else { TRIES } {
+        // A probe can be taken by another worker between the look and the taking.
+        for attempt in 0..if self.ejections.is_panicking() { 0 } else { TRIES } {
             let chosen = picker.pick(hash, now, rng, |one| one.is_available(now) && fresh(one)).or_else(|| {
                 if avoid.is_empty() { None } else { picker.pick(hash, now, rng, |one| one.is_available(now)) }
             });
+            // A newcomer declines the part that is not yet its own; the next is drawn as if it were not there.
+            if let (Some(slow), Some(endpoint)) = (&self.config.slow_start, chosen)
+                && attempt + 1 < TRIES
+                && rng.f64() >= endpoint.ramp.share(slow, now)
+            {
+                continue;
+            }
             match chosen.map(|endpoint| Seat::take(endpoint, false, now)) {
                 Some(None) => {}
                 Some(seat) => return seat,
@@ -146,15 +153,15 @@ impl Cluster {
     }
 
     /// Exchanges the endpoints, as EDS says. Those that stay keep their load, ejection and connections. True if
-    /// [`Cluster::version`] changed, which routes take down when they are compiled. Panic is judged anew by the next
-    /// sweep.
-    pub fn set_assignment(&self, assignment: &Assignment) -> bool {
+    /// [`Cluster::version`] changed, which routes take down when they are compiled.
+    pub fn set_assignment(&self, assignment: &Assignment, now: Instant) -> bool {
         let before = self.version();
-        self.exchange(assignment);
+        self.exchange(assignment, now);
+        self.assess(now);
         self.version() != before
     }
 
-    fn exchange(&self, assignment: &Assignment) {
+    fn exchange(&self, assignment: &Assignment, now: Instant) {
         let old = self.picker.load_full();
         let stays = |(one, model): (&Arc<Endpoint>, &EndpointModel)| one.is(model) && one.weight() == model.weight;
         if old.endpoints().len() == assignment.endpoints.len()
@@ -165,8 +172,8 @@ impl Cluster {
             return;
         }
         let latency = latency(self.config.balancing);
-        let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, self.setting);
-        let picker = Arc::new(Picker::new(self.config.balancing, endpoints, self.setting.seed));
+        let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
+        let picker = Arc::new(picker(&self.config, endpoints, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.picker.store(picker);
@@ -215,6 +222,10 @@ impl AsRef<[Arc<Endpoint>]> for Endpoints {
     }
 }
 
+fn picker(config: &Model, endpoints: Vec<Arc<Endpoint>>, seed: u64) -> Picker {
+    Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor)
+}
+
 fn latency(balancing: Balancing) -> Latency {
     match balancing {
         Balancing::PeakEwma { decay, default_rtt } => Latency { default: default_rtt, decay },
@@ -231,7 +242,13 @@ fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, se
             known.update(model);
             Arc::clone(known)
         }
-        None => Arc::new(Endpoint::new(model, setting.workers, latency, setting.now)),
+        None => {
+            let endpoint = Endpoint::new(model, setting.workers, latency, setting.now);
+            if !known.is_empty() {
+                endpoint.ramp.begin(setting.now);
+            }
+            Arc::new(endpoint)
+        }
     };
     models.iter().map(endpoint).collect()
 }

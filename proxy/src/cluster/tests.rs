@@ -113,7 +113,7 @@ fn nobody_is_picked_while_no_source_says_healthy() {
     let now = Instant::now();
     let cluster = cluster(model(None), &assignment(&[Health::Draining, Health::Unhealthy]), now);
     assert!(picks(&cluster, &[], now).is_empty());
-    cluster.set_assignment(&assignment(&[Health::Draining, Health::Healthy]));
+    cluster.set_assignment(&assignment(&[Health::Draining, Health::Healthy]), now);
     assert_eq!(picks(&cluster, &[], now), [address(1)]);
     assert_eq!(cluster.panics(), 0);
 }
@@ -218,8 +218,7 @@ fn with_too_few_in_those_left_out_take_part_again() {
     assert!(!cluster.is_panicking());
     // Draining and unhealthy endpoints take part in no panic and do not count for it.
     let (healthy, draining) = (Health::Healthy, Health::Draining);
-    cluster.set_assignment(&assignment(&[healthy, healthy, draining, draining, draining]));
-    cluster.sweep(now + 31 * SECOND);
+    cluster.set_assignment(&assignment(&[healthy, healthy, draining, draining, draining]), now + 31 * SECOND);
     assert!(!cluster.is_panicking(), "one of two is half");
     assert_eq!(picks(&cluster, &[], now + 31 * SECOND), [0, 1].map(address));
 }
@@ -263,7 +262,7 @@ fn with_all_that_is_healthy_ejected_ejections_are_ignored() {
     let cluster = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(2), now);
     assert!(break_down(&cluster, 0, now));
     // The other one goes by its source's word.
-    cluster.set_assignment(&assignment(&[Health::Healthy, Health::Unhealthy]));
+    cluster.set_assignment(&assignment(&[Health::Healthy, Health::Unhealthy]), now);
     assert_eq!(picks(&cluster, &[], now), [address(0)]);
     assert_eq!(cluster.panics(), 100);
 }
@@ -277,12 +276,12 @@ fn an_assignment_keeps_what_is_known_of_those_who_stay() {
     assert!(break_down(&cluster, 1, now));
     let mut smaller = healthy(2);
     smaller.endpoints[0].weight = 7;
-    assert!(!cluster.set_assignment(&smaller));
+    assert!(!cluster.set_assignment(&smaller, now));
     assert!(Arc::ptr_eq(&endpoint(&cluster, 0), &first) && Arc::ptr_eq(&endpoint(&cluster, 1), &second));
     assert_eq!((first.weight(), first.load.active()), (7, 1));
     assert_eq!(picks(&cluster, &[], now), [address(0)]);
     smaller.endpoints[0].version = "v2".into();
-    assert!(cluster.set_assignment(&smaller), "the endpoints are of one version no more");
+    assert!(cluster.set_assignment(&smaller, now), "the endpoints are of one version no more");
     assert!(!Arc::ptr_eq(&endpoint(&cluster, 0), &first));
 }
 
@@ -313,6 +312,40 @@ fn without_the_policy_nobody_stays_out_by_it() {
         assert_eq!(picks(&new, &[], now), [address(0), address(1)]);
         assert_eq!(new.sweep(now).len(), 1);
     }
+}
+
+/// The shares of each endpoint of two in so many picks.
+fn share_of_second(cluster: &Cluster, now: Instant) -> f64 {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let seats = (0..20_000).filter_map(|_| cluster.pick(None, &[], now, &mut rng));
+    seats.filter(|seat| seat.endpoint().address == address(1)).count() as f64 / 20_000.0
+}
+
+#[test]
+fn a_newcomer_gets_its_part_little_by_little() {
+    let now = Instant::now();
+    for balancing in [Balancing::RoundRobin, Balancing::LeastRequest] {
+        let slow_start = Some(outrigger_config::cluster::SlowStart::with_defaults(60 * SECOND));
+        let cluster = cluster(Model { balancing, slow_start, ..model(None) }, &healthy(1), now);
+        assert!(cluster.set_assignment(&healthy(2), now) || cluster.picker().endpoints().len() == 2);
+        // Half of the window is half a weight: one of three parts.
+        for (seconds, share) in [(0, 0.1 / 1.1), (30, 1.0 / 3.0), (60, 0.5), (90, 0.5)] {
+            let seen = share_of_second(&cluster, now + seconds * SECOND);
+            assert!((seen - share).abs() < 0.02, "{balancing:?} after {seconds} s: {seen}");
+        }
+    }
+}
+
+#[test]
+fn where_all_begin_together_nobody_is_a_newcomer_and_who_comes_back_is_one() {
+    let now = Instant::now();
+    let slow_start = Some(outrigger_config::cluster::SlowStart::with_defaults(60 * SECOND));
+    let cluster = cluster(Model { slow_start, ..model(outlier(Mode::Enforce, 50.0)) }, &healthy(2), now);
+    assert!((share_of_second(&cluster, now) - 0.5).abs() < 0.02);
+    assert!(break_down(&cluster, 1, now));
+    assert!(probe(&cluster, 1, Outcome::Success, now + 30 * SECOND).is_some());
+    let seen = share_of_second(&cluster, now + 60 * SECOND);
+    assert!((seen - 1.0 / 3.0).abs() < 0.02, "{seen}");
 }
 
 proptest! {

@@ -17,9 +17,11 @@ use crate::pool::Pool;
 
 pub mod load;
 pub mod outlier;
+pub mod ramp;
 
 pub use load::{Latency, Load};
 pub use outlier::{Cause, Outcome, OutlierState, Tally};
+pub use ramp::Ramp;
 
 /// One address of a destination.
 pub struct Endpoint {
@@ -35,6 +37,8 @@ pub struct Endpoint {
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// When it came.
+    pub ramp: Ramp,
     /// The connections to it.
     pub pool: Pool,
     weight: AtomicU32,
@@ -51,6 +55,7 @@ impl Endpoint {
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            ramp: Ramp::new(epoch),
             pool: Pool::new(workers),
             weight: AtomicU32::new(model.weight),
             health: AtomicU8::new(model.health as u8),

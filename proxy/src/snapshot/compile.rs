@@ -93,7 +93,7 @@ fn compile_clusters(
         let cluster = match old.filter(|old| old.config == *model) {
             Some(same) => {
                 if let Some(assignment) = assignment {
-                    same.set_assignment(assignment);
+                    same.set_assignment(assignment, context.now);
                 }
                 Arc::clone(same)
             }

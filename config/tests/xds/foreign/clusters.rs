@@ -100,6 +100,7 @@ fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
         (vec![random.clone()], Balancing::Random),
         (vec![pack(&ring)], Balancing::RingHash { min_size: 100, max_size: 100 }),
         (vec![any("some.NewPolicy", b""), random], Balancing::Random),
+        (vec![pack(&balancing::maglev::v3::Maglev::default())], Balancing::Maglev { table_size: 65_537 }),
         (vec![locality(list(vec![any("some.NewPolicy", b""), least]))], Balancing::LeastRequest),
     ] {
         let cluster = cluster::Cluster { load_balancing_policy: Some(list(entries)), ..base() };
@@ -110,12 +111,19 @@ fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
     for (policy, expected) in [
         (LbPolicy::LeastRequest, Balancing::LeastRequest),
         (LbPolicy::RingHash, Balancing::RingHash { min_size: 1024, max_size: 8_388_608 }),
+        (LbPolicy::Maglev, Balancing::Maglev { table_size: 65_537 }),
     ] {
         let cluster = cluster::Cluster { lb_policy: policy.into(), ..base() };
         assert_eq!(read(&cluster).expect("taken").balancing, expected);
     }
-    let maglev = cluster::Cluster { lb_policy: LbPolicy::Maglev.into(), ..base() };
-    refused("maglev", read(&maglev), Code::Unsupported, "lb_policy");
+    let provided = cluster::Cluster { lb_policy: LbPolicy::ClusterProvided.into(), ..base() };
+    refused("cluster provided", read(&provided), Code::Unsupported, "lb_policy");
+    let table = |size| {
+        let table_size = Some(pb::UInt64Value { value: size });
+        Some(cluster::cluster::LbConfig::MaglevLbConfig(cluster::cluster::MaglevLbConfig { table_size }))
+    };
+    let maglev = cluster::Cluster { lb_policy: LbPolicy::Maglev.into(), lb_config: table(4), ..base() };
+    refused("no prime", read(&maglev), Code::InvalidValue, "loadBalancing.tableSize");
 }
 
 #[test]
