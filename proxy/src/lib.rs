@@ -11,6 +11,7 @@ pub mod fields;
 pub mod io;
 pub mod drain;
 pub mod pool;
+pub mod limits;
 pub mod endpoint;
 pub mod balance;
 pub mod cluster;

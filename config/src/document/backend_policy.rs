@@ -11,7 +11,7 @@ use super::policy::{LONGER_THAN_ZERO, read_mode, read_mode_or};
 use super::reader::Field;
 use super::reference::TargetRef;
 use crate::name::ObjectName;
-use crate::policy::{Budget, Limits, Mode, Origin, Outlier};
+use crate::policy::{Budget, Limits, Mode, Origin, Outlier, PerEndpoint};
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
@@ -61,9 +61,26 @@ fn read_limits(field: &Field<'_>, mode: Mode, origin: &Origin) -> Limits {
     let max_connections = fields.optional("maxConnections").map(|field| field.integer(ANY_COUNT));
     let max_pending_requests = fields.optional("maxPendingRequests").map(|field| field.integer(ANY_COUNT));
     let max_requests = fields.optional("maxRequests").map(|field| field.integer(ANY_COUNT));
-    fields.unsupported(&["perEndpoint"]);
+    let max_retries = fields.optional("maxRetries").map(|field| field.integer(ANY_COUNT));
+    let per_endpoint = fields.optional("perEndpoint").map(|field| read_per_endpoint(&field)).unwrap_or_default();
     fields.finish();
-    Limits { origin: origin.clone(), mode, max_connections, max_pending_requests, max_requests }
+    Limits {
+        origin: origin.clone(),
+        mode,
+        max_connections,
+        max_pending_requests,
+        max_requests,
+        max_retries,
+        per_endpoint,
+    }
+}
+
+fn read_per_endpoint(field: &Field<'_>) -> PerEndpoint {
+    let mut fields = field.fields();
+    let max_connections = fields.optional("maxConnections").map(|field| field.integer(ANY_COUNT));
+    let max_requests = fields.optional("maxRequests").map(|field| field.integer(ANY_COUNT));
+    fields.finish();
+    PerEndpoint { max_connections, max_requests }
 }
 
 /// The shape of GEP-3388, and `minConcurrent`: retries at once that are always allowed.

@@ -69,5 +69,6 @@ fn default_limits() -> Limits {
         max_connections: WATCHED_LIMIT,
         max_pending_requests: WATCHED_LIMIT,
         max_requests: WATCHED_LIMIT,
+        ..Limits::default()
     }
 }

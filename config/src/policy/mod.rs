@@ -10,7 +10,7 @@ pub mod rate_limit;
 pub mod retry;
 pub mod timeout;
 
-pub use limits::Limits;
+pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
 pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};

@@ -6,7 +6,7 @@ use super::wire::outrigger as own;
 use crate::error::{Code, Problem};
 use crate::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Methods, Mode, Origin, Outlier,
-    RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate,
+    PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate,
 };
 use crate::resource::ClientKind;
 use crate::value::Percent;
@@ -119,6 +119,9 @@ pub(super) fn limits(limits: &Limits) -> own::Limits {
         max_connections: limits.max_connections,
         max_pending_requests: limits.max_pending_requests,
         max_requests: limits.max_requests,
+        max_retries: limits.max_retries,
+        max_endpoint_connections: limits.per_endpoint.max_connections,
+        max_endpoint_requests: limits.per_endpoint.max_requests,
     }
 }
 
@@ -130,6 +133,11 @@ pub(super) fn read_limits(message: &own::Limits) -> Limits {
         max_connections: message.max_connections,
         max_pending_requests: message.max_pending_requests,
         max_requests: message.max_requests,
+        max_retries: message.max_retries,
+        per_endpoint: PerEndpoint {
+            max_connections: message.max_endpoint_connections,
+            max_requests: message.max_endpoint_requests,
+        },
     }
 }
 

@@ -16,8 +16,8 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
-    Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Mode, Origin, Outlier, RateLimit, RateLimitRule,
-    Retry, SuccessRate,
+    Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit,
+    RateLimitRule, Retry, SuccessRate,
 };
 use outrigger_config::resource::{ClientKind, Resource};
 use outrigger_config::route::{PathMatch, Route, RouteTable, VirtualHost};
@@ -366,6 +366,19 @@ fn envoy_is_told_what_acts_of_outlier_detection_and_no_more() {
         outlier.success_rate_minimum_hosts,
     ];
     assert_eq!(numbers.map(wrapped), [Some(3), Some(4), Some(1900), Some(100), Some(5)]);
+}
+
+#[test]
+fn envoy_has_a_number_of_retries_or_a_budget_and_connections_of_an_endpoint() {
+    let mut cluster = eds();
+    let per_endpoint = PerEndpoint { max_connections: Some(4), max_requests: Some(8) };
+    cluster.limits = Some(Limits { max_retries: Some(3), per_endpoint, ..Limits::default() });
+    let read: cluster::Cluster = read(&Resource::Cluster(cluster), ClientKind::Envoy);
+    let breakers = read.circuit_breakers.expect("breakers");
+    assert_eq!(wrapped(breakers.thresholds[0].max_retries), Some(3));
+    assert_eq!(breakers.thresholds[0].retry_budget, None);
+    assert_eq!(wrapped(breakers.per_host_thresholds[0].max_connections), Some(4));
+    assert_eq!(wrapped(breakers.per_host_thresholds[0].max_requests), None);
 }
 
 #[test]

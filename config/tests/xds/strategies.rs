@@ -10,7 +10,7 @@ use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, Tab
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Methods, Mode, Origin, Outlier,
-    RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
+    PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{
@@ -222,13 +222,22 @@ fn balancing() -> impl Strategy<Value = Balancing> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (policy(), of(any::<u32>()), of(any::<u32>()), of(any::<u32>())).prop_map(
-        |((origin, mode), max_connections, max_pending_requests, max_requests)| Limits {
+    let count = || of(any::<u32>());
+    let whole = (count(), count(), count(), count());
+    (policy(), whole, count(), count()).prop_map(
+        |(
+            (origin, mode),
+            (max_connections, max_pending_requests, max_requests, max_retries),
+            connections,
+            requests,
+        )| Limits {
             origin,
             mode,
             max_connections,
             max_pending_requests,
             max_requests,
+            max_retries,
+            per_endpoint: PerEndpoint { max_connections: connections, max_requests: requests },
         },
     )
 }

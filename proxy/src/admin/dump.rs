@@ -10,7 +10,7 @@ use outrigger_config::endpoint::Assignment;
 use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::name::ResourceName;
-use outrigger_config::policy::{Limits, Methods, Mode, Outlier, RateLimit, Retry, Sample, Timeouts};
+use outrigger_config::policy::{Limits, Methods, Mode, Outlier, PerEndpoint, RateLimit, Retry, Sample, Timeouts};
 use outrigger_config::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
@@ -228,6 +228,11 @@ fn limits(limits: &Limits) -> Value {
         "maxConnections": limits.max_connections,
         "maxPendingRequests": limits.max_pending_requests,
         "maxRequests": limits.max_requests,
+        "maxRetries": limits.max_retries,
+        "perEndpoint": (limits.per_endpoint != PerEndpoint::default()).then(|| some(json!({
+            "maxConnections": limits.per_endpoint.max_connections,
+            "maxRequests": limits.per_endpoint.max_requests,
+        }))),
     }))
 }
 

@@ -21,14 +21,15 @@ use crate::endpoint::{Endpoint, Latency};
 pub mod budget;
 pub mod comparison;
 pub mod ejection;
-pub mod limits;
 pub mod seat;
+pub mod share;
 
 pub use crate::endpoint::{Cause, Outcome};
+pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
 pub use budget::{Budget, RetryPermit};
 pub use ejection::{Change, Ejected, Report};
-pub use limits::{Acquired, Limit, Limits, Permit};
 pub use seat::Seat;
+pub use share::ConnectionPermit;
 
 use ejection::Ejections;
 
@@ -57,6 +58,8 @@ pub struct Cluster {
     pub limits: Arc<Limits>,
     /// How many retries it bears.
     pub budget: Arc<Budget>,
+    /// Whether an endpoint's requests are limited.
+    limited: bool,
     picker: ArcSwap<Picker>,
     setting: Setting,
     ejections: Arc<Ejections>,
@@ -70,6 +73,7 @@ impl Cluster {
         let host = if config.host.is_empty() { config.name.as_str() } else { &config.host };
         let limits = previous.map(|cluster| Arc::clone(&cluster.limits)).unwrap_or_default();
         limits.tune(config.limits.as_ref());
+        let limited = config.limits.as_ref().is_some_and(|limits| limits.per_endpoint.max_requests.is_some());
         let budget = previous
             .filter(|cluster| *cluster.budget.model() == config.budget)
             .map_or_else(|| Arc::new(Budget::new(config.budget, setting.now)), |cluster| Arc::clone(&cluster.budget));
@@ -79,6 +83,7 @@ impl Cluster {
             None => known,
         };
         endpoints.iter().for_each(|endpoint| endpoint.load.tune(latency(config.balancing)));
+        endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(config.limits.as_ref()));
         if !config.outlier.as_ref().is_some_and(outrigger_config::policy::Outlier::enforces) {
             // Without the policy nobody stays out by it.
             endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
@@ -91,6 +96,7 @@ impl Cluster {
         Cluster {
             label: host.into(),
             limits,
+            limited,
             budget,
             picker: ArcSwap::from_pointee(picker(&config, endpoints, setting.seed)),
             setting,
@@ -101,15 +107,13 @@ impl Cluster {
 
     /// Chooses an endpoint and takes a place there. `hash` is the request's key for a ring hash. One of `avoid`, the
     /// endpoints that were tried before, is chosen only if there is no other. None only if no endpoint is healthy by its
-    /// source: with too few in, or only one that is being probed already, those left out take part again.
+    /// source, or those in are all full ([`Cluster::is_full`]): with too few in, or only one that is being probed
+    /// already, those left out take part again.
     pub fn pick(&self, hash: Option<u64>, avoid: &[SocketAddr], now: Instant, rng: &mut fastrand::Rng) -> Option<Seat> {
         let picker = self.picker.load();
-        let fresh = |endpoint: &Endpoint| !avoid.contains(&endpoint.address);
-        // A probe can be taken by another worker between the look and the taking.
+        // A probe or the last place can be taken by another worker between the look and the taking.
         for attempt in 0..if self.ejections.is_panicking() { 0 } else { TRIES } {
-            let chosen = picker.pick(hash, now, rng, |one| one.is_available(now) && fresh(one)).or_else(|| {
-                if avoid.is_empty() { None } else { picker.pick(hash, now, rng, |one| one.is_available(now)) }
-            });
+            let chosen = self.choose(&picker, hash, avoid, now, rng, |one| one.is_available(now));
             // A newcomer declines the part that is not yet its own; the next is drawn as if it were not there.
             if let (Some(slow), Some(endpoint)) = (&self.config.slow_start, chosen)
                 && attempt + 1 < TRIES
@@ -117,18 +121,37 @@ impl Cluster {
             {
                 continue;
             }
-            match chosen.map(|endpoint| Seat::take(endpoint, false, now)) {
+            match chosen.map(|endpoint| self.seat(endpoint, false, now)) {
                 Some(None) => {}
                 Some(seat) => return seat,
                 None => break,
             }
         }
-        let healthy = |endpoint: &Endpoint| endpoint.health() == Health::Healthy;
-        let endpoint = picker
-            .pick(hash, now, rng, |one| healthy(one) && fresh(one))
-            .or_else(|| picker.pick(hash, now, rng, healthy))?;
+        // While those that are in are only full, nobody else is to bear what is too much.
+        if self.limits_requests() && !self.is_panicking() && picker.endpoints().iter().any(|one| one.is_in(now)) {
+            return None;
+        }
+        let endpoint = self.choose(&picker, hash, avoid, now, rng, |one| one.health() == Health::Healthy)?;
         self.ejections.panicked();
-        Seat::take(endpoint, true, now)
+        self.seat(endpoint, true, now)
+    }
+
+    /// One of those that are accepted and have room; one that was tried before only if there is no other.
+    fn choose<'a>(
+        &self,
+        picker: &'a Picker,
+        hash: Option<u64>,
+        avoid: &[SocketAddr],
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        accept: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let limited = self.limits_requests();
+        let accept = |one: &Endpoint| accept(one) && (!limited || one.limits.has_room(Limit::Requests));
+        let fresh = |one: &Endpoint| accept(one) && !avoid.contains(&one.address);
+        picker
+            .pick(hash, now, rng, fresh)
+            .or_else(|| if avoid.is_empty() { None } else { picker.pick(hash, now, rng, accept) })
     }
 
     /// Says how an attempt ended. Returns what follows for the endpoint, for whoever tells people.
@@ -173,6 +196,7 @@ impl Cluster {
         }
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
+        endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
         let picker = Arc::new(picker(&self.config, endpoints, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::name::ClusterName;
-use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier};
+use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier, PerEndpoint};
 use outrigger_config::value::Percent;
 use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
@@ -346,6 +347,93 @@ fn where_all_begin_together_nobody_is_a_newcomer_and_who_comes_back_is_one() {
     assert!(probe(&cluster, 1, Outcome::Success, now + 30 * SECOND).is_some());
     let seen = share_of_second(&cluster, now + 60 * SECOND);
     assert!((seen - 1.0 / 3.0).abs() < 0.02, "{seen}");
+}
+
+fn per_endpoint(mode: Mode, most: u32) -> Model {
+    let per_endpoint = PerEndpoint { max_connections: Some(most), max_requests: Some(most) };
+    Model { limits: Some(LimitsModel { mode, per_endpoint, ..LimitsModel::default() }), ..model(None) }
+}
+
+#[test]
+fn a_full_endpoint_gives_way_and_full_ones_refuse() {
+    let now = Instant::now();
+    let cluster = cluster(per_endpoint(Mode::Enforce, 2), &healthy(3), now);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
+    assert_eq!(cluster.picker().endpoints().iter().map(|one| one.load.active()).collect::<Vec<_>>(), [2, 2, 2]);
+    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full(now));
+    assert_eq!((cluster.limits.refused(Limit::Requests), cluster.panics()), (1, 0));
+    drop(seats.pop());
+    assert!(cluster.pick(None, &[], now, &mut rng).is_some());
+    let none = self::cluster(per_endpoint(Mode::Enforce, 0), &healthy(3), now);
+    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(now), "0 means none");
+    assert!(none.allows_no_connection(&endpoint(&none, 0)) && none.try_connect(&endpoint(&none, 0)).is_none());
+}
+
+#[test]
+fn an_observed_limit_of_endpoints_counts_and_lets_pass() {
+    let now = Instant::now();
+    let cluster = cluster(per_endpoint(Mode::Observe, 1), &healthy(2), now);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
+    assert_eq!(seats.iter().filter(|seat| seat.is_beyond()).count(), 4);
+    assert_eq!(cluster.limits.exceeded(Limit::Requests), 4);
+    assert!(!cluster.allows_no_connection(&endpoint(&cluster, 0)));
+}
+
+#[test]
+fn retries_have_a_limit_beside_their_budget() {
+    let now = Instant::now();
+    let with = |mode, most| {
+        let limits = LimitsModel { mode, max_retries: Some(most), ..LimitsModel::default() };
+        cluster(Model { limits: Some(limits), ..model(None) }, &healthy(1), now)
+    };
+    let one = with(Mode::Enforce, 1);
+    let held = one.try_retry(now).expect("the first");
+    assert!(one.try_retry(now).is_none());
+    assert_eq!((one.limits.refused(Limit::Retries), one.budget.refused()), (1, 0));
+    drop(held);
+    assert!(one.try_retry(now).is_some());
+    assert!(with(Mode::Enforce, 0).try_retry(now).is_none(), "0 means none");
+    let watched = with(Mode::Observe, 0);
+    assert!(watched.try_retry(now).is_some_and(|permit| permit.is_beyond()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_interleaving_of_threads_gives_an_endpoint_or_retries_one_more(most in 1_u32..6, count in 1_usize..4) {
+        let now = Instant::now();
+        let mut model = per_endpoint(Mode::Enforce, most);
+        model.limits.as_mut().expect("limits").max_retries = Some(most);
+        let cluster = cluster(model, &healthy(count), now);
+        let (over, retries) = (AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (cluster, over, retries) = (&cluster, &over, &retries);
+                scope.spawn(move || {
+                    let mut rng = fastrand::Rng::with_seed(thread);
+                    for _ in 0..200 {
+                        if let Some(seat) = cluster.pick(None, &[], now, &mut rng) {
+                            over.fetch_max(seat.endpoint().load.active(), Ordering::SeqCst);
+                            let connection = cluster.try_connect(seat.endpoint());
+                            over.fetch_max(seat.endpoint().limits.held(Limit::Connections), Ordering::SeqCst);
+                            drop(connection);
+                        }
+                        if let Some(permit) = cluster.try_retry(now) {
+                            retries.fetch_max(cluster.limits.held(Limit::Retries), Ordering::SeqCst);
+                            drop(permit);
+                        }
+                    }
+                });
+            }
+        });
+        prop_assert!(over.into_inner() <= most && retries.into_inner() <= most);
+        let left = |one: &Arc<Endpoint>| one.load.active() + one.limits.held(Limit::Requests);
+        prop_assert_eq!(cluster.picker().endpoints().iter().map(left).sum::<u32>(), 0);
+        prop_assert_eq!(cluster.limits.held(Limit::Connections), 0);
+    }
 }
 
 proptest! {

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
 
+use crate::limits::Limits;
 use crate::pool::Pool;
 
 pub mod load;
@@ -39,6 +40,8 @@ pub struct Endpoint {
     pub outlier: OutlierState,
     /// When it came.
     pub ramp: Ramp,
+    /// How much of it is in use, where its destination limits that for each endpoint.
+    pub limits: Arc<Limits>,
     /// The connections to it.
     pub pool: Pool,
     weight: AtomicU32,
@@ -56,6 +59,7 @@ impl Endpoint {
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
             ramp: Ramp::new(epoch),
+            limits: Arc::default(),
             pool: Pool::new(workers),
             weight: AtomicU32::new(model.weight),
             health: AtomicU8::new(model.health as u8),

@@ -182,9 +182,12 @@ fn admit(policy: &Policy, aim: &Aim, cause: Cause) -> Decision {
     if aim.deadline.is_some_and(|deadline| tokio::time::Instant::now() + wait >= deadline) {
         return Decision::Stop;
     }
-    match aim.cluster.budget.try_withdraw(std::time::Instant::now()) {
+    match aim.cluster.try_retry(std::time::Instant::now()) {
         Some(permit) => {
             aim.trail.note(|notes| {
+                if permit.is_beyond() {
+                    notes.would |= Would::BREAKER;
+                }
                 if let Some(edge) = &notes.edge {
                     edge.retry(cause.into());
                 }

@@ -18,7 +18,7 @@ use super::Waiting;
 use crate::affinity;
 use crate::attempt::{Attempt, Lease};
 use crate::body::Body;
-use crate::cluster::limits::{Acquired, Limit, Permit};
+use crate::cluster::{Acquired, ConnectionPermit, Limit, Permit};
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Response, Targeted, grpc_status};
 use crate::fields::Fields;
@@ -54,9 +54,16 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     let now = if aim.attempt == 0 { aim.trail.started } else { Instant::now() };
     let picked = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new());
     let Some(seat) = picked else {
+        if aim.cluster.is_full(now) {
+            let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
+            return Err(Error::new(Reason::BreakerRequests).because(detail));
+        }
         let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
+    if seat.is_beyond() {
+        aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    }
     let fields = aim.trail.fields;
     // Admission has removed the fields of what is no upgrade, or must be none.
     let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
@@ -173,19 +180,18 @@ async fn over_h2(attempt: &Attempt, mut http: Box<http::Request<Body>>) -> Resul
 async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let timeout = aim.cluster.config.connect_timeout;
-    let permit = match aim.cluster.limits.try_acquire(Limit::Connections) {
-        Acquired::Granted(permit) => permit,
-        Acquired::WouldRefuse(permit) => {
-            aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    let permit = match aim.cluster.try_connect(endpoint) {
+        Some((permit, beyond)) => {
+            note_beyond(aim, beyond);
             permit
         }
-        Acquired::Refused => {
-            let _pending = wait_in_line(aim)?;
-            make_room(aim);
+        None => {
+            let _pending = wait_in_line(attempt)?;
+            aim.cluster.make_room(endpoint);
             let free = endpoint.pool.wait_h1(aim.trail.connection.worker);
             tokio::select! {
                 Ok(connection) = free => return Ok(connection),
-                permit = aim.cluster.limits.connection() => permit,
+                permit = aim.cluster.connection(endpoint) => permit,
             }
         }
     };
@@ -196,9 +202,8 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.trail.connection.worker);
     // Whoever waits counts as waiting, be it for a turn.
-    let limits = &aim.cluster.limits;
-    let full = limits.max(Limit::Connections).is_some_and(|max| limits.held(Limit::Connections) >= max);
-    let mut pending = if full { Some(wait_in_line(aim)?) } else { None };
+    let full = aim.cluster.is_out_of_connections(endpoint);
+    let mut pending = if full { Some(wait_in_line(attempt)?) } else { None };
     // One caller connects, the others of this worker wait for it: a burst must not open a connection each.
     let Ok(Some(turn)) = tokio::time::timeout(timeout, endpoint.pool.connect_turn(worker)).await else {
         let detail = format!("another request's connection to {} took too long", endpoint.address);
@@ -207,18 +212,17 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
     if let Some(stream) = endpoint.pool.take_h2(worker) {
         return Ok(stream);
     }
-    let permit = match aim.cluster.limits.try_acquire(Limit::Connections) {
-        Acquired::Granted(permit) => permit,
-        Acquired::WouldRefuse(permit) => {
-            aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    let permit = match aim.cluster.try_connect(endpoint) {
+        Some((permit, beyond)) => {
+            note_beyond(aim, beyond);
             permit
         }
-        Acquired::Refused => {
+        None => {
             drop(turn);
             if pending.is_none() {
-                pending = Some(wait_in_line(aim)?);
+                pending = Some(wait_in_line(attempt)?);
             }
-            make_room(aim);
+            aim.cluster.make_room(endpoint);
             match room_on_h2(attempt).await {
                 Ok(stream) => return Ok(stream),
                 Err(permit) => permit,
@@ -231,28 +235,30 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
 }
 
 /// A stream that comes free, or the right to make another connection.
-async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
+async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, ConnectionPermit> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     loop {
         if let Some(stream) = endpoint.pool.take_h2(aim.trail.connection.worker) {
             return Ok(stream);
         }
         tokio::select! {
-            permit = aim.cluster.limits.connection() => return Err(permit),
+            permit = aim.cluster.connection(endpoint) => return Err(permit),
             () = tokio::time::sleep(Duration::from_millis(2)) => {}
         }
     }
 }
 
-/// Closes a connection that rests elsewhere, at another endpoint or with another worker, while somebody waits here.
-fn make_room(aim: &Aim) {
-    let _ = aim.cluster.picker().endpoints().iter().any(|endpoint| endpoint.pool.shed());
+fn note_beyond(aim: &Aim, beyond: bool) {
+    if beyond {
+        aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    }
 }
 
 /// A place among those who wait for a connection; the route's timeout says how long. Where the limit allows no
 /// connection at all, waiting is vain.
-fn wait_in_line(aim: &Aim) -> Result<Permit, Error> {
-    if aim.cluster.limits.max(Limit::Connections) == Some(0) {
+fn wait_in_line(attempt: &Attempt) -> Result<Permit, Error> {
+    let aim = attempt.aim();
+    if aim.cluster.allows_no_connection(attempt.endpoint()) {
         let detail = format!("the limit of {} allows no connection", aim.cluster.label);
         return Err(Error::new(Reason::BreakerConnections).because(detail));
     }

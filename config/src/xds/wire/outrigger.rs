@@ -240,6 +240,15 @@ pub struct Limits {
     /// Requests under way; absent is unlimited.
     #[prost(uint32, optional, tag = "5")]
     pub max_requests: Option<u32>,
+    /// Retries under way; absent is unlimited.
+    #[prost(uint32, optional, tag = "6")]
+    pub max_retries: Option<u32>,
+    /// Connections to one endpoint; absent is unlimited.
+    #[prost(uint32, optional, tag = "7")]
+    pub max_endpoint_connections: Option<u32>,
+    /// Requests under way to one endpoint; absent is unlimited.
+    #[prost(uint32, optional, tag = "8")]
+    pub max_endpoint_requests: Option<u32>,
 }
 
 /// An outlier detection policy.
