@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::endpoint::Assignment;
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::name::{ClusterName, ObjectName};
 use crate::policy::{Budget, Limits, Outlier};
+use crate::value::Percent;
 
 /// Which protocol is spoken to the endpoints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,6 +45,47 @@ pub enum Balancing {
         /// The most points on the ring, at most 8,388,608.
         max_size: u32,
     },
+    /// The same key to the same endpoint, by Google's Maglev: more even than a ring, and a little more moves when an
+    /// endpoint comes or goes.
+    Maglev {
+        /// How many places the table has: a prime, at most 5,000,011.
+        table_size: u32,
+    },
+}
+
+/// How a newcomer among endpoints that serve already gets its load: little by little
+/// (`envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowStart {
+    /// How long until it has its whole part; longer than zero.
+    pub window: Duration,
+    /// In thousandths: 1000 is a straight line, more is steeper at first. At least 1.
+    pub aggression_thousandths: u32,
+    /// The least share of its part.
+    pub min_weight: Percent,
+}
+
+impl SlowStart {
+    /// A straight line from 10 %.
+    pub fn with_defaults(window: Duration) -> Self {
+        let min_weight = Percent::from_millionths(100_000).unwrap_or(Percent::ZERO);
+        SlowStart { window, aggression_thousandths: 1000, min_weight }
+    }
+}
+
+impl Balancing {
+    /// The places of a Maglev table unless said otherwise.
+    pub const DEFAULT_TABLE: u32 = 65_537;
+
+    /// Whether requests go by a key.
+    pub fn is_hash(self) -> bool {
+        matches!(self, Balancing::RingHash { .. } | Balancing::Maglev { .. })
+    }
+
+    /// Whether a newcomer can be spared.
+    pub fn can_start_slowly(self) -> bool {
+        matches!(self, Balancing::RoundRobin | Balancing::LeastRequest | Balancing::PeakEwma { .. })
+    }
 }
 
 impl Default for Balancing {
@@ -79,6 +121,14 @@ pub struct Cluster {
     pub idle_timeout: Option<Duration>,
     /// How an endpoint is chosen.
     pub balancing: Balancing,
+    /// How much more than its part of all requests under way an endpoint may have before its keys go on to the next, in
+    /// percent of that part; at least 100. Only with a hash (`hash_balance_factor`).
+    pub balance_factor: Option<u32>,
+    /// How a newcomer gets its load; absent: all at once.
+    pub slow_start: Option<SlowStart>,
+    /// Below this share of endpoints in, those that are left out take part again, since the few could not bear all
+    /// (`common_lb_config.healthy_panic_threshold`). What its source calls unhealthy never does.
+    pub panic_threshold: Percent,
     /// How much of it may be used at once.
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
@@ -93,6 +143,11 @@ impl Cluster {
     /// The time to connect unless said otherwise: 1 s.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
+    /// The panic threshold unless said otherwise: 50 %.
+    pub fn default_panic_threshold() -> Percent {
+        Percent::from_millionths(500_000).unwrap_or(Percent::ZERO)
+    }
+
     /// A cluster with every default.
     pub fn new(name: ClusterName, discovery: Discovery) -> Self {
         Cluster {
@@ -103,6 +158,9 @@ impl Cluster {
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             idle_timeout: Some(Duration::from_secs(60)),
             balancing: Balancing::default(),
+            balance_factor: None,
+            slow_start: None,
+            panic_threshold: Self::default_panic_threshold(),
             limits: None,
             outlier: None,
             budget: Budget::default(),
@@ -124,9 +182,57 @@ impl Cluster {
             )
             .at_field("loadBalancing"));
         }
+        if let Balancing::Maglev { table_size } = self.balancing
+            && !is_table_size(table_size)
+        {
+            return Err(Problem::invalid(table_size, "must be a prime of at most 5000011")
+                .at_field("tableSize")
+                .at_field("loadBalancing"));
+        }
+        if let Some(factor) = self.balance_factor.filter(|factor| *factor < 100) {
+            return Err(Problem::invalid(factor, "must be at least 100")
+                .at_field("balanceFactor")
+                .at_field("loadBalancing"));
+        }
+        if let Some(slow) = &self.slow_start
+            && (slow.window.is_zero() || slow.aggression_thousandths == 0)
+        {
+            return Err(Problem::new(Code::InvalidValue, "needs a window and an aggression above zero")
+                .at_field("slowStart")
+                .at_field("loadBalancing"));
+        }
         if let Some(outlier) = &self.outlier {
             outlier.check().map_err(|problem| problem.at_field("outlierDetection"))?;
         }
         self.budget.check().map_err(|problem| problem.at_field("retryConstraint"))
+    }
+}
+
+/// Whether a Maglev table can have so many places. Each endpoint goes through the table in steps of its own, and only a
+/// prime is sure to let all of them come by every place.
+pub fn is_table_size(size: u32) -> bool {
+    let divides = |divisor: u32| size.is_multiple_of(divisor);
+    (2..=5_000_011).contains(&size) && !(2..).take_while(|divisor| divisor * divisor <= size).any(divides)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_table_size;
+
+    #[test]
+    fn a_table_has_a_prime_number_of_places() {
+        for (size, is) in [
+            (0, false),
+            (1, false),
+            (2, true),
+            (4, false),
+            (49, false),
+            (65_537, true),
+            (65_536, false),
+            (5_000_011, true),
+            (5_000_077, false),
+        ] {
+            assert_eq!(is_table_size(size), is, "{size}");
+        }
     }
 }

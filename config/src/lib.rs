@@ -9,6 +9,8 @@ pub mod error;
 pub mod name;
 pub mod value;
 pub mod matching;
+pub mod header;
+pub mod rewrite;
 pub mod policy;
 pub mod endpoint;
 pub mod cluster;

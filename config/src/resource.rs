@@ -89,6 +89,7 @@ impl ClientKind {
 
 /// One resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most are clusters, and each is moved only a few times")]
 pub enum Resource {
     /// A listener with an address.
     Listener(Listener),

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 
 use crate::error::{Code, Problem};
+use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
-use crate::policy::{Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
+use crate::rewrite::{Answer, Rewrite};
+use crate::value::Percent;
 
 pub use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 
@@ -16,6 +19,24 @@ pub struct Backend {
     pub cluster: ClusterName,
     /// Its share among the route's backends; 0 is drained.
     pub weight: u32,
+    /// Which header fields are changed on this way, after the route's own changes.
+    pub headers: Headers,
+}
+
+impl Backend {
+    /// A backend without changes.
+    pub fn new(cluster: ClusterName, weight: u32) -> Self {
+        Backend { cluster, weight, headers: Headers::default() }
+    }
+}
+
+/// Where copies of a route's requests go, whose answers nobody reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// The share of requests that is copied.
+    pub percent: Percent,
 }
 
 /// What a hash balancer keys a request by; the first that the request has counts.
@@ -38,12 +59,22 @@ pub struct Route {
     pub origin: Origin,
     /// What it takes.
     pub matches: RouteMatch,
-    /// Where it sends it; at least one, weights above zero in sum.
+    /// Where it sends it; weights above zero in sum, and none where it answers by itself.
     pub backends: Vec<Backend>,
+    /// Where it sends copies.
+    pub mirrors: Vec<Mirror>,
+    /// What it answers by itself; then it has no backends, nor whatever would hold for sending.
+    pub answer: Option<Answer>,
+    /// What it rewrites.
+    pub rewrite: Rewrite,
+    /// Which header fields are changed.
+    pub headers: Headers,
     /// How long it may take.
     pub timeouts: Timeouts,
     /// What is tried again; none tries once.
     pub retry: Option<Retry>,
+    /// Which faults are injected.
+    pub fault: Option<Fault>,
     /// How much is let in.
     pub rate_limit: Option<RateLimit>,
     /// What a hash balancer keys by.
@@ -51,22 +82,64 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route of everything to one cluster, without any policy.
-    pub fn forward(name: &str, cluster: ClusterName) -> Self {
+    /// A route of everything that leads nowhere yet.
+    pub fn bare(name: &str) -> Self {
         Route {
             name: name.into(),
             origin: Origin::default(),
             matches: RouteMatch::any(),
-            backends: vec![Backend { cluster, weight: 1 }],
+            backends: Vec::new(),
+            mirrors: Vec::new(),
+            answer: None,
+            rewrite: Rewrite::default(),
+            headers: Headers::default(),
             timeouts: Timeouts::default(),
             retry: None,
+            fault: None,
             rate_limit: None,
             hash: Vec::new(),
         }
     }
 
+    /// A route of everything to one cluster, without any policy.
+    pub fn forward(name: &str, cluster: ClusterName) -> Self {
+        Route { backends: vec![Backend::new(cluster, 1)], ..Route::bare(name) }
+    }
+
+    /// A route that answers everything by itself.
+    pub fn answering(name: &str, answer: Answer) -> Self {
+        Route { answer: Some(answer), ..Route::bare(name) }
+    }
+
     /// The parts hold together.
     pub fn check(&self) -> Result<(), Problem> {
+        self.headers.check()?;
+        if let Some(limit) = &self.rate_limit {
+            limit.check().map_err(|problem| problem.at_field("rateLimit"))?;
+        }
+        if let Some(fault) = &self.fault {
+            fault.check().map_err(|problem| problem.at_field("fault"))?;
+        }
+        match &self.answer {
+            Some(answer) => self.check_answer(answer),
+            None => self.check_forward(),
+        }
+    }
+
+    fn check_answer(&self, answer: &Answer) -> Result<(), Problem> {
+        let sends = !self.backends.is_empty()
+            || !self.mirrors.is_empty()
+            || !self.rewrite.is_empty()
+            || self.timeouts != Timeouts::default()
+            || self.retry.is_some()
+            || !self.hash.is_empty();
+        if sends {
+            return Err(Problem::new(Code::Conflict, "a route that answers by itself sends nothing on"));
+        }
+        answer.check(&self.matches.path)
+    }
+
+    fn check_forward(&self) -> Result<(), Problem> {
         let total: u64 = self.backends.iter().map(|backend| u64::from(backend.weight)).sum();
         if total == 0 {
             return Err(
@@ -79,11 +152,12 @@ impl Route {
                 Problem::invalid(total, "the weights must add up to at most 4294967295").at_field("backendRefs")
             );
         }
+        self.rewrite.check(&self.matches.path).map_err(|problem| problem.at_field("urlRewrite"))?;
+        for (index, backend) in self.backends.iter().enumerate() {
+            backend.headers.check().map_err(|problem| problem.at_index(index).at_field("backendRefs"))?;
+        }
         if let Some(retry) = &self.retry {
             retry.check().map_err(|problem| problem.at_field("retry"))?;
-        }
-        if let Some(limit) = &self.rate_limit {
-            limit.check().map_err(|problem| problem.at_field("rateLimit"))?;
         }
         self.timeouts.check(self.retry.as_ref())
     }

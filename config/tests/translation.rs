@@ -83,7 +83,12 @@ fn route_details(route: &Route) -> Vec<String> {
         format!("    {:?}", route.matches),
         format!("    {:?}", route.timeouts),
     ];
+    lines.extend(route.mirrors.iter().map(|mirror| format!("    {mirror:?}")));
+    lines.extend(route.answer.iter().map(|answer| format!("    {answer:?}")));
+    lines.extend((!route.rewrite.is_empty()).then(|| format!("    {:?}", route.rewrite)));
+    lines.extend((!route.headers.is_empty()).then(|| format!("    {:?}", route.headers)));
     lines.extend(route.retry.iter().map(|retry| format!("    {retry:?}")));
+    lines.extend(route.fault.iter().map(|fault| format!("    {fault:?}")));
     lines.extend(route.rate_limit.iter().map(|limit| format!("    {limit:?}")));
     lines.extend((!route.hash.is_empty()).then(|| format!("    {:?}", route.hash)));
     lines

@@ -11,14 +11,14 @@ use http::HeaderMap;
 use outrigger_config::listener::Direction;
 
 use crate::body::{End, Ending};
-use crate::cluster::Outcome;
 use crate::cluster::limits::Permit;
+use crate::cluster::{Change, Outcome, Report, Seat};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Aim, Cause};
 use crate::pool::{H1, H2Stream};
 use crate::reason::Reason;
 use crate::telemetry::context::Context;
-use crate::telemetry::{RetryCause, SpanKind, SpanRecord};
+use crate::telemetry::{RetryCause, SpanKind, SpanRecord, Would};
 
 /// A connection while an attempt is on it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub enum Lease {
 #[derive(Debug)]
 pub struct Attempt {
     aim: Aim,
-    endpoint: Arc<Endpoint>,
+    seat: Seat,
     /// The attempt's own span; the request's where it has none.
     context: Context,
     started: Instant,
@@ -49,9 +49,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// An attempt at `endpoint` that begins at `now`; boxed, since it goes on with the response's body.
-    pub fn begin(aim: Aim, endpoint: Arc<Endpoint>, permit: Option<Permit>, now: Instant) -> Box<Self> {
-        endpoint.load.begin();
+    /// An attempt in `seat` that begins at `now`; boxed, since it goes on with the response's body.
+    pub fn begin(aim: Aim, seat: Seat, permit: Option<Permit>, now: Instant) -> Box<Self> {
         let outbound = aim.trail.connection.entrance.direction == Direction::Outbound;
         let context = match aim.trail.context.sampled && outbound {
             true => aim.trail.context.child(&mut fastrand::Rng::new()),
@@ -60,11 +59,11 @@ impl Attempt {
         aim.trail.note(|notes| {
             notes.attempts += 1;
             notes.cut = None;
-            notes.endpoint = Some(endpoint.address);
+            notes.endpoint = Some(seat.endpoint().address);
         });
         Box::new(Attempt {
             aim,
-            endpoint,
+            seat,
             context,
             started: now,
             head_after: None,
@@ -85,7 +84,7 @@ impl Attempt {
 
     /// Where it goes.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
+        self.seat.endpoint()
     }
 
     /// On whose behalf.
@@ -110,14 +109,15 @@ impl Attempt {
     fn outcome(&self) -> Option<Outcome> {
         // Errors by which a service says that it is in trouble: UNKNOWN, DEADLINE_EXCEEDED,
         // INTERNAL, UNAVAILABLE, DATA_LOSS. UNIMPLEMENTED speaks of the request.
-        let grpc_failure = matches!(self.grpc_status, Some(2 | 4 | 13 | 14 | 15));
-        if self.status >= 500 || grpc_failure {
-            return Some(Outcome::Failure);
+        match (self.status, self.grpc_status) {
+            (502..=504, _) | (_, Some(4 | 14)) => return Some(Outcome::Gateway),
+            (500.., _) | (_, Some(2 | 13 | 15)) => return Some(Outcome::Failure),
+            _ => {}
         }
         match self.reason.or_else(|| self.cut()) {
             // Neither a caller that left nor a limit of ours says anything of the endpoint.
             Some(Reason::DownstreamReset | Reason::BreakerPending | Reason::BreakerConnections) => None,
-            Some(_) => Some(Outcome::Failure),
+            Some(_) => Some(Outcome::NoAnswer),
             None => (self.status != 0).then_some(Outcome::Success),
         }
     }
@@ -132,22 +132,22 @@ impl Attempt {
         let outcome = self.outcome();
         self.aim.cluster.traffic.attempt(outcome);
         // An endpoint that fails fast must not look quick.
-        self.endpoint.load.end(now, self.head_after.filter(|_| outcome != Some(Outcome::Failure)));
-        if let Some(outcome) = outcome
-            && let Some(ejected) = self.aim.cluster.report(&self.endpoint, outcome, now)
-        {
-            tracing::warn!(
-                destination = %self.aim.cluster.label,
-                endpoint = %self.endpoint.address,
-                mode = ?ejected.mode,
-                seconds = ejected.time.as_secs(),
-                "Endpoint ejected: it kept failing"
-            );
+        if let (Some(Outcome::Success) | None, Some(latency)) = (outcome, self.head_after) {
+            self.endpoint().load.observe(now, latency);
+        }
+        if let Some(outcome) = outcome {
+            let report = Report { outcome, latency: self.head_after, probe: self.seat.is_probe() };
+            if let Some(change) = self.aim.cluster.report(self.endpoint(), report, now) {
+                if matches!(&change, Change::Ejected(ejected) if !ejected.mode.enforces()) {
+                    self.aim.trail.note(|notes| notes.would |= Would::EJECT);
+                }
+                change.tell(&self.aim.cluster.label);
+            }
         }
         if let Some(Lease::H1(connection)) = self.lease.take()
             && self.completed
         {
-            give_back(&self.aim, &self.endpoint, connection, now);
+            give_back(&self.aim, self.endpoint(), connection, now);
         }
         if self.context.sampled && self.aim.trail.connection.entrance.direction == Direction::Outbound {
             let telemetry = &self.aim.trail.connection.shared.telemetry;
@@ -183,7 +183,7 @@ impl Attempt {
             reason: self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
             route: Some(Arc::clone(&self.aim.route.config.name)),
             host: Some(Arc::clone(&self.aim.cluster.label)),
-            peer: Some(self.endpoint.address),
+            peer: Some(self.endpoint().address),
             attempt: self.aim.attempt,
             retry_of: self.aim.retry_of.map(RetryCause::from),
             would: trail.read(|notes| notes.would),

@@ -22,6 +22,15 @@ pub struct Error {
 pub enum More {
     /// The request, not a byte of which was sent: whoever retries may send it again as it is.
     Unsent(Box<http::Request<Body>>),
+    /// What an injected fault answers.
+    Fault {
+        /// The HTTP status.
+        status: u16,
+        /// The gRPC status, for a caller that speaks it.
+        grpc: u8,
+        /// The request, where another attempt may send it.
+        unsent: Option<Box<http::Request<Body>>>,
+    },
     /// How a policy wants its refusal to look.
     Refusal {
         /// The status instead of the reason's own.
@@ -60,8 +69,26 @@ impl Error {
         self
     }
 
+    /// Adds what an injected fault answers.
+    #[must_use]
+    pub fn injected(mut self, status: u16, grpc: u8, unsent: Option<Box<http::Request<Body>>>) -> Self {
+        self.more = Some(Box::new(More::Fault { status, grpc, unsent }));
+        self
+    }
+
+    /// What an injected fault answers, HTTP and gRPC.
+    pub fn fault(&self) -> Option<(u16, u8)> {
+        match self.more.as_deref() {
+            Some(More::Fault { status, grpc, .. }) => Some((*status, *grpc)),
+            _ => None,
+        }
+    }
+
     /// The request, where not a byte of it was sent.
     pub fn take_unsent(&mut self) -> Option<Box<http::Request<Body>>> {
+        if let Some(More::Fault { unsent, .. }) = self.more.as_deref_mut() {
+            return unsent.take();
+        }
         match self.more.take().map(|more| *more) {
             Some(More::Unsent(request)) => Some(request),
             other => {

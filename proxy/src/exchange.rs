@@ -20,7 +20,7 @@ use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::{Hidden, Side};
 use crate::reason::Reason;
-use crate::route::{Route, Target};
+use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
 use crate::telemetry::{Edge, Sampler, Telemetry, Would};
@@ -106,6 +106,8 @@ pub struct Targeted {
     pub aim: Aim,
     /// What it may use of the destination, held until its response is over.
     pub permit: Option<Permit>,
+    /// What is changed in it and its response; taken by the room that does it.
+    pub edits: Option<Arc<Edits>>,
 }
 
 /// All of a targeted request but the message itself: what another attempt shares with the first.
@@ -294,6 +296,21 @@ impl Trail {
     }
 }
 
+impl Routed {
+    /// Counts a request that is over before a destination was chosen for the first that it might have had.
+    pub fn count_for_first(&self) {
+        let first = self.route.targets.as_ref().and_then(|targets| targets.iter().next());
+        self.trail.note(|notes| {
+            if let Some(target) = first {
+                notes.edge = Some(Arc::clone(&target.edge));
+                notes.host = target.cluster.as_ref().map(|cluster| Arc::clone(&cluster.label));
+            } else if let Some(answer) = &self.route.answer {
+                notes.edge = Some(Arc::clone(&answer.edge));
+            }
+        });
+    }
+}
+
 impl Targeted {
     /// The request that `target` takes.
     pub fn new(routed: Routed, cluster: Arc<Cluster>, target: &Target) -> Self {
@@ -303,7 +320,7 @@ impl Targeted {
             notes.host = Some(Arc::clone(&cluster.label));
         });
         let aim = Aim { trail, authority, route, cluster, attempt: 0, retry_of: None, deadline: None };
-        Targeted { http, aim, permit: None }
+        Targeted { http, aim, permit: None, edits: target.edits.clone() }
     }
 }
 

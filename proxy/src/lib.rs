@@ -4,6 +4,7 @@
 //! reading this list from the top is the tour of the crate. `stack` shows the order of the policy layers.
 
 pub mod reason;
+pub mod grpc;
 pub mod body;
 pub mod error;
 pub mod telemetry;
@@ -13,6 +14,7 @@ pub mod drain;
 pub mod pipe;
 pub mod liveness;
 pub mod pool;
+pub mod limits;
 pub mod endpoint;
 pub mod balance;
 pub mod cluster;

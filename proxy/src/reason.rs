@@ -43,6 +43,8 @@ pub enum Reason {
     HttpRequestTooLarge,
     /// A rate limit had no token left (RL).
     RateLimited,
+    /// A policy asked for a fault (FI).
+    FaultInjected,
     /// Every attempt failed (URX).
     RetriesExhausted,
     /// The destination's retry budget had nothing left (UO).
@@ -93,7 +95,7 @@ pub struct Disposition {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Reason; 24] = [
+    pub const ALL: [Reason; 25] = [
         Reason::DestinationNotFound,
         Reason::DestinationUnavailable,
         Reason::NoHealthyEndpoint,
@@ -110,6 +112,7 @@ impl Reason {
         Reason::HttpRequestDenied,
         Reason::HttpRequestTooLarge,
         Reason::RateLimited,
+        Reason::FaultInjected,
         Reason::RetriesExhausted,
         Reason::RetryBudgetExhausted,
         Reason::BreakerRequests,
@@ -140,6 +143,7 @@ impl Reason {
             Reason::HttpRequestDenied => ("http_request_denied", 400, 13, "DPE", Never),
             Reason::HttpRequestTooLarge => ("http_request_denied", 431, 13, "DPE", Never),
             Reason::RateLimited => ("rate_limited", 429, 8, "RL", Never),
+            Reason::FaultInjected => ("fault_injected", 503, 14, "FI", Never),
             Reason::RetriesExhausted => ("retries_exhausted", 503, 14, "URX", Never),
             Reason::RetryBudgetExhausted => ("retry_budget_exhausted", 503, 14, "UO", Never),
             Reason::BreakerRequests => ("breaker_requests", 503, 14, "UO", Never),

@@ -10,7 +10,11 @@ use tower::util::BoxCloneSyncService;
 
 use crate::exchange::{Request, Response};
 use crate::policy::admission::AdmissionLayer;
+use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
+use crate::policy::edit::EditLayer;
+use crate::policy::fault::FaultLayer;
+use crate::policy::mirror::MirrorLayer;
 use crate::policy::rate_limit::RateLimitLayer;
 use crate::policy::record::RecordLayer;
 use crate::policy::respond::RespondLayer;
@@ -32,10 +36,15 @@ pub fn outbound() -> HttpService {
         .layer(AdmissionLayer) // what a request is
         .layer(RouteMatchLayer) // Request -> Routed
         .layer(RateLimitLayer)
+        .layer(FaultLayer)
+        .layer(AnswerLayer)
         .layer(SplitLayer) // Routed -> Targeted
+        .layer(EditLayer)
+        .layer(MirrorLayer)
         .layer(TimeoutLayer)
         .layer(RetryLayer)
         .layer(TryTimeoutLayer) // from here on for each attempt
+        .layer(FaultLayer)
         .layer(BreakerLayer)
         .service(Upstream);
     BoxCloneSyncService::new(stack)

@@ -1,6 +1,7 @@
 //! `GRPCRoute` of Gateway API, with a Service as its parent (GAMMA). A method is a path, `/SERVICE/METHOD`, so its
 //! matches become path matches that take gRPC requests alone.
 
+use super::filter::Place;
 use super::matches::read_headers;
 use super::reader::{Field, Fields};
 use super::route::Route;
@@ -12,7 +13,7 @@ use crate::value::Pattern;
 
 /// Reads the spec of a GRPCRoute.
 pub(super) fn read(field: &Field<'_>, owner: &ObjectName) -> Route {
-    Route::read(field, owner, &any(), read_match, no_timeouts)
+    Route::read(field, owner, (Place::GrpcRule, &any()), read_match, no_timeouts)
 }
 
 fn any() -> RouteMatch {

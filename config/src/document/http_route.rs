@@ -1,5 +1,6 @@
 //! `HTTPRoute` of Gateway API, with a Service as its parent (GAMMA).
 
+use super::filter::Place;
 use super::matches::read_match;
 use super::reader::{Field, Fields};
 use super::route::Route;
@@ -10,7 +11,7 @@ use crate::value::parse_duration;
 
 /// Reads the spec of an HTTPRoute.
 pub(super) fn read(field: &Field<'_>, owner: &ObjectName) -> Route {
-    Route::read(field, owner, &RouteMatch::any(), read_match, read_timeouts)
+    Route::read(field, owner, (Place::HttpRule, &RouteMatch::any()), read_match, read_timeouts)
 }
 
 /// `timeouts`: `request` for the whole, `backendRequest` for each attempt.

@@ -8,6 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use super::reader::Field;
 use crate::error::{Code, Problem};
 use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+use crate::rewrite::check_path;
 use crate::value::Pattern;
 
 /// The methods of Gateway API's `HTTPMethod`.
@@ -23,8 +24,6 @@ pub(super) const METHODS: &[(&str, &str)] = &[
     ("PATCH", "PATCH"),
 ];
 
-/// The longest path that a match may ask for, as in Gateway API.
-const MAX_PATH: usize = 1024;
 /// The longest header value or query parameter that a match may ask for, as in Gateway API.
 const MAX_VALUE: usize = 4096;
 
@@ -128,18 +127,4 @@ fn parse_path(kind: PathType, text: &str) -> Result<PathMatch, Problem> {
         // `/cart/` and `/cart` are the same prefix, because a prefix ends with a whole segment.
         _ => PathMatch::Prefix(text.strip_suffix('/').unwrap_or(text).into()),
     })
-}
-
-/// The rules of Gateway API's `HTTPPathMatch`: such a path is its own normal form.
-fn check_path(text: &str) -> Result<(), Problem> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
-    let refused = ["//", "/./", "/../", "%2f", "%2F"];
-    let ends = ["/.", "/.."];
-    if !text.starts_with('/') || text.len() > MAX_PATH || !text.chars().all(allowed) {
-        return Err(Problem::invalid(text, format!("must be a path: '/' and up to {MAX_PATH} characters of RFC 3986")));
-    }
-    if refused.iter().any(|part| text.contains(part)) || ends.iter().any(|end| text.ends_with(end)) {
-        return Err(Problem::invalid(text, "must be a normal path: without '//', '/./', '/../' or an encoded '/'"));
-    }
-    Ok(())
 }

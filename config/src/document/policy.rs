@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::kind::Kind;
 use super::reader::Fields;
+use crate::error::Problem;
 use crate::name::ObjectName;
 use crate::policy::{Mode, Origin};
 use crate::value::MAX_DURATION;
@@ -31,4 +32,15 @@ pub(super) fn read_mode_or(fields: &mut Fields<'_>, outer: Mode) -> Mode {
 /// The origin of what a document says: `RoutePolicy shop/catalog`.
 pub(super) fn origin(kind: Kind, name: &ObjectName) -> Origin {
     Origin(Arc::from(format!("{kind} {name}")))
+}
+
+/// A factor with up to three decimals.
+pub(super) fn thousandths(factor: f64) -> Result<u32, Problem> {
+    let value = factor * 1000.0;
+    // In range: checked against it.
+    if (1.0..=1_000_000.0).contains(&value) {
+        Ok(value.round() as u32)
+    } else {
+        Err(Problem::invalid(factor, "must be between 0.001 and 1000"))
+    }
 }

@@ -84,6 +84,11 @@ impl<'a> Field<'a> {
         self.log.note(place.map_or(self.mark, |node| node.mark), problem);
     }
 
+    /// Whether it is there; one that should be and is not is noted already.
+    pub(crate) fn is_there(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// Notes that this version cannot do what the field asks for.
     pub(crate) fn unsupported(&self, reason: &str) {
         self.note(Problem::new(Code::Unsupported, reason));

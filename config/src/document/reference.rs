@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::filter::{Filters, Place};
 use super::kind::Kind;
 use super::metadata::stand_in;
 use super::reader::{Field, Fields};
@@ -29,6 +30,8 @@ pub struct BackendRef {
     pub port: u16,
     /// Its share among the rule's backends; absent: 1; 0 is drained.
     pub weight: u32,
+    /// What is changed on the way to it, after what the rule changes.
+    pub filters: Filters,
 }
 
 /// What a policy is for (Gateway API `LocalPolicyTargetReferenceWithSectionName`), in the policy's own namespace.
@@ -101,9 +104,9 @@ impl BackendRef {
         let port = fields.required("port").port();
         // The bound is Gateway API's.
         let weight = fields.optional("weight").map_or(1, |field| field.integer(0..=1_000_000));
-        fields.unsupported(&["filters"]);
+        let filters = Filters::read(&mut fields, owner, Place::Backend);
         fields.finish();
-        BackendRef { service, port, weight }
+        BackendRef { service, port, weight, filters }
     }
 }
 

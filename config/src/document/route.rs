@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::filter::{Filters, Place};
 use super::reader::{Field, Fields};
 use super::reference::{BackendRef, ParentRef};
 use crate::error::{Code, Problem};
-use crate::matching::RouteMatch;
+use crate::matching::{PathMatch, RouteMatch};
 use crate::name::{ObjectName, check_subdomain};
 use crate::policy::Timeouts;
+use crate::rewrite::PathRewrite;
 
 /// The spec of an HTTPRoute or a GRPCRoute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +27,10 @@ pub struct Rule {
     pub name: Option<Arc<str>>,
     /// What it takes, at least one; absent in the document: everything.
     pub matches: Vec<RouteMatch>,
-    /// Where it sends it, at least one.
+    /// Where it sends it; none only where it answers by itself, by a redirect or a RoutePolicy's direct response.
     pub backends: Vec<BackendRef>,
+    /// What it changes on the way.
+    pub filters: Filters,
     /// How long it may take (HTTPRoute only); absent: no limit.
     pub timeouts: Timeouts,
 }
@@ -43,7 +47,7 @@ impl Route {
     pub(super) fn read(
         field: &Field<'_>,
         owner: &ObjectName,
-        any: &RouteMatch,
+        (place, any): (Place, &RouteMatch),
         read_match: fn(&Field<'_>) -> RouteMatch,
         read_rest: fn(&mut Fields<'_>) -> Timeouts,
     ) -> Self {
@@ -57,10 +61,13 @@ impl Route {
             if matches.is_empty() {
                 matches.push(any.clone());
             }
-            let backends = fields.required("backendRefs").some(|field| BackendRef::read(field, owner));
+            let backends =
+                fields.optional("backendRefs").map(|field| field.some(|field| BackendRef::read(field, owner)));
+            let backends = backends.unwrap_or_default();
+            let filters = Filters::read(&mut fields, owner, place);
             let timeouts = read_rest(&mut fields);
-            fields.unsupported(&["filters", "retry", "sessionPersistence"]);
-            let rule = Rule { name, matches, backends, timeouts };
+            fields.unsupported(&["retry", "sessionPersistence"]);
+            let rule = Rule { name, matches, backends, filters, timeouts };
             rule.check(&fields.finish());
             rule
         });
@@ -79,6 +86,18 @@ impl Rule {
         if total == 0 && !self.backends.is_empty() {
             let reason = "the weights of a rule must add up to at least 1";
             field.note(Problem::new(Code::ZeroWeights, reason).at_field("backendRefs"));
+        }
+        if self.filters.redirect.is_some() && !self.backends.is_empty() {
+            let reason = "a rule that redirects sends nothing on; take backendRefs or the RequestRedirect out";
+            field.note(Problem::new(Code::Conflict, reason).at_field("backendRefs"));
+        }
+        let paths =
+            [self.filters.rewrite.path.as_ref(), self.filters.redirect.as_ref().and_then(|one| one.path.as_ref())];
+        let replaces = paths.into_iter().flatten().any(|path| matches!(path, PathRewrite::Prefix(_)));
+        let other = self.matches.iter().position(|matches| !matches!(matches.path, PathMatch::Prefix(_)));
+        if replaces && let Some(index) = other {
+            let reason = "must be a PathPrefix, since the rule replaces the prefix that was matched";
+            field.note(Problem::new(Code::Conflict, reason).at_field("path").at_index(index).at_field("matches"));
         }
         if let Err(problem) = self.timeouts.check(None) {
             field.note(problem);

@@ -1,13 +1,15 @@
-//! `RoutePolicy`: retries and timeouts, carried out by the caller's proxy. Its targets are Services (every route of it),
+//! `RoutePolicy`: retries, timeouts, faults and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
 //! routes, or single rules; the most specific policy of a rule counts alone, nothing is merged.
 
+use super::fault::{parse_grpc_code, read_fault};
 use super::matches::METHODS;
 use super::policy::{LONGER_THAN_ZERO, TARGETS, read_mode};
 use super::reader::Field;
 use super::reference::TargetRef;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
-use crate::policy::{Backoff, Condition, Conditions, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
+use crate::policy::{Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
+use crate::rewrite::DirectResponse;
 use crate::value::format_duration;
 
 /// The spec of a RoutePolicy.
@@ -19,6 +21,10 @@ pub struct RoutePolicy {
     pub retry: RetryChoice,
     /// Timeouts for rules that say none themselves; its `per_try` is always absent (the retry's `perTryTimeout` says it).
     pub timeouts: Timeouts,
+    /// Which faults are injected.
+    pub fault: Option<Fault>,
+    /// What is answered in the place of every backend.
+    pub response: Option<DirectResponse>,
 }
 
 /// What a policy says about retries.
@@ -47,10 +53,31 @@ impl RoutePolicy {
             Some(field) => read_timeouts(&field),
             None => Timeouts::default(),
         };
-        fields.unsupported(&["fault"]);
+        let response = fields.optional("directResponse").map(|field| {
+            if !mode.enforces() {
+                field.unsupported("a direct response cannot be observed only; give it a policy of its own");
+            }
+            read_response(&field)
+        });
+        let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
         fields.finish();
-        RoutePolicy { targets, retry, timeouts }
+        RoutePolicy { targets, retry, timeouts, fault, response }
     }
+}
+
+fn read_response(field: &Field<'_>) -> DirectResponse {
+    let mut fields = field.fields();
+    let status = u16::try_from(fields.required("status").integer(200..=599)).unwrap_or_default();
+    let body = fields.optional("body").map(|field| field.text()).unwrap_or_default();
+    let field = fields.finish();
+    let response = DirectResponse { status, body };
+    // A status out of range is noted already.
+    if let Err(problem) = response.check()
+        && problem.path != "status"
+    {
+        field.note(problem);
+    }
+    response
 }
 
 fn read_timeouts(field: &Field<'_>) -> Timeouts {
@@ -104,12 +131,7 @@ fn read_status(field: &Field<'_>) -> u16 {
 }
 
 fn read_grpc_codes(field: &Field<'_>) -> GrpcCodes {
-    let parse = |name: &str| {
-        let number = GrpcCodes::number(name).filter(|number| *number != 0);
-        let reason = format!("must be one of {}", GrpcCodes::NAMES[1..].join(", "));
-        number.ok_or_else(|| Problem::invalid(name, reason))
-    };
-    field.list(|field| field.parsed(parse)).into_iter().flatten().fold(GrpcCodes::default(), GrpcCodes::with)
+    field.list(|field| field.parsed(parse_grpc_code)).into_iter().flatten().fold(GrpcCodes::default(), GrpcCodes::with)
 }
 
 /// Names of methods, or `["*"]`: the service declares that repeating any is safe.

@@ -24,7 +24,11 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     cluster.limits = Some(default_limits());
     cluster.outlier = Some(Outlier::with_defaults(Origin::default_policy()));
     let Some(policy) = index.backend_policy(name, port).map(|known| &known.spec) else { return cluster };
-    cluster.balancing = policy.balancing.unwrap_or(cluster.balancing);
+    let balancing = &policy.load_balancing;
+    cluster.balancing = balancing.balancing.unwrap_or(cluster.balancing);
+    cluster.balance_factor = balancing.balance_factor;
+    cluster.slow_start = balancing.slow_start;
+    cluster.panic_threshold = balancing.panic_threshold.unwrap_or(cluster.panic_threshold);
     cluster.limits = policy.limits.clone().or(cluster.limits);
     cluster.outlier = policy.outlier.clone().or(cluster.outlier);
     cluster.budget = policy.budget.unwrap_or(cluster.budget);
@@ -65,5 +69,6 @@ fn default_limits() -> Limits {
         max_connections: WATCHED_LIMIT,
         max_pending_requests: WATCHED_LIMIT,
         max_requests: WATCHED_LIMIT,
+        ..Limits::default()
     }
 }

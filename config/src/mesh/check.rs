@@ -9,6 +9,8 @@ use super::index::{Index, Known};
 use crate::document::{Kind, Service, ServicePort, Workload};
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
+use crate::policy::Fault;
+use crate::policy::fault::Scope;
 
 /// Holds documents against each other that refer to one another rightly.
 pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
@@ -16,6 +18,7 @@ pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
         for port in &known.spec.ports {
             check_route_kinds(index, name, port, findings);
             check_timeouts(index, name, port, findings);
+            check_ends(index, name, port, findings);
         }
         warn_service(index, name, known, findings);
     }
@@ -43,6 +46,27 @@ fn check_route_kinds(index: &Index, name: &ObjectName, port: &ServicePort, findi
             let reason = format!("{port} has the {first_kind} {first_route} already; it can have routes of one kind");
             let problem = Problem::new(Code::Conflict, reason).at_index(one.parent).at_field("parentRefs");
             findings.note(known.document, problem);
+        }
+    }
+}
+
+/// A rule without backends must answer by itself.
+fn check_ends(index: &Index, name: &ObjectName, port: &ServicePort, findings: &mut Findings<'_>) {
+    let attachments = index.attachments.get(name).into_iter().flatten().filter(|one| one.takes(port));
+    let routes = attachments.filter_map(|one| Some((&one.route, index.routes.get(&one.route)?)));
+    for rule in routes.flat_map(|(route, known)| RuleRef::all(route, known)) {
+        let policy = index.route_policy(Some(rule), name, port);
+        let answered =
+            rule.rule.filters.redirect.is_some() || policy.is_some_and(|known| known.spec.response.is_some());
+        let inner = |fault: &Fault| fault.scope == Scope::Attempt;
+        if let Some(known) = policy.filter(|known| answered && known.spec.fault.as_ref().is_some_and(inner)) {
+            let reason = format!("{rule} answers by itself, so that there is never an attempt to meet the fault");
+            findings.note(known.document, Problem::new(Code::Suspicious, reason).at_field("scope").at_field("fault"));
+        }
+        if rule.rule.backends.is_empty() && !answered {
+            let reason = "is required, unless the rule has a RequestRedirect or a RoutePolicy with a directResponse";
+            let problem = Problem::new(Code::MissingField, reason).at_field("backendRefs");
+            findings.note(rule.document, problem.at_index(rule.number).at_field("rules"));
         }
     }
 }

@@ -41,6 +41,17 @@ fn check_route(index: &Index, known: &Known<Route>, findings: &mut Findings<'_>)
             findings.note(known.document, problem.at_index(number).at_field("parentRefs"));
         }
     }
+    for (rule, mirrors) in known.spec.rules.iter().map(|rule| &rule.filters.mirrors).enumerate() {
+        for mirror in mirrors {
+            let port = PortRef::Number(mirror.port);
+            let found =
+                find_service(index, &mirror.service).and_then(|service| find_port(service, &port).map_err(at("port")));
+            if let Err(problem) = found {
+                let problem = problem.at_field("backendRef").at_field("requestMirror").at_index(mirror.filter);
+                findings.note(known.document, problem.at_field("filters").at_index(rule).at_field("rules"));
+            }
+        }
+    }
     for (rule, backends) in known.spec.rules.iter().map(|rule| &rule.backends).enumerate() {
         for (number, backend) in backends.iter().enumerate() {
             let port = PortRef::Number(backend.port);

@@ -7,11 +7,12 @@ use super::host::hosts;
 use super::index::{Attachment, Index, Known};
 use super::name;
 use super::precedence::Precedence;
-use crate::document::{BackendRef, Rule, Service, ServicePort};
+use crate::document::{BackendRef, MirrorRef, Rule, Service, ServicePort};
 use crate::matching::RouteMatch;
 use crate::name::{Domain, ObjectName};
 use crate::policy::Origin;
-use crate::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
+use crate::rewrite::{Answer, Redirect, Scheme};
+use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 
 /// The table of every service, one virtual host for each port.
 pub(super) fn outbound(index: &Index, namespace: &str) -> RouteTable {
@@ -91,40 +92,76 @@ fn routes(index: &Index, namespace: &str, name: &ObjectName, port: &ServicePort)
 
 fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route {
     let policy = index.route_policy(None, name, port).map(|known| &known.spec);
+    let route_name = format!("Service {name}/{}", port.name);
+    if let Some(response) = policy.and_then(|policy| policy.response.as_ref()) {
+        let origin = Origin(Arc::from(format!("Service {name}")));
+        let answering = Route::answering(&route_name, Answer::Direct(response.clone()));
+        return Route { origin, fault: policy.and_then(|policy| policy.fault.clone()), ..answering };
+    }
     let (retry, timeouts) = retry_and_timeouts(None, policy);
     let origin = Origin(Arc::from(format!("Service {name}")));
     let hash = hash_keys(index, name, port);
-    let forward = Route::forward(&format!("Service {name}/{}", port.name), name::cluster(name, port));
-    Route { origin, timeouts, retry, hash, ..forward }
+    let fault = policy.and_then(|policy| policy.fault.clone());
+    let forward = Route::forward(&route_name, name::cluster(name, port));
+    Route { origin, timeouts, retry, fault, hash, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
     let RuleRef { route: (kind, route), rule, .. } = candidate.rule;
     let policy = index.route_policy(Some(candidate.rule), name, port).map(|known| &known.spec);
+    let common = Route {
+        origin: Origin(Arc::from(format!("{kind} {route}"))),
+        matches: candidate.matches.clone(),
+        headers: rule.filters.headers.clone(),
+        fault: policy.and_then(|policy| policy.fault.clone()),
+        rate_limit: index.route_limit(candidate.rule).map(|known| known.spec.limit.clone()),
+        ..Route::bare(&candidate.rule.to_string())
+    };
+    // A policy's answer stands in the place of whatever the rule does: a service can be closed as a whole.
+    let direct = policy.and_then(|policy| policy.response.clone()).map(Answer::Direct);
+    let redirect = rule.filters.redirect.as_ref().map(|redirect| Answer::Redirect(with_port(redirect, port)));
+    if let Some(answer) = direct.or(redirect) {
+        return Route { answer: Some(answer), ..common };
+    }
     let (retry, timeouts) = retry_and_timeouts(Some(rule), policy);
     let backends = backends(index, rule);
     Route {
-        name: candidate.rule.to_string().into(),
-        origin: Origin(Arc::from(format!("{kind} {route}"))),
-        matches: candidate.matches.clone(),
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
+        answer: None,
+        mirrors: rule.filters.mirrors.iter().filter_map(|mirror| mirror_of(index, mirror)).collect(),
+        rewrite: rule.filters.rewrite.clone(),
         timeouts,
         retry,
-        rate_limit: index.route_limit(candidate.rule).map(|known| known.spec.limit.clone()),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),
+        ..common
     }
 }
 
-/// The backends of a rule, each with what its service hashes by. A port named twice in a rule is one backend.
+fn mirror_of(index: &Index, mirror: &MirrorRef) -> Option<Mirror> {
+    let port = index.services.get(&mirror.service)?.spec.port_numbered(mirror.port)?;
+    Some(Mirror { cluster: name::cluster(&mirror.service, port), percent: mirror.percent })
+}
+
+/// A redirect to another host stays on the port that was asked for, which is the service's, unless it says more
+/// (Gateway API, `HTTPRequestRedirectFilter.port`).
+fn with_port(redirect: &Redirect, port: &ServicePort) -> Redirect {
+    let asked =
+        (redirect.host.is_some() && redirect.scheme.is_none() && port.port != Scheme::Http.port()).then_some(port.port);
+    Redirect { port: redirect.port.or(asked), ..redirect.clone() }
+}
+
+/// The backends of a rule, each with what its service hashes by. A port named twice in a rule is one backend, unless
+/// something else is changed on the way to it.
 fn backends(index: &Index, rule: &Rule) -> Vec<(Backend, Vec<HashKey>)> {
     let mut backends: Vec<(Backend, Vec<HashKey>)> = Vec::new();
     for (reference, port) in rule.backends.iter().filter_map(|one| Some((one, backend_port(index, one)?))) {
         let cluster = name::cluster(&reference.service, port);
-        match backends.iter_mut().find(|(backend, _)| backend.cluster == cluster) {
+        let headers = &reference.filters.headers;
+        match backends.iter_mut().find(|(backend, _)| backend.cluster == cluster && backend.headers == *headers) {
             Some((backend, _)) => backend.weight = backend.weight.saturating_add(reference.weight),
             None => {
                 let keys = hash_keys(index, &reference.service, port);
-                backends.push((Backend { cluster, weight: reference.weight }, keys));
+                backends.push((Backend { cluster, weight: reference.weight, headers: headers.clone() }, keys));
             }
         }
     }
@@ -137,7 +174,7 @@ pub(super) fn backend_port<'a>(index: &'a Index, reference: &BackendRef) -> Opti
 }
 
 fn hash_keys(index: &Index, name: &ObjectName, port: &ServicePort) -> Vec<HashKey> {
-    index.backend_policy(name, port).map(|known| known.spec.hash.clone()).unwrap_or_default()
+    index.backend_policy(name, port).map(|known| known.spec.load_balancing.hash.clone()).unwrap_or_default()
 }
 
 fn with(mut keys: Vec<HashKey>, key: HashKey) -> Vec<HashKey> {

@@ -16,4 +16,17 @@ pub struct Limits {
     pub max_pending_requests: Option<u32>,
     /// Requests under way, waiting ones included (`max_requests`).
     pub max_requests: Option<u32>,
+    /// Retries under way (`max_retries`), beside the budget.
+    pub max_retries: Option<u32>,
+    /// What one endpoint may have of it.
+    pub per_endpoint: PerEndpoint,
+}
+
+/// How much of each endpoint one proxy may use at once (`per_host_thresholds`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerEndpoint {
+    /// Connections to it.
+    pub max_connections: Option<u32>,
+    /// Requests under way to it.
+    pub max_requests: Option<u32>,
 }

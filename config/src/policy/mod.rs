@@ -4,14 +4,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod fault;
 pub mod limits;
 pub mod outlier;
 pub mod rate_limit;
 pub mod retry;
 pub mod timeout;
 
-pub use limits::Limits;
-pub use outlier::Outlier;
+pub use fault::Fault;
+pub use limits::{Limits, PerEndpoint};
+pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
 pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
 pub use timeout::Timeouts;

@@ -14,7 +14,7 @@ use super::value::{
     ads, check_ads, duration, metadata, missing, optional_duration, read_metadata, refuse_all, refused_at,
 };
 use super::wire::{self, http::HttpProtocolOptions, outrigger};
-use super::{balancing, breaker, endpoint, own, protocol, value};
+use super::{balancing, breaker, endpoint, outlier, own, protocol, value};
 use crate::cluster::{Balancing, Cluster, Discovery};
 use crate::error::Problem;
 use crate::name::{ObjectName, ResourceName};
@@ -46,9 +46,10 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Option<Vec<u8>> {
             message.load_assignment = Some(endpoint::encode(assignment, client));
         }
     }
-    let balancing = balancing::encode(cluster.balancing, client);
+    let balancing = balancing::encode(cluster, client);
     message.lb_policy = balancing.lb_policy;
     message.lb_config = balancing.lb_config;
+    message.common_lb_config = balancing.common_lb_config;
     message.load_balancing_policy = balancing.load_balancing_policy;
     if client != ClientKind::Grpc {
         let options = protocol::encode(cluster.protocol, cluster.idle_timeout);
@@ -62,9 +63,9 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Option<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     if client == ClientKind::Envoy {
-        message.outlier_detection = cluster.outlier.as_ref().and_then(breaker::encode_outlier);
+        message.outlier_detection = cluster.outlier.as_ref().and_then(outlier::encode);
         if message.outlier_detection.is_some() {
-            bytes = breaker::supplement();
+            bytes = outlier::supplement();
         }
     }
     bytes.splice(0..0, message.encode_to_vec());
@@ -92,6 +93,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         Some(own) => decode_own(own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata"))?,
         None => decode_standard(message)?,
     };
+    let choice = balancing::decode(message)?;
     let cluster = Cluster {
         discovery: decode_discovery(message, &name)?,
         name,
@@ -101,10 +103,10 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         connect_timeout: optional_duration("connect_timeout", message.connect_timeout.as_ref())?
             .unwrap_or(DEFAULT_CONNECT_TIMEOUT),
         idle_timeout,
-        balancing: match policies.peak_ewma {
-            Some(peak_ewma) => peak_ewma,
-            None => balancing::decode(message)?,
-        },
+        balancing: policies.peak_ewma.unwrap_or(choice.balancing),
+        balance_factor: choice.balance_factor,
+        slow_start: choice.slow_start,
+        panic_threshold: balancing::decode_panic(message)?,
         limits: policies.limits,
         outlier: policies.outlier,
         budget: policies.budget,
@@ -141,7 +143,7 @@ fn decode_own(own: &outrigger::Cluster) -> Result<Policies, Problem> {
 fn decode_standard(message: &xds::Cluster) -> Result<Policies, Problem> {
     let (limits, budget) = breaker::decode_limits(message.circuit_breakers.as_ref())
         .map_err(|problem| problem.at_field("circuit_breakers"))?;
-    let outlier = message.outlier_detection.as_ref().map_or(Ok(None), breaker::decode_outlier);
+    let outlier = message.outlier_detection.as_ref().map_or(Ok(None), outlier::decode);
     let outlier = outlier.map_err(|problem| problem.at_field("outlier_detection"))?;
     Ok(Policies { service: None, peak_ewma: None, limits, outlier, budget })
 }

@@ -1,4 +1,4 @@
-//! HTTP filters: the two we send, and which of other control planes' we take.
+//! HTTP filters: the three we send, and which of other control planes' we take.
 //!
 //! A filter that is unknown is refused, because a request would pass that its author wanted changed, checked or
 //! stopped. Taken are those marked optional or disabled, and those that only watch.
@@ -10,7 +10,7 @@ use xds_api::pb::google::protobuf as pb;
 
 use super::rate_limit;
 use super::value::{missing, refused, unsupported};
-use super::wire::{self, rate_limit::LocalRateLimit};
+use super::wire::{self, fault::HttpFault, rate_limit::LocalRateLimit};
 use crate::error::{Code, Problem};
 use crate::resource::ClientKind;
 
@@ -48,8 +48,13 @@ pub(super) fn chain(client: ClientKind) -> Vec<hcm::HttpFilter> {
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     };
-    let limit = (client == ClientKind::Envoy).then(|| filter(LocalRateLimit::FILTER, wire::pack(&rate_limit::idle())));
-    limit.into_iter().chain([filter(ROUTER, wire::pack(&Router::default()))]).collect()
+    let router = filter(ROUTER, wire::pack(&Router::default()));
+    if client != ClientKind::Envoy {
+        return vec![router];
+    }
+    // Idle in the chain, switched on by routes; in the order in which our own proxy has them.
+    let limit = filter(LocalRateLimit::FILTER, wire::pack(&rate_limit::idle()));
+    vec![limit, filter(HttpFault::FILTER, wire::pack(&HttpFault::default())), router]
 }
 
 /// Requires a chain that ends in a router and has nothing else that acts.
@@ -86,39 +91,63 @@ fn check_filter(filter: &hcm::HttpFilter, last: bool) -> Result<(), Problem> {
     Err(unknown(config))
 }
 
-/// The rate limit among a route's `typed_per_filter_config`; refuses what else would act.
-pub(super) fn read_route_limit<'a>(
+/// What holds for a host or a table as a whole: nothing that acts. A bucket shared by all routes of a host is not one
+/// bucket a route, and a fault of a host is none of a route of the host that has its own.
+pub(super) fn refuse_shared(configs: &std::collections::HashMap<String, pb::Any>) -> Result<(), Problem> {
+    let found = read_route(configs)?;
+    if !found.limit.as_ref().map_or(Ok(true), rate_limit::is_idle)? {
+        return Err(unsupported("typed_per_filter_config", "a rate limit is supported on routes only"));
+    }
+    if found.fault.is_some_and(|fault| fault != HttpFault::default()) {
+        return Err(unsupported("typed_per_filter_config", "a fault is supported on routes only"));
+    }
+    Ok(())
+}
+
+/// What a route's `typed_per_filter_config` has of what this version can carry out.
+#[derive(Clone, Debug, Default)]
+pub(super) struct RouteFilters {
+    /// The rate limit.
+    pub(super) limit: Option<LocalRateLimit>,
+    /// The faults.
+    pub(super) fault: Option<HttpFault>,
+}
+
+/// Reads a route's `typed_per_filter_config`; refuses what else would act.
+pub(super) fn read_route<'a>(
     configs: impl IntoIterator<Item = (&'a String, &'a pb::Any)>,
-) -> Result<Option<LocalRateLimit>, Problem> {
-    let mut found = None;
+) -> Result<RouteFilters, Problem> {
+    let mut found = RouteFilters::default();
     // Sorted, so that the same bytes always give the same problem.
     let sorted: std::collections::BTreeMap<_, _> = configs.into_iter().collect();
     for (name, any) in sorted {
         let at = |problem: Problem| problem.at_field(&format!("typed_per_filter_config[\"{name}\"]"));
-        if let Some(limit) = read_one(any).map_err(at)? {
-            found = Some(limit);
-        }
+        read_one(any, &mut found).map_err(at)?;
     }
     Ok(found)
 }
 
-fn read_one(any: &pb::Any) -> Result<Option<LocalRateLimit>, Problem> {
+fn read_one(any: &pb::Any, found: &mut RouteFilters) -> Result<(), Problem> {
     let wrapper: route::FilterConfig;
+    let mut optional = false;
     let config = if wire::is::<route::FilterConfig>(any) {
         wrapper = wire::unpack(any)?;
+        optional = wrapper.is_optional;
         match &wrapper.config {
-            _ if wrapper.disabled => return Ok(None),
-            Some(config) if wrapper.is_optional && !wire::is::<LocalRateLimit>(config) => return Ok(None),
-            Some(config) => config,
-            None => return Ok(None),
+            Some(config) if !wrapper.disabled => config,
+            _ => return Ok(()),
         }
     } else {
         any
     };
     if wire::is::<LocalRateLimit>(config) {
-        return wire::unpack(config).map(Some);
+        found.limit = Some(wire::unpack(config)?);
+    } else if wire::is::<HttpFault>(config) {
+        found.fault = Some(wire::unpack(config)?);
+    } else if !optional && !is_harmless(config)? {
+        return Err(unknown(config));
     }
-    if is_harmless(config)? { Ok(None) } else { Err(unknown(config)) }
+    Ok(())
 }
 
 fn is_harmless(config: &pb::Any) -> Result<bool, Problem> {

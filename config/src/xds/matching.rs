@@ -92,7 +92,8 @@ fn decode_path(path: Option<&PathSpecifier>) -> Result<PathMatch, Problem> {
     })
 }
 
-fn encode_header(name: &str, value: &ValueMatch) -> xds::HeaderMatcher {
+/// Encodes a match of a header field.
+pub(super) fn encode_header(name: &str, value: &ValueMatch) -> xds::HeaderMatcher {
     let specifier = match value {
         ValueMatch::Present => HeaderMatchSpecifier::PresentMatch(true),
         value => HeaderMatchSpecifier::StringMatch(string_matcher(value)),
@@ -100,7 +101,8 @@ fn encode_header(name: &str, value: &ValueMatch) -> xds::HeaderMatcher {
     xds::HeaderMatcher { name: name.to_owned(), header_match_specifier: Some(specifier), ..Default::default() }
 }
 
-fn decode_header(message: &xds::HeaderMatcher) -> Result<HeaderMatch, Problem> {
+/// Decodes a match of a header field.
+pub(super) fn decode_header(message: &xds::HeaderMatcher) -> Result<HeaderMatch, Problem> {
     use HeaderMatchSpecifier as Specifier;
     refuse_all([
         ("invert_match", message.invert_match),

@@ -1,12 +1,13 @@
 //! Policies as our own messages: whole, with origin and mode, and back exactly as they were.
 
-use super::matching;
 use super::value::{duration, each, missing, optional_duration, required_duration};
 use super::wire::outrigger as own;
+use super::{fault, matching};
 use crate::error::{Code, Problem};
+use crate::policy::fault::Scope;
 use crate::policy::{
-    Backoff, Budget, Condition, Conditions, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
-    RateLimitRule, Retry,
+    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
+    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate,
 };
 use crate::resource::ClientKind;
 use crate::value::Percent;
@@ -111,6 +112,28 @@ pub(super) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLimit, Pro
     })
 }
 
+/// Encodes a fault policy.
+pub(super) fn fault(policy: &Fault) -> own::Fault {
+    own::Fault {
+        origin: policy.origin.to_string(),
+        observe: !policy.mode.enforces(),
+        each_attempt: policy.scope == Scope::Attempt,
+        fault: Some(fault::encode(policy)),
+    }
+}
+
+/// Decodes a fault policy.
+pub(super) fn read_fault(message: &own::Fault) -> Result<Fault, Problem> {
+    let inner = message.fault.as_ref().ok_or_else(|| missing("fault"))?;
+    let read = fault::decode(inner).map_err(|problem| problem.at_field("fault"))?.ok_or_else(|| missing("fault"))?;
+    Ok(Fault {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        scope: if message.each_attempt { Scope::Attempt } else { Scope::Request },
+        ..read
+    })
+}
+
 /// Encodes limits.
 pub(super) fn limits(limits: &Limits) -> own::Limits {
     own::Limits {
@@ -119,6 +142,9 @@ pub(super) fn limits(limits: &Limits) -> own::Limits {
         max_connections: limits.max_connections,
         max_pending_requests: limits.max_pending_requests,
         max_requests: limits.max_requests,
+        max_retries: limits.max_retries,
+        max_endpoint_connections: limits.per_endpoint.max_connections,
+        max_endpoint_requests: limits.per_endpoint.max_requests,
     }
 }
 
@@ -130,6 +156,11 @@ pub(super) fn read_limits(message: &own::Limits) -> Limits {
         max_connections: message.max_connections,
         max_pending_requests: message.max_pending_requests,
         max_requests: message.max_requests,
+        max_retries: message.max_retries,
+        per_endpoint: PerEndpoint {
+            max_connections: message.max_endpoint_connections,
+            max_requests: message.max_endpoint_requests,
+        },
     }
 }
 
@@ -138,24 +169,64 @@ pub(super) fn outlier(outlier: &Outlier) -> own::Outlier {
     own::Outlier {
         origin: outlier.origin.to_string(),
         observe: !outlier.mode.enforces(),
-        consecutive_errors: outlier.consecutive_errors,
+        consecutive_errors: outlier.consecutive_errors.unwrap_or(0),
         interval: duration(outlier.interval),
         base_ejection: duration(outlier.base_ejection),
         max_ejection: duration(outlier.max_ejection),
         max_percent_millionths: outlier.max_percent.millionths(),
+        consecutive_gateway_errors: outlier.consecutive_gateway_errors.unwrap_or(0),
+        consecutive_local_errors: outlier.consecutive_local_errors.unwrap_or(0),
+        success_rate: outlier.success_rate.map(|part| comparison(part.mode, part.deviation_thousandths, part.sample)),
+        failure_percentage: outlier
+            .failure_percentage
+            .map(|part| comparison(part.mode, part.threshold.millionths(), part.sample)),
+        latency: outlier.latency.map(|part| comparison(part.mode, part.factor_thousandths, part.sample)),
+        latency_floor: outlier.latency.and_then(|part| duration(part.floor)),
+        max_jitter: duration(outlier.max_jitter),
+        probe_requests: outlier.probe_requests,
     }
+}
+
+fn comparison(mode: Mode, bound: u32, sample: Sample) -> own::Comparison {
+    let Sample { min_requests, min_endpoints } = sample;
+    own::Comparison { observe: !mode.enforces(), bound, min_requests, min_endpoints }
 }
 
 /// Decodes outlier detection.
 pub(super) fn read_outlier(message: &own::Outlier) -> Result<Outlier, Problem> {
+    let count = |count: u32| Some(count).filter(|count| *count > 0);
+    let sample = |part: &own::Comparison| Sample { min_requests: part.min_requests, min_endpoints: part.min_endpoints };
+    let failure_percentage = |part: own::Comparison| {
+        let threshold = percent("bound", part.bound).map_err(|problem| problem.at_field("failure_percentage"))?;
+        Ok(FailurePercentage { mode: mode(part.observe), threshold, sample: sample(&part) })
+    };
+    let latency = |part: own::Comparison| {
+        Ok(SlowEndpoint {
+            mode: mode(part.observe),
+            factor_thousandths: part.bound,
+            floor: required_duration("latency_floor", message.latency_floor.as_ref())?,
+            sample: sample(&part),
+        })
+    };
     Ok(Outlier {
         origin: Origin(message.origin.as_str().into()),
         mode: mode(message.observe),
-        consecutive_errors: message.consecutive_errors,
+        consecutive_errors: count(message.consecutive_errors),
+        consecutive_gateway_errors: count(message.consecutive_gateway_errors),
+        consecutive_local_errors: count(message.consecutive_local_errors),
+        success_rate: message.success_rate.map(|part| SuccessRate {
+            mode: mode(part.observe),
+            deviation_thousandths: part.bound,
+            sample: sample(&part),
+        }),
+        failure_percentage: message.failure_percentage.map(failure_percentage).transpose()?,
+        latency: message.latency.map(latency).transpose()?,
         interval: required_duration("interval", message.interval.as_ref())?,
         base_ejection: required_duration("base_ejection", message.base_ejection.as_ref())?,
         max_ejection: required_duration("max_ejection", message.max_ejection.as_ref())?,
+        max_jitter: optional_duration("max_jitter", message.max_jitter.as_ref())?.unwrap_or_default(),
         max_percent: percent("max_percent_millionths", message.max_percent_millionths)?,
+        probe_requests: message.probe_requests,
     })
 }
 

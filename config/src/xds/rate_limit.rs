@@ -4,15 +4,16 @@
 //! every request draws from, so of several rules for every request the strictest is said, and a rule that counts
 //! some requests only is said to nobody but our own proxy.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::r#type::v3 as kinds;
 
-use super::value::{duration, each, missing, number, read_number, refuse, refuse_all, required_duration, unsupported};
+use super::header;
+use super::value::{duration, each, missing, number, read_number, refuse_all, required_duration, unsupported};
 use super::wire::rate_limit::LocalRateLimit;
 use crate::error::Problem;
+use crate::header::HeaderField;
 use crate::policy::{Mode, Origin, RateLimit, RateLimitRule};
 
 /// The shortest interval Envoy fills a bucket in.
@@ -36,7 +37,7 @@ pub(super) fn encode(limit: &RateLimit) -> Option<LocalRateLimit> {
         token_bucket: Some(bucket(strictest)),
         filter_enabled: always("local_rate_limit_enabled"),
         filter_enforced: always("local_rate_limit_enforced"),
-        response_headers_to_add: limit.headers.iter().take(MAX_HEADERS).map(header).collect(),
+        response_headers_to_add: limit.headers.iter().take(MAX_HEADERS).map(set).collect(),
         rate_limited_as_resource_exhausted: true,
         enable_retry_after_header: true,
         ..idle()
@@ -66,29 +67,8 @@ fn always(runtime_key: &str) -> Option<core::RuntimeFractionalPercent> {
     Some(core::RuntimeFractionalPercent { default_value: Some(all), runtime_key: runtime_key.into() })
 }
 
-fn header((name, value): &(Arc<str>, Arc<str>)) -> core::HeaderValueOption {
-    core::HeaderValueOption {
-        // A value is a format to Envoy, with commands between percent signs.
-        header: Some(core::HeaderValue {
-            key: name.to_string(),
-            value: value.replace('%', "%%"),
-            ..Default::default()
-        }),
-        append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-        ..Default::default()
-    }
-}
-
-fn decode_header(option: &core::HeaderValueOption) -> Result<(Arc<str>, Arc<str>), Problem> {
-    let header = option.header.as_ref().ok_or_else(|| missing("header"))?;
-    let inner = |problem: Problem| problem.at_field("header");
-    refuse(!header.raw_value.is_empty(), "raw_value").map_err(inner)?;
-    let parts: Vec<&str> = header.value.split("%%").collect();
-    if parts.iter().any(|part| part.contains('%')) {
-        let reason = "format commands are not supported; write '%%' for '%'";
-        return Err(inner(unsupported("value", reason).with_value(&header.value)));
-    }
-    Ok((header.key.to_ascii_lowercase().into(), parts.join("%").into()))
+fn set(field: &HeaderField) -> core::HeaderValueOption {
+    header::option(field, core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd)
 }
 
 /// What a route's settings come to; nothing if they count nothing. Counting without enforcing is our Observe.
@@ -107,7 +87,7 @@ pub(super) fn decode(message: &LocalRateLimit) -> Result<Option<RateLimit>, Prob
         .map_err(|problem| problem.at_field("token_bucket"))?;
     // Below 400 xDS means 429.
     let status = message.status.as_ref().map_or(429, |status| status.code);
-    let headers = each("response_headers_to_add", &message.response_headers_to_add, decode_header)?;
+    let headers = each("response_headers_to_add", &message.response_headers_to_add, header::read_field)?;
     Ok(Some(RateLimit {
         origin: Origin::default(),
         mode: if enforced { Mode::Enforce } else { Mode::Observe },

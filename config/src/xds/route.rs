@@ -1,28 +1,28 @@
 //! Tables of routes (`envoy.config.route.v3.RouteConfiguration`).
 //!
 //! Matches, destinations, timeouts and hash keys are standard for everyone. Retries and rate limits are standard for
-//! Envoy and gRPC, and in our own words for our proxy. Whatever would change a request on its way (rewrites,
-//! redirects, mirrors, header fields) is refused, because leaving it out would send another request than was meant.
+//! Envoy and gRPC, and in our own words for our proxy. Whatever would change a request on its way and is not in the
+//! model is refused, because leaving it out would send another request than was meant.
 
 use std::time::Duration;
 
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
-use xds_api::pb::google::protobuf as pb;
 
 use super::value::{
-    duration, each, metadata, missing, number, optional_duration, read_metadata, read_timeout, refuse_all, refused,
-    timeout, unsupported,
+    duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
+    unsupported,
 };
-use super::wire::{self, outrigger, rate_limit::LocalRateLimit};
-use super::{filter, matching, own, rate_limit, retry};
+use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit};
+use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry};
 use crate::error::Problem;
+use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
-use crate::policy::{Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
 use crate::resource::ClientKind;
-use crate::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, Mirror, Route, RouteTable, VirtualHost};
 
-use xds::route_action::{ClusterSpecifier, HashPolicy, HostRewriteSpecifier, MaxStreamDuration, hash_policy};
+use xds::route_action::MaxStreamDuration;
 
 /// How long xDS lets a request take where nothing is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -40,8 +40,18 @@ pub(super) fn encode(table: &RouteTable, client: ClientKind) -> xds::RouteConfig
     xds::RouteConfiguration {
         name: table.name.to_string(),
         virtual_hosts: table.hosts.iter().map(host).collect(),
+        // A backend's changes come after the route's, so that of two values for a field the nearer one stays.
+        most_specific_header_mutations_wins: routes(table).flat_map(|route| &route.backends).any(changes_fields),
         ..Default::default()
     }
+}
+
+fn routes(table: &RouteTable) -> impl Iterator<Item = &Route> {
+    table.hosts.iter().flat_map(|host| &host.routes)
+}
+
+fn changes_fields(backend: &Backend) -> bool {
+    !backend.headers.is_empty()
 }
 
 /// Decodes a table.
@@ -56,13 +66,31 @@ pub(super) fn decode(message: &xds::RouteConfiguration) -> Result<RouteTable, Pr
         ("request_mirror_policies", !message.request_mirror_policies.is_empty()),
         ("ignore_path_parameters_in_path_matching", message.ignore_path_parameters_in_path_matching),
     ])?;
-    refuse_shared_limit(&message.typed_per_filter_config)?;
+    filter::refuse_shared(&message.typed_per_filter_config)?;
     let table = RouteTable {
         name: ResourceName::try_new(&message.name).map_err(|problem| problem.at_field("name"))?,
         hosts: each("virtual_hosts", &message.virtual_hosts, decode_host)?,
     };
+    if !message.most_specific_header_mutations_wins
+        && let Some(name) = routes(&table).find_map(contested)
+    {
+        let reason = "must be true where a route and one of its backends change the same field";
+        return Err(unsupported("most_specific_header_mutations_wins", reason).with_value(name));
+    }
     table.check()?;
     Ok(table)
+}
+
+/// A field that both a route and one of its backends change.
+fn contested(route: &Route) -> Option<&str> {
+    fn both<'a>(outer: &'a HeaderChanges, inner: &HeaderChanges) -> Option<&'a str> {
+        outer.names().find(|name| inner.names().any(|other| other == *name)).map(|name| &**name)
+    }
+    let of_backend = |backend: &Backend| {
+        both(&route.headers.request, &backend.headers.request)
+            .or_else(|| both(&route.headers.response, &backend.headers.response))
+    };
+    route.backends.iter().find_map(of_backend)
 }
 
 fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
@@ -74,9 +102,8 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
         ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
         ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
         ("hedge_policy", message.hedge_policy.is_some()),
-        ("request_mirror_policies", !message.request_mirror_policies.is_empty()),
     ])?;
-    refuse_shared_limit(&message.typed_per_filter_config)?;
+    filter::refuse_shared(&message.typed_per_filter_config)?;
     Ok(VirtualHost {
         name: message.name.as_str().into(),
         domains: each("domains", &message.domains, |domain| Domain::parse(domain))?,
@@ -84,47 +111,57 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
     })
 }
 
-/// A bucket shared by all routes of a host or a table is not one bucket a route.
-fn refuse_shared_limit(configs: &std::collections::HashMap<String, pb::Any>) -> Result<(), Problem> {
-    match filter::read_route_limit(configs)?.as_ref().map(rate_limit::is_idle).transpose()? {
-        None | Some(true) => Ok(()),
-        Some(false) => Err(unsupported("typed_per_filter_config", "a rate limit is supported on routes only")),
-    }
-}
-
 fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
-    let mut action = xds::RouteAction {
-        cluster_specifier: Some(encode_backends(&route.backends)),
-        timeout: timeout(route.timeouts.request),
-        idle_timeout: timeout(route.timeouts.idle),
-        hash_policy: route.hash.iter().map(encode_hash).collect(),
-        ..Default::default()
-    };
+    let (request_headers_to_add, request_headers_to_remove) = header::encode(&route.headers.request);
+    let (response_headers_to_add, response_headers_to_remove) = header::encode(&route.headers.response);
     let mut message = xds::Route {
         name: route.name.to_string(),
         r#match: Some(matching::encode(&route.matches, client)),
+        request_headers_to_add,
+        request_headers_to_remove,
+        response_headers_to_add,
+        response_headers_to_remove,
         ..Default::default()
     };
     match client {
         ClientKind::Outrigger => message.metadata = metadata(&encode_own(route)),
         ClientKind::Envoy => {
-            action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
             let limit = route.rate_limit.as_ref().and_then(rate_limit::encode);
-            // At most one entry, so that the order of a hash map never shows.
-            message.typed_per_filter_config =
-                limit.iter().map(|limit| (LocalRateLimit::FILTER.to_owned(), wire::pack(limit))).collect();
+            let fault = route.fault.as_ref().and_then(fault::encode_for_envoy);
+            let limit = limit.iter().map(|limit| (LocalRateLimit::FILTER, wire::pack(limit)));
+            let fault = fault.iter().map(|fault| (HttpFault::FILTER, wire::pack(fault)));
+            message.typed_per_filter_config = ordered(fault.chain(limit));
         }
-        ClientKind::Grpc => {
-            action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
-            // gRPC takes its deadline from here alone (gRFC A31).
-            action.max_stream_duration = route
-                .timeouts
-                .request
-                .map(|timeout| MaxStreamDuration { max_stream_duration: duration(timeout), ..Default::default() });
-        }
+        ClientKind::Grpc => {}
     }
-    message.action = Some(xds::route::Action::Route(action));
+    message.action = Some(match &route.answer {
+        Some(answer) => action::encode(answer, &route.matches.path, client),
+        None => xds::route::Action::Route(encode_action(route, client)),
+    });
     message
+}
+
+fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
+    let mut action = xds::RouteAction {
+        cluster_specifier: Some(backend::encode(&route.backends)),
+        timeout: timeout(route.timeouts.request),
+        idle_timeout: timeout(route.timeouts.idle),
+        request_mirror_policies: route.mirrors.iter().map(backend::encode_mirror).collect(),
+        hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
+        ..Default::default()
+    };
+    action::rewrite(&mut action, &route.rewrite, &route.matches.path, client);
+    if client != ClientKind::Outrigger {
+        action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
+    }
+    if client == ClientKind::Grpc {
+        // gRPC takes its deadline from here alone (gRFC A31).
+        action.max_stream_duration = route
+            .timeouts
+            .request
+            .map(|timeout| MaxStreamDuration { max_stream_duration: duration(timeout), ..Default::default() });
+    }
+    action
 }
 
 fn encode_own(route: &Route) -> outrigger::Route {
@@ -133,37 +170,47 @@ fn encode_own(route: &Route) -> outrigger::Route {
         per_try_timeout: route.timeouts.per_try.and_then(duration),
         retry: route.retry.as_ref().map(own::retry),
         rate_limit: route.rate_limit.as_ref().map(own::rate_limit),
+        fault: route.fault.as_ref().map(own::fault),
     }
 }
 
 fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, Problem> {
-    refuse_all([
-        ("request_headers_to_add", !message.request_headers_to_add.is_empty()),
-        ("request_headers_to_remove", !message.request_headers_to_remove.is_empty()),
-        ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
-        ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
-    ])?;
+    let matches = message.r#match.as_ref().ok_or_else(|| missing("match"))?;
+    let common = Route {
+        matches: matching::decode(matches).map_err(|problem| problem.at_field("match"))?,
+        headers: header::decode(
+            (&message.request_headers_to_add, &message.request_headers_to_remove),
+            (&message.response_headers_to_add, &message.response_headers_to_remove),
+        )?,
+        ..Route::bare(&message.name)
+    };
+    let own: Option<outrigger::Route> = read_metadata(message.metadata.as_ref())?;
+    let own = own
+        .map(|own| decode_own(&own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata")))
+        .transpose()?;
     let action = match &message.action {
         Some(xds::route::Action::Route(action)) => action,
-        Some(xds::route::Action::Redirect(_)) => return Err(refused("redirect")),
-        Some(xds::route::Action::DirectResponse(_)) => return Err(refused("direct_response")),
-        Some(xds::route::Action::FilterAction(_)) => return Err(refused("filter_action")),
-        Some(xds::route::Action::NonForwardingAction(_)) => return Err(refused("non_forwarding_action")),
+        Some(other) => {
+            let answer = Some(action::decode(other, &common.matches.path)?);
+            let (origin, (rate_limit, fault)) = match own {
+                Some(own) => (own.origin, (own.rate_limit, own.fault)),
+                None => (Origin::default(), decode_filters(message)?),
+            };
+            return Ok(Route { origin, answer, rate_limit, fault, ..common });
+        }
         None => return Err(missing("action")),
     };
     let inner = |problem: Problem| problem.at_field("route");
     refuse_in_action(action).map_err(inner)?;
-    let matches = message.r#match.as_ref().ok_or_else(|| missing("match"))?;
-    let own: Option<outrigger::Route> = read_metadata(message.metadata.as_ref())?;
     let policies = match own {
-        Some(own) => decode_own(&own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata"))?,
+        Some(own) => own,
         None => decode_standard(message, action, host)?,
     };
     Ok(Route {
-        name: message.name.as_str().into(),
         origin: policies.origin,
-        matches: matching::decode(matches).map_err(|problem| problem.at_field("match"))?,
-        backends: decode_backends(action).map_err(inner)?,
+        backends: backend::decode(action).map_err(inner)?,
+        mirrors: decode_mirrors(action, host)?,
+        rewrite: action::read_rewrite(action, &common.matches.path).map_err(inner)?,
         timeouts: Timeouts {
             request: decode_request_timeout(action).map_err(inner)?,
             per_try: policies.per_try,
@@ -171,8 +218,21 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         },
         retry: policies.retry,
         rate_limit: policies.rate_limit,
-        hash: each("hash_policy", &action.hash_policy, decode_hash).map_err(inner)?,
+        fault: policies.fault,
+        hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
+        ..common
     })
+}
+
+/// A route's mirrors stand in the place of its host's.
+fn decode_mirrors(action: &xds::RouteAction, host: &xds::VirtualHost) -> Result<Vec<Mirror>, Problem> {
+    let inner = |problem: Problem| problem.at_field("route");
+    let own =
+        each("request_mirror_policies", &action.request_mirror_policies, backend::decode_mirror).map_err(inner)?;
+    if own.is_empty() {
+        return each("request_mirror_policies", &host.request_mirror_policies, backend::decode_mirror);
+    }
+    Ok(own)
 }
 
 /// What is said either in our own words or in standard fields.
@@ -181,16 +241,19 @@ struct Policies {
     per_try: Option<Duration>,
     retry: Option<Retry>,
     rate_limit: Option<RateLimit>,
+    fault: Option<Fault>,
 }
 
 fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
     let retry = own.retry.as_ref().map(own::read_retry).transpose();
     let rate_limit = own.rate_limit.as_ref().map(own::read_rate_limit).transpose();
+    let fault = own.fault.as_ref().map(own::read_fault).transpose();
     Ok(Policies {
         origin: Origin(own.origin.as_str().into()),
         per_try: optional_duration("per_try_timeout", own.per_try_timeout.as_ref())?,
         retry: retry.map_err(|problem| problem.at_field("retry"))?,
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
+        fault: fault.map_err(|problem| problem.at_field("fault"))?,
     })
 }
 
@@ -206,30 +269,29 @@ fn decode_standard(
         Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value))
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
-    let limit = filter::read_route_limit(&message.typed_per_filter_config)?;
-    let rate_limit = limit
-        .as_ref()
-        .map_or(Ok(None), rate_limit::decode)
-        .map_err(|problem| problem.at_field(&format!("typed_per_filter_config[\"{}\"]", LocalRateLimit::FILTER)))?;
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit })
+    let (rate_limit, fault) = decode_filters(message)?;
+    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault })
+}
+
+fn decode_filters(message: &xds::Route) -> Result<(Option<RateLimit>, Option<Fault>), Problem> {
+    let at = |name: &str, problem: Problem| problem.at_field(&format!("typed_per_filter_config[\"{name}\"]"));
+    let found = filter::read_route(&message.typed_per_filter_config)?;
+    let limit = found.limit.as_ref().map_or(Ok(None), rate_limit::decode);
+    let fault = found.fault.as_ref().map_or(Ok(None), fault::decode);
+    Ok((
+        limit.map_err(|problem| at(LocalRateLimit::FILTER, problem))?,
+        fault.map_err(|problem| at(HttpFault::FILTER, problem))?,
+    ))
 }
 
 // A deprecated way to ask for something is still a way to ask for it.
 #[allow(deprecated)]
 fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
-    let rewrites_host = !matches!(
-        action.host_rewrite_specifier,
-        None | Some(HostRewriteSpecifier::AutoHostRewrite(pb::BoolValue { value: false }))
-    );
     refuse_all([
         ("metadata_match", action.metadata_match.is_some()),
-        ("prefix_rewrite", !action.prefix_rewrite.is_empty()),
-        ("regex_rewrite", action.regex_rewrite.is_some()),
         ("path_rewrite_policy", action.path_rewrite_policy.is_some()),
-        ("host_rewrite_specifier", rewrites_host),
         ("append_x_forwarded_host", action.append_x_forwarded_host),
         ("retry_policy_typed_config", action.retry_policy_typed_config.is_some()),
-        ("request_mirror_policies", !action.request_mirror_policies.is_empty()),
         ("priority", action.priority != i32::from(core::RoutingPriority::Default)),
         ("cors", action.cors.is_some()),
         ("internal_redirect_policy", action.internal_redirect_policy.is_some()),
@@ -246,89 +308,4 @@ fn decode_request_timeout(action: &xds::RouteAction) -> Result<Option<Duration>,
         .map_err(|problem| problem.at_field("max_stream_duration"))?;
     let request = read_timeout("timeout", action.timeout.as_ref(), DEFAULT_TIMEOUT)?;
     Ok([request, stream].into_iter().flatten().min())
-}
-
-fn encode_backends(backends: &[Backend]) -> ClusterSpecifier {
-    if let [Backend { cluster, weight: 1 }] = backends {
-        return ClusterSpecifier::Cluster(cluster.to_string());
-    }
-    let weigh = |backend: &Backend| xds::weighted_cluster::ClusterWeight {
-        name: backend.cluster.to_string(),
-        weight: number(backend.weight),
-        ..Default::default()
-    };
-    let clusters = backends.iter().map(weigh).collect();
-    ClusterSpecifier::WeightedClusters(xds::WeightedCluster { clusters, ..Default::default() })
-}
-
-fn decode_backends(action: &xds::RouteAction) -> Result<Vec<Backend>, Problem> {
-    match &action.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => {
-            let cluster = ResourceName::try_new(name).map_err(|problem| problem.at_field("cluster"))?;
-            Ok(vec![Backend { cluster, weight: 1 }])
-        }
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-            let inner = |problem: Problem| problem.at_field("weighted_clusters");
-            refuse_all([("header_name", weighted.random_value_specifier.is_some())]).map_err(inner)?;
-            each("clusters", &weighted.clusters, decode_weight).map_err(inner)
-        }
-        Some(ClusterSpecifier::ClusterHeader(_)) => Err(refused("cluster_header")),
-        Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => Err(refused("cluster_specifier_plugin")),
-        Some(ClusterSpecifier::InlineClusterSpecifierPlugin(_)) => Err(refused("inline_cluster_specifier_plugin")),
-        None => Err(missing("cluster_specifier")),
-    }
-}
-
-fn decode_weight(message: &xds::weighted_cluster::ClusterWeight) -> Result<Backend, Problem> {
-    refuse_all([
-        ("cluster_header", !message.cluster_header.is_empty()),
-        ("metadata_match", message.metadata_match.is_some()),
-        ("request_headers_to_add", !message.request_headers_to_add.is_empty()),
-        ("request_headers_to_remove", !message.request_headers_to_remove.is_empty()),
-        ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
-        ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
-        ("host_rewrite_specifier", message.host_rewrite_specifier.is_some()),
-    ])?;
-    refuse_shared_limit(&message.typed_per_filter_config)?;
-    Ok(Backend {
-        cluster: ResourceName::try_new(&message.name).map_err(|problem| problem.at_field("name"))?,
-        weight: message.weight.as_ref().ok_or_else(|| missing("weight"))?.value,
-    })
-}
-
-fn encode_hash(key: &HashKey) -> HashPolicy {
-    let specifier = match key {
-        HashKey::Header(name) => hash_policy::PolicySpecifier::Header(hash_policy::Header {
-            header_name: name.to_string(),
-            regex_rewrite: None,
-        }),
-        HashKey::Cookie(name) => {
-            hash_policy::PolicySpecifier::Cookie(hash_policy::Cookie { name: name.to_string(), ..Default::default() })
-        }
-        HashKey::SourceIp => {
-            hash_policy::PolicySpecifier::ConnectionProperties(hash_policy::ConnectionProperties { source_ip: true })
-        }
-    };
-    // Terminal: the first key that a request has is the whole key, as in the model.
-    HashPolicy { terminal: true, policy_specifier: Some(specifier) }
-}
-
-fn decode_hash(message: &HashPolicy) -> Result<HashKey, Problem> {
-    use hash_policy::PolicySpecifier;
-    match &message.policy_specifier {
-        Some(PolicySpecifier::Header(header)) => {
-            refuse_all([("header.regex_rewrite", header.regex_rewrite.is_some())])?;
-            Ok(HashKey::Header(header.header_name.to_ascii_lowercase().into()))
-        }
-        Some(PolicySpecifier::Cookie(cookie)) => {
-            // With a lifetime the proxy would have to make the cookie where there is none.
-            refuse_all([("cookie.ttl", cookie.ttl.is_some())])?;
-            Ok(HashKey::Cookie(cookie.name.as_str().into()))
-        }
-        Some(PolicySpecifier::ConnectionProperties(properties)) if properties.source_ip => Ok(HashKey::SourceIp),
-        Some(PolicySpecifier::ConnectionProperties(_)) => Err(missing("connection_properties.source_ip")),
-        Some(PolicySpecifier::QueryParameter(_)) => Err(refused("query_parameter")),
-        Some(PolicySpecifier::FilterState(_)) => Err(refused("filter_state")),
-        None => Err(missing("policy_specifier")),
-    }
 }

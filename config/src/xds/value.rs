@@ -2,6 +2,7 @@
 //!
 //! Reading is strict and total: whatever bytes come in, the answer is a value or a [`Problem`].
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -143,6 +144,19 @@ where
     wire::unpack(any).map(Some).map_err(|problem| {
         problem.at_field(&format!("typed_filter_metadata[\"{}\"]", outrigger::KEY)).at_field("metadata")
     })
+}
+
+/// A map whose order is that of its keys, so that every process encodes the same bytes. A hash map's order is another
+/// with each hasher, and there are few entries: some hasher soon has the right one.
+pub(super) fn ordered<'a>(entries: impl Iterator<Item = (&'a str, pb::Any)>) -> HashMap<String, pb::Any> {
+    let mut entries: Vec<_> = entries.map(|(key, value)| (key.to_owned(), value)).collect();
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    loop {
+        let map: HashMap<String, pb::Any> = entries.iter().cloned().collect();
+        if map.keys().is_sorted() {
+            return map;
+        }
+    }
 }
 
 /// A field that must be there and is not.

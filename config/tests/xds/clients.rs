@@ -16,10 +16,12 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
-    Condition, Conditions, GrpcCodes, Limits, Mode, Origin, Outlier, RateLimit, RateLimitRule, Retry,
+    Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit,
+    RateLimitRule, Retry, SuccessRate,
 };
 use outrigger_config::resource::{ClientKind, Resource};
 use outrigger_config::route::{PathMatch, Route, RouteTable, VirtualHost};
+use outrigger_config::value::Percent;
 use outrigger_config::xds::encode;
 use prost::Message;
 
@@ -109,6 +111,7 @@ fn a_listener_of_envoy_has_all_that_envoy_insists_on() {
                 "envoy.filters.http.local_ratelimit",
                 "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
             ),
+            ("envoy.filters.http.fault", "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"),
             ("envoy.filters.http.router", "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"),
         ]
     );
@@ -291,6 +294,7 @@ fn each_client_gets_a_balancing_policy_that_it_has() {
         (Balancing::LeastRequest, LbPolicy::LeastRequest),
         (Balancing::default(), LbPolicy::LeastRequest),
         (Balancing::Random, LbPolicy::Random),
+        (Balancing::Maglev { table_size: 7 }, LbPolicy::Maglev),
         (ring, LbPolicy::RingHash),
     ] {
         let resource = Resource::Cluster(Cluster { balancing, ..eds() });
@@ -306,7 +310,7 @@ fn each_client_gets_a_balancing_policy_that_it_has() {
             .filter_map(|policy| policy.typed_extension_config.as_ref()?.typed_config.as_ref())
             .map(|any| any.type_url.rsplit('.').next().unwrap_or_default())
             .collect();
-        let expected: &[&str] = if balancing == ring { &["RingHash", "WrrLocality"] } else { &["WrrLocality"] };
+        let expected: &[&str] = if balancing.is_hash() { &["RingHash", "WrrLocality"] } else { &["WrrLocality"] };
         assert_eq!(names, expected);
     }
 }
@@ -328,6 +332,54 @@ fn envoy_is_told_to_eject_by_errors_alone_and_always_one() {
 
     let read_by_grpc: cluster::Cluster = read(&resource, ClientKind::Grpc);
     assert_eq!(read_by_grpc.outlier_detection, None);
+}
+
+#[test]
+fn envoy_is_told_what_acts_of_outlier_detection_and_no_more() {
+    let mut cluster = eds();
+    cluster.panic_threshold = Percent::try_new(20.0).expect("a share");
+    cluster.outlier = Some(Outlier {
+        consecutive_gateway_errors: Some(3),
+        consecutive_local_errors: Some(4),
+        success_rate: Some(SuccessRate::with_defaults(Mode::Enforce)),
+        failure_percentage: Some(FailurePercentage::with_defaults(Mode::Observe)),
+        ..Outlier::with_defaults(Origin::default())
+    });
+    let read: cluster::Cluster = read(&Resource::Cluster(cluster), ClientKind::Envoy);
+    let threshold = read.common_lb_config.expect("said").healthy_panic_threshold.expect("said");
+    assert!((threshold.value - 20.0).abs() < 1e-9);
+    let outlier = read.outlier_detection.expect("detection");
+    assert!(outlier.split_external_local_origin_errors);
+    let acts = [
+        outlier.enforcing_consecutive_5xx,
+        outlier.enforcing_consecutive_gateway_failure,
+        outlier.enforcing_consecutive_local_origin_failure,
+        outlier.enforcing_success_rate,
+        outlier.enforcing_local_origin_success_rate,
+        outlier.enforcing_failure_percentage,
+    ];
+    assert_eq!(acts.map(wrapped), [Some(100), Some(100), Some(100), Some(100), Some(0), None]);
+    let numbers = [
+        outlier.consecutive_gateway_failure,
+        outlier.consecutive_local_origin_failure,
+        outlier.success_rate_stdev_factor,
+        outlier.success_rate_request_volume,
+        outlier.success_rate_minimum_hosts,
+    ];
+    assert_eq!(numbers.map(wrapped), [Some(3), Some(4), Some(1900), Some(100), Some(5)]);
+}
+
+#[test]
+fn envoy_has_a_number_of_retries_or_a_budget_and_connections_of_an_endpoint() {
+    let mut cluster = eds();
+    let per_endpoint = PerEndpoint { max_connections: Some(4), max_requests: Some(8) };
+    cluster.limits = Some(Limits { max_retries: Some(3), per_endpoint, ..Limits::default() });
+    let read: cluster::Cluster = read(&Resource::Cluster(cluster), ClientKind::Envoy);
+    let breakers = read.circuit_breakers.expect("breakers");
+    assert_eq!(wrapped(breakers.thresholds[0].max_retries), Some(3));
+    assert_eq!(breakers.thresholds[0].retry_budget, None);
+    assert_eq!(wrapped(breakers.per_host_thresholds[0].max_connections), Some(4));
+    assert_eq!(wrapped(breakers.per_host_thresholds[0].max_requests), None);
 }
 
 #[test]

@@ -4,17 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, SlowStart};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
+use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{
-    Backoff, Budget, Condition, Conditions, GrpcCodes, Limits, Methods, Mode, Origin, Outlier, RateLimit,
-    RateLimitRule, Retry, Timeouts,
+    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
+    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
+use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch, VirtualHost,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch,
+    VirtualHost,
 };
 use outrigger_config::value::{Pattern, Percent};
 use proptest::collection::vec;
@@ -77,30 +81,112 @@ fn domains_of(host: usize, count: usize) -> Vec<Domain> {
 }
 
 fn route() -> impl Strategy<Value = Route> {
-    let backend = (name(), 0..1000u32).prop_map(|(cluster, weight)| Backend { cluster, weight });
+    let backend =
+        (name(), 0..1000u32, headers()).prop_map(|(cluster, weight, headers)| Backend { cluster, weight, headers });
     let backends = (name(), 1..1000u32, vec(backend, 0..3)).prop_map(|(cluster, weight, mut rest)| {
-        rest.insert(0, Backend { cluster, weight });
+        rest.insert(0, Backend::new(cluster, weight));
         rest
     });
-    let one = name().prop_map(|cluster| vec![Backend { cluster, weight: 1 }]);
+    let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let hash = prop_oneof![
         header_name().prop_map(HashKey::Header),
         "[a-z]{1,8}".prop_map(|name| HashKey::Cookie(name.into())),
         Just(HashKey::SourceIp)
     ];
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
-    (parts, of(retry()), of(rate_limit()), vec(hash, 0..3)).prop_map(
-        |((name, origin, matches, backends, timeouts), retry, rate_limit, hash)| Route {
-            name,
-            origin: Origin(origin),
-            matches,
-            backends,
-            timeouts,
-            retry,
-            rate_limit,
+    let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
+    let policies = (of(retry()), of(rate_limit()), of(fault()));
+    let sends = (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, vec(hash, 0..3)).prop_map(
+        |(
+            (name, origin, matches, backends, timeouts),
+            (mut rewrite, mirrors),
+            headers,
+            (retry, rate_limit, fault),
             hash,
+        )| {
+            rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
+            let origin = Origin(origin);
+            let answer = None;
+            Route {
+                name,
+                origin,
+                matches,
+                backends,
+                mirrors,
+                answer,
+                rewrite,
+                headers,
+                timeouts,
+                retry,
+                fault,
+                rate_limit,
+                hash,
+            }
         },
-    )
+    );
+    let answers = ((text(), text(), matches()), answer(), headers(), of(rate_limit())).prop_map(
+        |((name, origin, matches), mut answer, headers, rate_limit)| {
+            if let Answer::Redirect(redirect) = &mut answer {
+                redirect.path = redirect.path.take().filter(|path| fits(path, &matches));
+            }
+            Route { origin: Origin(origin), matches, headers, rate_limit, ..Route::answering(&name, answer) }
+        },
+    );
+    prop_oneof![4 => sends, 1 => answers]
+}
+
+/// A prefix is replaced only where one was matched.
+fn fits(path: &PathRewrite, matches: &RouteMatch) -> bool {
+    let prefix = matches!(matches.path, PathMatch::Prefix(_) | PathMatch::RawPrefix(_));
+    prefix || matches!(path, PathRewrite::Full(_))
+}
+
+fn path_rewrite() -> impl Strategy<Value = PathRewrite> {
+    prop_oneof![
+        "(/[a-z]{1,4}){1,2}/?".prop_map(|path| PathRewrite::Full(path.into())),
+        "(/|(/[a-z]{1,4}){1,2}/?)".prop_map(|path| PathRewrite::Prefix(path.into())),
+    ]
+}
+
+fn rewrite() -> impl Strategy<Value = Rewrite> {
+    let host = "[a-z]{1,8}(:[1-9]{1,4})?".prop_map(Arc::from);
+    prop_oneof![
+        1 => Just(Rewrite::default()),
+        1 => (of(host), of(path_rewrite())).prop_map(|(host, path)| Rewrite { host, path }),
+    ]
+}
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let scheme = prop_oneof![Just(Scheme::Http), Just(Scheme::Https)];
+    let host = "[a-z]{1,8}".prop_map(Arc::from);
+    let redirect = (of(scheme), of(host), of(1..=u16::MAX), of(path_rewrite()), 0..REDIRECTS.len()).prop_map(
+        |(scheme, host, port, path, status)| {
+            Answer::Redirect(Redirect { scheme, host, port, path, status: REDIRECTS[status] })
+        },
+    );
+    let direct = (prop_oneof![200..204u16, 400..600u16], text())
+        .prop_map(|(status, body)| Answer::Direct(DirectResponse { status, body }));
+    prop_oneof![redirect, direct]
+}
+
+/// Changes of header fields, no field in two ways.
+fn headers() -> impl Strategy<Value = Headers> {
+    let changes = || {
+        (vec(value(), 0..2), vec(value(), 0..3), 0..2usize).prop_map(|(set, add, remove)| HeaderChanges {
+            set: set.into_iter().enumerate().map(|(index, value)| (format!("x-set-{index}").into(), value)).collect(),
+            add: add.into_iter().map(|value| ("x-add".into(), value)).collect(),
+            remove: (0..remove).map(|index| format!("x-remove-{index}").into()).collect(),
+        })
+    };
+    prop_oneof![
+        2 => Just(Headers::default()),
+        1 => (changes(), changes()).prop_map(|(request, response)| Headers { request, response }),
+    ]
+}
+
+/// A header field's value.
+fn value() -> impl Strategy<Value = Arc<str>> {
+    "[!-~]([ -~]{0,8}[!-~])?".prop_map(Arc::from)
 }
 
 fn matches() -> impl Strategy<Value = RouteMatch> {
@@ -174,16 +260,45 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
     })
 }
 
+fn fault() -> impl Strategy<Value = Fault> {
+    let delay = || (of(shorter(60)), percent()).prop_map(|(fixed, percent)| Delay { fixed, percent });
+    let with = || {
+        prop_oneof![
+            (200..600u16).prop_map(AbortWith::Status),
+            (1..17u8).prop_map(AbortWith::Grpc),
+            Just(AbortWith::Header)
+        ]
+    };
+    let abort = || (with(), percent()).prop_map(|(with, percent)| Abort { with, percent });
+    let what = prop_oneof![
+        (delay(), of(abort())).prop_map(|(delay, abort)| (Some(delay), abort)),
+        abort().prop_map(|abort| (None, Some(abort)))
+    ];
+    let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
+    let scope = prop_oneof![Just(Scope::Request), Just(Scope::Attempt)];
+    (policy(), scope, vec(header, 0..2), what).prop_map(|((origin, mode), scope, headers, (delay, abort))| Fault {
+        origin,
+        mode,
+        scope,
+        headers,
+        delay,
+        abort,
+    })
+}
+
 fn cluster() -> impl Strategy<Value = Cluster> {
     let protocol = prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2), Just(Protocol::Downstream)];
     let discovery = prop_oneof![name().prop_map(Discovery::Eds), assignment().prop_map(Discovery::Static)];
     let who = (name(), of(object_name()), text(), protocol);
     let how = (shorter(30), of(shorter(3600)), balancing(), discovery);
-    (who, how, of(limits()), of(outlier()), budget()).prop_map(
+    let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
+        SlowStart { window, aggression_thousandths, min_weight }
+    });
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), of(outlier()), budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
-            limits,
+            (limits, panic_threshold, factor, slow),
             outlier,
             budget,
         )| {
@@ -195,6 +310,9 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 connect_timeout,
                 idle_timeout,
                 balancing,
+                balance_factor: factor.filter(|_| balancing.is_hash()),
+                slow_start: slow.filter(|_| balancing.can_start_slowly()),
+                panic_threshold,
                 limits,
                 outlier,
                 budget,
@@ -211,31 +329,71 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         Just(Balancing::Random),
         (shorter(60), shorter(1)).prop_map(|(decay, default_rtt)| Balancing::PeakEwma { decay, default_rtt }),
         (1..5000u32, 5000..8_388_609u32).prop_map(|(min_size, max_size)| Balancing::RingHash { min_size, max_size }),
+        prop_oneof![Just(2), Just(65_537), Just(5_000_011)].prop_map(|table_size| Balancing::Maglev { table_size }),
     ]
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (policy(), of(any::<u32>()), of(any::<u32>()), of(any::<u32>())).prop_map(
-        |((origin, mode), max_connections, max_pending_requests, max_requests)| Limits {
+    let count = || of(any::<u32>());
+    let whole = (count(), count(), count(), count());
+    (policy(), whole, count(), count()).prop_map(
+        |(
+            (origin, mode),
+            (max_connections, max_pending_requests, max_requests, max_retries),
+            connections,
+            requests,
+        )| Limits {
             origin,
             mode,
             max_connections,
             max_pending_requests,
             max_requests,
+            max_retries,
+            per_endpoint: PerEndpoint { max_connections: connections, max_requests: requests },
         },
     )
 }
 
 fn outlier() -> impl Strategy<Value = Outlier> {
-    (policy(), 1..u32::MAX, shorter(60), shorter(60), 0..600u64, percent()).prop_map(
-        |((origin, mode), consecutive_errors, interval, base_ejection, more, max_percent)| Outlier {
+    let mode = || prop_oneof![Just(Mode::Enforce), Just(Mode::Observe)];
+    let sample =
+        || (1..u32::MAX, any::<u32>()).prop_map(|(min_requests, min_endpoints)| Sample { min_requests, min_endpoints });
+    let rate = (mode(), any::<u32>(), sample()).prop_map(|(mode, deviation_thousandths, sample)| SuccessRate {
+        mode,
+        deviation_thousandths,
+        sample,
+    });
+    let failures = (mode(), percent(), sample()).prop_map(|(mode, threshold, sample)| FailurePercentage {
+        mode,
+        threshold,
+        sample,
+    });
+    let latency = (mode(), 1001..u32::MAX, shorter(5), sample())
+        .prop_map(|(mode, factor_thousandths, floor, sample)| SlowEndpoint { mode, factor_thousandths, floor, sample });
+    let counts = (of(100..u32::MAX), of(1..100u32), of(1..u32::MAX), 0..1000u32);
+    let times = (shorter(60), shorter(60), 0..600u64, shorter(10));
+    (policy(), counts, (of(rate), of(failures), of(latency)), times, percent()).prop_map(
+        |(
+            (origin, mode),
+            (consecutive_errors, consecutive_gateway_errors, consecutive_local_errors, probe_requests),
+            (success_rate, failure_percentage, latency),
+            (interval, base_ejection, more, max_jitter),
+            max_percent,
+        )| Outlier {
             origin,
             mode,
             consecutive_errors,
+            consecutive_gateway_errors,
+            consecutive_local_errors,
+            success_rate,
+            failure_percentage,
+            latency,
             interval,
             base_ejection,
             max_ejection: base_ejection + Duration::from_secs(more),
+            max_jitter,
             max_percent,
+            probe_requests,
         },
     )
 }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3 as core;
+use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as delays;
+use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as balancing;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
@@ -179,7 +181,8 @@ fn delta_discovery_response() {
 /// The messages that nest in xds-api's are of prost 0.13.
 mod nested {
     use outrigger_config::xds::wire::balancing::{
-        HashFunction, LeastRequest, Random, RingHash, RoundRobin, WrrLocality,
+        ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin, SlowStartConfig,
+        WrrLocality,
     };
     use outrigger_config::xds::wire::http::{HttpProtocolOptions, http_protocol_options as inner};
     use outrigger_config::xds::wire::rate_limit::LocalRateLimit;
@@ -192,7 +195,8 @@ mod nested {
     use xds_api::pb::envoy::r#type::v3 as kinds;
     use xds_api::pb::google::protobuf as pb;
 
-    use super::{balancing, local_ratelimit, theirs, upstream};
+    use super::{balancing, delays, fault, local_ratelimit, theirs, upstream};
+    use prost::Message as NewMessage;
 
     /// Their message of ours, under the name that both have.
     fn read<O, T>(ours: &O) -> T
@@ -209,18 +213,33 @@ mod nested {
 
     #[test]
     fn load_balancing_policies() {
-        read::<_, balancing::round_robin::v3::RoundRobin>(&RoundRobin {});
-        read::<_, balancing::least_request::v3::LeastRequest>(&LeastRequest {});
+        let slow = SlowStartConfig {
+            slow_start_window: Some(pb::Duration { seconds: 30, nanos: 1 }),
+            aggression: Some(core::RuntimeDouble { default_value: 1.5, runtime_key: "key".into() }),
+            min_weight_percent: Some(kinds::Percent { value: 20.0 }),
+        };
+        let hashing = Some(ConsistentHashing { hash_balance_factor: Some(pb::UInt32Value { value: 150 }) });
+        let turns: balancing::round_robin::v3::RoundRobin = read(&RoundRobin { slow_start_config: Some(slow.clone()) });
+        assert_eq!(turns.slow_start_config.expect("said").slow_start_window.expect("a window").seconds, 30);
+        let least: balancing::least_request::v3::LeastRequest = read(&LeastRequest { slow_start_config: Some(slow) });
+        assert_eq!(least.slow_start_config.expect("said").min_weight_percent.expect("a share").value, 20.0);
+        let table: balancing::maglev::v3::Maglev =
+            read(&Maglev { table_size: Some(pb::UInt64Value { value: 7 }), consistent_hashing_lb_config: hashing });
+        assert_eq!(table.table_size.expect("a size").value, 7);
+        let factor = table.consistent_hashing_lb_config.and_then(|hashing| hashing.hash_balance_factor);
+        assert_eq!(factor.expect("a factor").value, 150);
         read::<_, balancing::random::v3::Random>(&Random {});
         let ring: balancing::ring_hash::v3::RingHash = read(&RingHash {
             hash_function: HashFunction::XxHash.into(),
             minimum_ring_size: Some(pb::UInt64Value { value: 2 }),
             maximum_ring_size: Some(pb::UInt64Value { value: 3 }),
+            consistent_hashing_lb_config: hashing,
         });
         assert_eq!(ring.hash_function(), balancing::ring_hash::v3::ring_hash::HashFunction::XxHash);
         assert_eq!(ring.minimum_ring_size.expect("a size").value, 2);
         assert_eq!(ring.maximum_ring_size.expect("a size").value, 3);
-        let config = core::TypedExtensionConfig { name: "inner".into(), typed_config: Some(pack(&RoundRobin {})) };
+        let config =
+            core::TypedExtensionConfig { name: "inner".into(), typed_config: Some(pack(&RoundRobin::default())) };
         let policy = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
         let locality: balancing::wrr_locality::v3::WrrLocality = read(&WrrLocality {
             endpoint_picking_policy: Some(cluster::LoadBalancingPolicy { policies: vec![policy] }),
@@ -271,6 +290,47 @@ mod nested {
         let auto = options(inner::UpstreamProtocolOptions::Auto(inner::AutoHttpConfig {}));
         let read: upstream::HttpProtocolOptions = self::read(&auto);
         assert!(matches!(read.upstream_protocol_options, Some(Their::AutoConfig(_))));
+    }
+
+    #[test]
+    fn http_fault() {
+        use outrigger_config::xds::wire::fault::{ByHeader, FaultAbort, FaultDelay, FaultRateLimit, HttpFault};
+        let share = |numerator| Some(kinds::FractionalPercent { numerator, denominator: 2 });
+        let abort = FaultAbort { http_status: Some(503), percentage: share(1), ..Default::default() };
+        let fixed_delay = Some(pb::Duration { seconds: 9, nanos: 0 });
+        let delay = FaultDelay { fixed_delay, percentage: share(2), ..Default::default() };
+        let ours = HttpFault {
+            delay: Some(delay),
+            abort: Some(abort),
+            upstream_cluster: "c".into(),
+            headers: vec![route::HeaderMatcher::default()],
+            downstream_nodes: vec!["n".into()],
+            max_active_faults: Some(pb::UInt32Value { value: 3 }),
+            response_rate_limit: Some(FaultRateLimit { percentage: share(4) }),
+        };
+        let theirs: fault::HttpFault = read(&ours);
+        let abort = theirs.abort.expect("an abort");
+        assert_eq!(abort.error_type, Some(fault::fault_abort::ErrorType::HttpStatus(503)));
+        assert_eq!(abort.percentage.expect("a share").numerator, 1);
+        let delay = theirs.delay.expect("a delay");
+        let Some(delays::fault_delay::FaultDelaySecifier::FixedDelay(fixed)) = delay.fault_delay_secifier else {
+            panic!()
+        };
+        assert_eq!(fixed.seconds, 9);
+        assert_eq!(delay.percentage.expect("a share").numerator, 2);
+        assert_eq!((theirs.upstream_cluster.as_str(), theirs.headers.len()), ("c", 1));
+        assert_eq!((theirs.downstream_nodes.len(), theirs.max_active_faults.map(|max| max.value)), (1, Some(3)));
+        assert_eq!(theirs.response_rate_limit.and_then(|limit| limit.percentage).expect("a share").numerator, 4);
+        // Theirs is a choice, written where its first field would be; ours is three fields, each in its own place.
+        let by_header = FaultDelay { header_delay: Some(ByHeader {}), percentage: share(2), ..Default::default() };
+        let theirs = <delays::FaultDelay as NewMessage>::decode(by_header.encode_to_vec().as_slice()).expect("valid");
+        assert!(matches!(theirs.fault_delay_secifier, Some(delays::fault_delay::FaultDelaySecifier::HeaderDelay(_))));
+        let by_header = FaultAbort { header_abort: Some(ByHeader {}), percentage: share(1), ..Default::default() };
+        let theirs = <fault::FaultAbort as NewMessage>::decode(by_header.encode_to_vec().as_slice()).expect("valid");
+        assert!(matches!(theirs.error_type, Some(fault::fault_abort::ErrorType::HeaderAbort(_))));
+        let by_grpc = FaultAbort { grpc_status: Some(8), percentage: share(1), ..Default::default() };
+        let theirs = <fault::FaultAbort as NewMessage>::decode(by_grpc.encode_to_vec().as_slice()).expect("valid");
+        assert_eq!(theirs.error_type, Some(fault::fault_abort::ErrorType::GrpcStatus(8)));
     }
 
     #[test]

@@ -139,11 +139,8 @@ spec: { address: not-an-address }";
         ),
         (
             "a feature of another version",
-            Documents::bare()
-                .route_policy("catalog", "fault: { abort: { status: 503, percent: 1 } }")
-                .text()
-                .to_owned(),
-            vec!["ORG015", "fault"],
+            route("- { filters: [{ type: ExternalAuth }], backendRefs: [{ name: catalog, port: 80 }] }"),
+            vec!["ORG015", "ExternalAuth"],
         ),
         ("deep nesting", format!("a: {}1{}", "[".repeat(10_000), "]".repeat(10_000)), vec!["ORG001"]),
         ("deep nesting without brackets", "- ".repeat(200) + "1", vec!["ORG001"]),

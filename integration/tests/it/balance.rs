@@ -6,6 +6,7 @@ use outrigger_integration::client::{Reply, get};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
+use outrigger_integration::wait;
 
 async fn three() -> [Origin; 3] {
     [Origin::named("a").await, Origin::named("b").await, Origin::named("c").await]
@@ -58,17 +59,51 @@ async fn peak_ewma_turns_away_from_the_slow() {
 }
 
 #[tokio::test]
-async fn ring_hash_keeps_a_key_at_its_workload() {
-    let origins = three().await;
-    let mesh = balanced(&origins, "algorithm: RingHash, hashOn: [{ type: Header, name: x-user }]").await;
-    let mut homes = BTreeMap::new();
-    for turn in 0..120 {
-        let user = format!("user-{}", turn % 40);
-        let home = name(&mesh.send(get("catalog", "/").with("x-user", &user)).await);
-        assert_eq!(homes.entry(user).or_insert_with(|| home.clone()), &home);
+async fn a_hash_keeps_a_key_at_its_workload() {
+    for algorithm in ["RingHash", "Maglev", "Maglev, tableSize: 251"] {
+        let origins = three().await;
+        let balancing = format!("algorithm: {algorithm}, hashOn: [{{ type: Header, name: x-user }}]");
+        let mesh = balanced(&origins, &balancing).await;
+        let mut homes = BTreeMap::new();
+        for turn in 0..120 {
+            let user = format!("user-{}", turn % 40);
+            let home = name(&mesh.send(get("catalog", "/").with("x-user", &user)).await);
+            assert_eq!(homes.entry(user).or_insert_with(|| home.clone()), &home, "{algorithm}");
+        }
+        let used: std::collections::BTreeSet<_> = homes.values().collect();
+        assert_eq!(used.len(), 3, "{algorithm}: forty keys use all three");
     }
-    let used: std::collections::BTreeSet<_> = homes.values().collect();
-    assert_eq!(used.len(), 3, "forty keys use all three");
+}
+
+#[tokio::test]
+async fn a_hash_with_a_bound_spreads_one_hot_key() {
+    for (factor, most) in [("", 30..=30), (", balanceFactor: 120", 12..=16)] {
+        let origins = three().await;
+        let balancing = format!("algorithm: Maglev, hashOn: [{{ type: Header, name: x-user }}]{factor}");
+        let mesh = balanced(&origins, &balancing).await;
+        let ask = || mesh.send(get("catalog", "/slow/1000").with("x-user", "hot"));
+        let replies = futures_util::future::join_all((0..30).map(|_| ask())).await;
+        let shares = shares(&replies);
+        assert!(most.contains(shares.values().max().unwrap()), "{factor}: {shares:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_newcomer_starts_slowly() {
+    let origins = three().await;
+    let policy = "loadBalancing: { algorithm: RoundRobin, slowStart: { window: 1h } }";
+    let documents = small("http", &[origins[0].address(), origins[1].address()]).backend_policy("catalog", policy);
+    let mut mesh = Mesh::steered(documents).await;
+    let before = shares(&mesh.many("/", 100).await);
+    assert!(before.values().all(|share| (45..=55).contains(share)), "two that begin together are equals: {before:?}");
+    mesh.apply(Documents::bare().workload("catalog-3", "app: catalog", origins[2].address()).text()).await;
+    wait::until("the newcomer to be asked", async || {
+        mesh.many("/", 20).await;
+        (origins[2].requests() > 0).then_some(())
+    })
+    .await;
+    let after = shares(&mesh.many("/", 420).await);
+    assert!((5..=60).contains(&after["c"]), "about 0.1 of 2.1 parts: {after:?}");
 }
 
 #[tokio::test]

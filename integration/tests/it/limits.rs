@@ -102,3 +102,39 @@ async fn workers_take_turns_where_there_are_fewer_connections_than_workers() {
     assert!(served.iter().all(|served| *served >= 3), "{served:?}");
     assert_eq!(origin.most_connections(), 1);
 }
+
+#[tokio::test]
+async fn each_workload_has_a_limit_of_its_own() {
+    let (first, second) = (Origin::start().await, Origin::start().await);
+    let documents = small("http", &[first.address(), second.address()])
+        .backend_policy("catalog", "limits: { perEndpoint: { maxRequests: 3 } }");
+    let mesh = Mesh::standalone(documents).await;
+    let replies = at_once(&mesh, 20, "/slow/1500").await;
+    assert_eq!(outcomes(&replies), of([("200", 6), ("503 breaker_requests", 14)]));
+    assert_eq!((first.most_under_way(), second.most_under_way()), (3, 3));
+}
+
+#[tokio::test]
+async fn connections_to_a_workload_are_bounded_and_the_rest_waits() {
+    for protocol in ["http", "h2c"] {
+        let (origin, mesh) = limited(protocol, "perEndpoint: { maxConnections: 2 }").await;
+        let replies = at_once(&mesh, 8, "/slow/100").await;
+        assert_eq!(outcomes(&replies), of([("200", 8)]), "{protocol}: waiting is not failing");
+        assert!(origin.most_connections() <= 2, "{protocol}: {} connections at once", origin.most_connections());
+    }
+    let (_origin, mesh) = limited("http", "perEndpoint: { maxConnections: 0 }").await;
+    assert_eq!(mesh.get("/").await.reason(), Some("breaker_connections"));
+}
+
+#[tokio::test]
+async fn a_limit_of_no_retries_stops_them() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()])
+        .route_policy("catalog", "retry: { attempts: 2, codes: [503] }")
+        .backend_policy("catalog", "limits: { maxRetries: 0 }");
+    let mut mesh = Mesh::standalone(documents).await;
+    origin.fail_with(503);
+    assert_eq!(mesh.get("/").await.status, 503);
+    assert_eq!(origin.requests(), 1);
+    assert_eq!(mesh.caller().metric("outrigger_breaker_rejected_total", &["limit=\"retries\""]).await, 1.0);
+}

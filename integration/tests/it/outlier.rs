@@ -67,3 +67,89 @@ async fn a_rehearsed_ejection_leaves_the_workload_in() {
     assert_eq!(bad.requests(), 10);
     assert!(mesh.caller().metric("outrigger_ejections_total", &["mode=\"observe\""]).await >= 1.0);
 }
+
+#[tokio::test]
+async fn errors_of_a_gateway_have_a_row_of_their_own() {
+    let (_good, bad, mut mesh) = one_failing("consecutiveErrors: 50, consecutiveGatewayErrors: 2").await;
+    mesh.many("/", 8).await;
+    assert_eq!(bad.requests(), 4, "a 500 is none of them");
+    bad.fail_with(503);
+    mesh.many("/", 20).await;
+    assert_eq!(bad.requests(), 6);
+    let ejected = mesh.caller().metric("outrigger_ejections_total", &["consecutive_gateway_errors"]).await;
+    assert_eq!(ejected, 1.0);
+}
+
+#[tokio::test]
+async fn no_answer_has_a_row_of_its_own() {
+    let good = Origin::named("good").await;
+    let nobody = outrigger_integration::ports::free();
+    let documents = small("http", &[good.address(), nobody])
+        .route_policy("catalog", "retry: { attempts: 0 }")
+        .backend_policy(
+            "catalog",
+            "loadBalancing: { algorithm: RoundRobin }\noutlierDetection: { consecutiveErrors: 1, consecutiveLocalErrors: 3 }",
+        );
+    let mut mesh = Mesh::standalone(documents).await;
+    let refused = mesh.many("/", 20).await.iter().filter(|reply| reply.reason() == Some("connection_refused")).count();
+    assert_eq!(refused, 3, "one would be enough if it counted as an error");
+    let ejected = mesh.caller().metric("outrigger_ejections_total", &["consecutive_local_errors"]).await;
+    assert_eq!(ejected, 1.0);
+}
+
+#[tokio::test]
+async fn a_workload_that_succeeds_less_often_is_left_out() {
+    let (_good, bad, mut mesh) = one_failing(
+        "consecutiveErrors: 1000, interval: 100ms, ejection: { base: 60s, maxPercent: 50 }, \
+         failurePercentage: { threshold: 20, minRequests: 10, minEndpoints: 2 }",
+    )
+    .await;
+    mesh.many("/", 30).await;
+    wait::until("the workload to be left out", async || {
+        mesh.many("/", 30).await;
+        let before = bad.requests();
+        mesh.many("/", 10).await;
+        (bad.requests() == before).then_some(())
+    })
+    .await;
+    let ejected = mesh.caller().metric("outrigger_ejections_total", &["failure_percentage"]).await;
+    assert_eq!(ejected, 1.0);
+}
+
+#[tokio::test]
+async fn a_slow_workload_is_told_and_left_in() {
+    let (_good, bad, mut mesh) =
+        one_failing("interval: 100ms, latency: { minRequests: 10, minEndpoints: 2, factor: 2 }").await;
+    bad.fail_next(0, 200);
+    bad.delay(std::time::Duration::from_millis(30));
+    wait::until("the slow workload to be told", async || {
+        mesh.many("/", 30).await;
+        let labels = ["cause=\"latency\"", "mode=\"observe\""];
+        (mesh.caller().metric("outrigger_ejections_total", &labels).await >= 1.0).then_some(())
+    })
+    .await;
+    let before = bad.requests();
+    mesh.many("/", 10).await;
+    assert_eq!(bad.requests(), before + 5, "and it gets its part");
+}
+
+#[tokio::test]
+async fn with_too_few_in_all_take_part_again() {
+    let (_good, bad, mut mesh) = one_failing("consecutiveErrors: 1, ejection: { base: 60s }").await;
+    mesh.many("/", 10).await;
+    assert_eq!(bad.requests(), 1, "one of two is enough by default");
+    let (_good, bad, mut strict) = {
+        let (good, bad) = (Origin::named("good").await, Origin::named("bad").await);
+        let documents = small("http", &[good.address(), bad.address()]).backend_policy(
+            "catalog",
+            "loadBalancing: { algorithm: RoundRobin, panicThreshold: 60 }\noutlierDetection: { consecutiveErrors: 1 }",
+        );
+        bad.fail_with(500);
+        (good, bad, Mesh::standalone(documents).await)
+    };
+    strict.many("/", 10).await;
+    assert!(bad.requests() >= 4, "{}", bad.requests());
+    assert_eq!(strict.caller().metric("outrigger_balancer_panic", &[]).await, 1.0);
+    assert!(strict.caller().metric("outrigger_balancer_panics_total", &[]).await >= 4.0);
+    assert_eq!(mesh.caller().metric("outrigger_balancer_panic", &[]).await, 0.0);
+}

@@ -8,7 +8,7 @@ use outrigger_config::endpoint::Health;
 use serde_json::{Value, json};
 
 use crate::admin::dump::seconds;
-use crate::cluster::{Cluster, Limit};
+use crate::cluster::{Cause, Cluster, Limit};
 use crate::endpoint::Endpoint;
 use crate::snapshot::Snapshot;
 
@@ -16,6 +16,7 @@ use crate::snapshot::Snapshot;
 pub(super) fn state(endpoint: &Endpoint, now: Instant) -> &'static str {
     match endpoint.health() {
         Health::Healthy if endpoint.outlier.is_ejected(now) => "ejected",
+        Health::Healthy if endpoint.outlier.is_out(now) => "probing",
         Health::Healthy => "healthy",
         Health::Draining => "draining",
         Health::Unhealthy => "unhealthy",
@@ -42,6 +43,9 @@ fn write_cluster(page: &mut String, cluster: &Cluster, now: Instant) -> std::fmt
         writeln!(page, "{name} limit {} {held} of {max}, refused {refused}, would refuse {exceeded}", limit.as_str())?;
     }
     writeln!(page, "{name} retries {} under way, refused {}", cluster.budget.active(), cluster.budget.refused())?;
+    if cluster.is_panicking() {
+        writeln!(page, "{name} panics: too few endpoints are in, so that all that are healthy take part")?;
+    }
     for endpoint in cluster.picker().endpoints() {
         let Endpoint { address, workload, version, .. } = &**endpoint;
         write!(page, "{name} endpoint {address} {} weight {}", state(endpoint, now), endpoint.weight())?;
@@ -96,9 +100,10 @@ fn one(cluster: &Cluster, now: Instant) -> Value {
         "host": &*cluster.label,
         "limits": Limit::ALL.map(limit).into_iter().collect::<serde_json::Map<_, _>>(),
         "retries": { "active": cluster.budget.active(), "refused": cluster.budget.refused() },
-        "ejections": cluster.ejections(),
-        "would_eject": cluster.would_eject(),
+        "ejections": Cause::ALL.map(|cause| cluster.ejections(cause).0).iter().sum::<u64>(),
+        "would_eject": Cause::ALL.map(|cause| cluster.ejections(cause).1).iter().sum::<u64>(),
         "ejections_withheld": cluster.ejection_overflows(),
+        "panicking": cluster.is_panicking(),
         "panics": cluster.panics(),
         "endpoints": cluster.picker().endpoints().iter().map(endpoint).collect::<Vec<_>>(),
     })

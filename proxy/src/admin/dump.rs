@@ -7,11 +7,16 @@ use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::endpoint::Assignment;
+use outrigger_config::header::{HeaderChanges, HeaderField, Headers};
 use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::name::ResourceName;
-use outrigger_config::policy::{Limits, Methods, Mode, Outlier, RateLimit, Retry, Timeouts};
-use outrigger_config::route::{Backend, HashKey, Route, RouteTable, VirtualHost};
+use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
+use outrigger_config::policy::{
+    Fault, Limits, Methods, Mode, Outlier, PerEndpoint, RateLimit, Retry, Sample, Timeouts,
+};
+use outrigger_config::rewrite::{Answer, PathRewrite, Rewrite, Scheme};
+use outrigger_config::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
 
@@ -84,17 +89,88 @@ fn table(table: &RouteTable) -> Value {
 }
 
 fn route(route: &Route) -> Value {
-    let backend = |one: &Backend| json!({ "cluster": one.cluster.as_str(), "weight": one.weight });
+    let backend = |one: &Backend| {
+        some(json!({ "cluster": one.cluster.as_str(), "weight": one.weight, "headers": headers(&one.headers) }))
+    };
     some(json!({
         "name": &*route.name,
         "origin": route.origin.to_string(),
         "match": matches(&route.matches),
         "backends": route.backends.iter().map(backend).collect::<Vec<_>>(),
+        "mirrors": (!route.mirrors.is_empty()).then(|| route.mirrors.iter().map(mirror).collect::<Vec<_>>()),
+        "answer": route.answer.as_ref().map(answer),
+        "rewrite": (!route.rewrite.is_empty()).then(|| rewrite(&route.rewrite)),
+        "headers": headers(&route.headers),
         "timeouts": timeouts(&route.timeouts),
         "retry": route.retry.as_ref().map(retry),
+        "fault": route.fault.as_ref().map(fault),
         "rateLimit": route.rate_limit.as_ref().map(rate_limit),
         "hash": (!route.hash.is_empty()).then(|| route.hash.iter().map(hash).collect::<Vec<_>>()),
     }))
+}
+
+fn mirror(mirror: &Mirror) -> Value {
+    json!({ "cluster": mirror.cluster.as_str(), "percent": mirror.percent.ratio() * 100.0 })
+}
+
+fn fault(fault: &Fault) -> Value {
+    let abort = |abort: &Abort| match abort.with {
+        AbortWith::Status(status) => json!({ "status": status, "percent": abort.percent.ratio() * 100.0 }),
+        AbortWith::Grpc(status) => json!({ "grpcStatus": status, "percent": abort.percent.ratio() * 100.0 }),
+        AbortWith::Header => json!({ "fromHeader": true, "percent": abort.percent.ratio() * 100.0 }),
+    };
+    let delay = |delay: &Delay| {
+        let fixed = delay.fixed.map(format_duration);
+        json!({ "fixed": fixed, "percent": delay.percent.ratio() * 100.0 })
+    };
+    let names: Vec<&str> = fault.headers.iter().map(|header| &*header.name).collect();
+    some(json!({
+        "origin": fault.origin.to_string(),
+        "mode": mode(fault.mode),
+        "scope": if fault.scope == Scope::Attempt { "Attempt" } else { "Request" },
+        "headers": (!names.is_empty()).then_some(names),
+        "delay": fault.delay.as_ref().map(delay),
+        "abort": fault.abort.as_ref().map(abort),
+    }))
+}
+
+fn answer(answer: &Answer) -> Value {
+    match answer {
+        Answer::Redirect(redirect) => some(json!({
+            "redirect": redirect.status,
+            "scheme": redirect.scheme.map(Scheme::as_str),
+            "host": redirect.host.as_deref(),
+            "port": redirect.port,
+            "path": redirect.path.as_ref().map(path),
+        })),
+        Answer::Direct(direct) => json!({ "status": direct.status, "body": &*direct.body }),
+    }
+}
+
+fn rewrite(rewrite: &Rewrite) -> Value {
+    some(json!({ "host": rewrite.host.as_deref(), "path": rewrite.path.as_ref().map(path) }))
+}
+
+fn path(path: &PathRewrite) -> Value {
+    match path {
+        PathRewrite::Full(full) => json!({ "full": &**full }),
+        PathRewrite::Prefix(prefix) => json!({ "prefix": &**prefix }),
+    }
+}
+
+fn headers(headers: &Headers) -> Option<Value> {
+    let fields = |fields: &[HeaderField]| {
+        let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        (!fields.is_empty()).then_some(fields)
+    };
+    let changes = |changes: &HeaderChanges| {
+        let remove = (!changes.remove.is_empty()).then_some(&changes.remove);
+        let remove = remove.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        (!changes.is_empty())
+            .then(|| some(json!({ "set": fields(&changes.set), "add": fields(&changes.add), "remove": remove })))
+    };
+    (!headers.is_empty())
+        .then(|| some(json!({ "request": changes(&headers.request), "response": changes(&headers.response) })))
 }
 
 fn matches(one: &RouteMatch) -> Value {
@@ -184,6 +260,13 @@ fn cluster(cluster: &Cluster) -> Value {
         "connectTimeout": format_duration(cluster.connect_timeout),
         "idleTimeout": cluster.idle_timeout.map(format_duration),
         "balancing": balancing(cluster.balancing),
+        "balanceFactor": cluster.balance_factor,
+        "slowStart": cluster.slow_start.map(|slow| json!({
+            "window": format_duration(slow.window),
+            "aggression": f64::from(slow.aggression_thousandths) / 1000.0,
+            "minPercent": slow.min_weight.ratio() * 100.0,
+        })),
+        "panicThreshold": cluster.panic_threshold.ratio() * 100.0,
         "limits": cluster.limits.as_ref().map(limits),
         "outlierDetection": cluster.outlier.as_ref().map(outlier),
         "retryBudget": {
@@ -207,6 +290,7 @@ fn balancing(balancing: Balancing) -> Value {
         Balancing::PeakEwma { decay, default_rtt } => {
             json!({ "PeakEwma": { "decay": format_duration(decay), "defaultRtt": format_duration(default_rtt) } })
         }
+        Balancing::Maglev { table_size } => json!({ "algorithm": "Maglev", "tableSize": table_size }),
         Balancing::RingHash { min_size, max_size } => {
             json!({ "RingHash": { "minSize": min_size, "maxSize": max_size } })
         }
@@ -220,19 +304,48 @@ fn limits(limits: &Limits) -> Value {
         "maxConnections": limits.max_connections,
         "maxPendingRequests": limits.max_pending_requests,
         "maxRequests": limits.max_requests,
+        "maxRetries": limits.max_retries,
+        "perEndpoint": (limits.per_endpoint != PerEndpoint::default()).then(|| some(json!({
+            "maxConnections": limits.per_endpoint.max_connections,
+            "maxRequests": limits.per_endpoint.max_requests,
+        }))),
     }))
 }
 
 fn outlier(outlier: &Outlier) -> Value {
-    json!({
+    let sample = |part: &mut Value, sample: Sample| {
+        part["minRequests"] = sample.min_requests.into();
+        part["minEndpoints"] = sample.min_endpoints.into();
+        part.take()
+    };
+    let rate = outlier.success_rate.map(|part| {
+        let deviations = f64::from(part.deviation_thousandths) / 1000.0;
+        sample(&mut json!({ "mode": mode(part.mode), "deviations": deviations }), part.sample)
+    });
+    let failures = outlier.failure_percentage.map(|part| {
+        let threshold = part.threshold.ratio() * 100.0;
+        sample(&mut json!({ "mode": mode(part.mode), "threshold": threshold }), part.sample)
+    });
+    let latency = outlier.latency.map(|part| {
+        let (factor, floor) = (f64::from(part.factor_thousandths) / 1000.0, format_duration(part.floor));
+        sample(&mut json!({ "mode": mode(part.mode), "factor": factor, "floor": floor }), part.sample)
+    });
+    some(json!({
         "origin": outlier.origin.to_string(),
         "mode": mode(outlier.mode),
         "consecutiveErrors": outlier.consecutive_errors,
+        "consecutiveGatewayErrors": outlier.consecutive_gateway_errors,
+        "consecutiveLocalErrors": outlier.consecutive_local_errors,
+        "successRate": rate,
+        "failurePercentage": failures,
+        "latency": latency,
         "interval": format_duration(outlier.interval),
         "baseEjection": format_duration(outlier.base_ejection),
         "maxEjection": format_duration(outlier.max_ejection),
+        "maxJitter": format_duration(outlier.max_jitter),
         "maxPercent": outlier.max_percent.ratio() * 100.0,
-    })
+        "probeRequests": outlier.probe_requests,
+    }))
 }
 
 fn assignment(assignment: &Assignment) -> Value {

@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 
 use crate::admin::clusters::state;
-use crate::cluster::{Cluster, Limit};
+use crate::cluster::{Cause, Cluster, Limit};
 use crate::discovery::status::Standing;
 use crate::exchange::Shared;
 use crate::snapshot::Snapshot;
@@ -56,7 +56,7 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
     );
     let mut ejections = Family::counter(
         "outrigger_ejections_total",
-        "Endpoints left out because they kept failing (mode enforce) or that would have been (observe).",
+        "Endpoints left out, by cause (mode enforce), or that would have been (observe).",
     );
     let mut withheld = Family::counter(
         "outrigger_ejections_withheld_total",
@@ -64,7 +64,11 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
     );
     let mut panics = Family::counter(
         "outrigger_balancer_panics_total",
-        "Requests sent to an ejected endpoint because there was no other.",
+        "Requests that might go to an ejected endpoint because too few were in.",
+    );
+    let mut panicking = Family::gauge(
+        "outrigger_balancer_panic",
+        "1 while so few endpoints of a destination are in that those left out take part again.",
     );
     for cluster in snapshot.clusters() {
         let service = cluster.config.service.as_ref();
@@ -87,7 +91,7 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         let is_open = is_open(cluster);
         breaker.add(&with(&[("state", "open")]), f64::from(u8::from(is_open)));
         breaker.add(&with(&[("state", "closed")]), f64::from(u8::from(!is_open)));
-        for wanted in ["healthy", "ejected", "draining", "unhealthy"] {
+        for wanted in ["healthy", "ejected", "probing", "draining", "unhealthy"] {
             let picker = cluster.picker();
             let count = picker.endpoints().iter().filter(|endpoint| state(endpoint, now) == wanted).count();
             endpoints.add(&with(&[("state", wanted)]), count as f64);
@@ -100,14 +104,23 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
             waits.add_reading(&name, &waited);
         }
         budget.add(&name, cluster.budget.refused() as f64);
-        let cause = ("cause", "consecutive_errors");
-        ejections.add(&with(&[cause, ("mode", "enforce")]), cluster.ejections() as f64);
-        ejections.add(&with(&[cause, ("mode", "observe")]), cluster.would_eject() as f64);
+        for cause in Cause::ALL {
+            let (done, would) = cluster.ejections(cause);
+            // One cause is always there to be found; the others once they happened, to spare series.
+            if cause == Cause::Errors || done + would > 0 {
+                let cause = ("cause", cause.as_str());
+                ejections.add(&with(&[cause, ("mode", "enforce")]), done as f64);
+                ejections.add(&with(&[cause, ("mode", "observe")]), would as f64);
+            }
+        }
+        panicking.add(&name, f64::from(u8::from(cluster.is_panicking())));
         withheld.add(&name, cluster.ejection_overflows() as f64);
         panics.add(&name, cluster.panics() as f64);
     }
-    let all =
-        [inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics];
+    let all = [
+        inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics,
+        panicking,
+    ];
     all.into_iter().filter_map(Family::finish).collect()
 }
 

@@ -15,12 +15,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         clock.tick().await;
         let now = Instant::now();
         for cluster in shared.snapshots.load_full().clusters() {
-            for endpoint in cluster.sweep(now) {
-                tracing::info!(
-                    destination = %cluster.label,
-                    endpoint = %endpoint.address,
-                    "Endpoint is back: its ejection is over"
-                );
+            for change in cluster.sweep(now) {
+                change.tell(&cluster.label);
             }
             for endpoint in cluster.picker().endpoints() {
                 endpoint.pool.expire(now, cluster.config.idle_timeout);

@@ -12,11 +12,15 @@ use outrigger_config::cluster::Balancing;
 
 use crate::endpoint::Endpoint;
 
+pub mod bound;
+pub mod maglev;
 pub mod members;
 pub mod p2c;
 pub mod ring_hash;
 pub mod round_robin;
 
+pub use bound::Bound;
+pub use maglev::Maglev;
 pub use members::Members;
 pub use ring_hash::Ring;
 pub use round_robin::Turns;
@@ -26,6 +30,8 @@ pub use round_robin::Turns;
 pub struct Picker {
     members: Members,
     method: Method,
+    /// How much more than its part an endpoint may have, in percent; only a hash asks.
+    factor: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -35,6 +41,7 @@ enum Method {
     PeakEwma,
     Random,
     RingHash(Ring),
+    Maglev(Maglev),
 }
 
 impl Picker {
@@ -48,8 +55,16 @@ impl Picker {
             Balancing::PeakEwma { .. } => Method::PeakEwma,
             Balancing::Random => Method::Random,
             Balancing::RingHash { min_size, max_size } => Method::RingHash(Ring::new(&members, min_size, max_size)),
+            Balancing::Maglev { table_size } => Method::Maglev(Maglev::new(&members, table_size)),
         };
-        Picker { members, method }
+        Picker { members, method, factor: None }
+    }
+
+    /// Bounds the load of an endpoint that a hash leads to: beyond so many percent of its part, keys go on to the next.
+    #[must_use]
+    pub fn bounded(mut self, factor: Option<u32>) -> Self {
+        self.factor = factor;
+        self
     }
 
     /// One of the accepted endpoints; none only if none is accepted. `hash` is the request's key for a ring hash: a
@@ -66,10 +81,27 @@ impl Picker {
             (Method::RoundRobin(turns), _) => turns.pick(members, accept),
             (Method::LeastRequest, _) => p2c::least_request(members, rng, accept),
             (Method::PeakEwma, _) => p2c::peak_ewma(members, now, rng, accept),
-            (Method::RingHash(ring), Some(hash)) => ring.pick(members, hash, accept),
-            (Method::Random | Method::RingHash(_), _) => members.draw(rng, accept),
+            (Method::RingHash(ring), Some(hash)) => self.hashed(accept, |accept| ring.pick(members, hash, accept)),
+            (Method::Maglev(table), Some(hash)) => self.hashed(accept, |accept| table.pick(members, hash, accept)),
+            (Method::Random | Method::RingHash(_) | Method::Maglev(_), _) => members.draw(rng, accept),
         };
         index.and_then(|index| self.endpoints().get(index))
+    }
+
+    /// A hash's choice among those with room, if there is a bound.
+    fn hashed(
+        &self,
+        accept: impl Fn(&Endpoint) -> bool,
+        choose: impl Fn(&dyn Fn(usize, &Endpoint) -> bool) -> Option<usize>,
+    ) -> Option<usize> {
+        if let Some(factor) = self.factor {
+            let bound = Bound::new(&self.members, factor, &accept);
+            let found = choose(&|index, one| bound.leaves_room(&self.members, index) && accept(one));
+            if found.is_some() {
+                return found;
+            }
+        }
+        choose(&|_, one| accept(one))
     }
 
     /// Every endpoint, accepted or not, in the order of its assignment.
@@ -127,7 +159,33 @@ pub(crate) mod tests {
             Just(Balancing::default()),
             Just(Balancing::Random),
             Just(Balancing::RingHash { min_size: 64, max_size: 4096 }),
+            Just(Balancing::Maglev { table_size: 251 }),
         ]
+    }
+
+    #[test]
+    fn a_hash_with_a_bound_overflows_to_the_next_and_comes_back() {
+        for balancing in
+            [Balancing::RingHash { min_size: 1024, max_size: 4096 }, Balancing::Maglev { table_size: 65_537 }]
+        {
+            let picker = Picker::new(balancing, endpoints(&[1; 4]), 0).bounded(Some(125));
+            let mut rng = fastrand::Rng::with_seed(1);
+            let mut pick = || picker.pick(Some(77), Instant::now(), &mut rng, |_| true).expect("an endpoint");
+            let home = pick();
+            // One hot key, all its requests kept open: nobody gets more than 1.25 times the mean.
+            let held: Vec<_> = (0..400)
+                .map(|_| {
+                    let one = pick();
+                    one.load.begin();
+                    one
+                })
+                .collect();
+            for endpoint in picker.endpoints() {
+                assert!(endpoint.load.active() <= 125, "{balancing:?}: {}", endpoint.load.active());
+            }
+            held.iter().for_each(|one| one.load.leave());
+            assert_eq!(pick().address, home.address);
+        }
     }
 
     proptest! {
@@ -139,9 +197,10 @@ pub(crate) mod tests {
             members in prop::collection::vec((1_u32..100, prop::bool::weighted(0.3)), 0..20),
             hash in prop::option::of(0_u64..u64::MAX),
             seed in 0_u64..u64::MAX,
+            factor in prop::option::of(100_u32..200),
         ) {
             let (weights, accepted): (Vec<u32>, Vec<bool>) = members.into_iter().unzip();
-            let picker = Picker::new(balancing, endpoints(&weights), seed);
+            let picker = Picker::new(balancing, endpoints(&weights), seed).bounded(factor);
             let accept = |endpoint: &Endpoint| {
                 picker.endpoints().iter().position(|other| std::ptr::eq(&**other, endpoint)).is_some_and(|at| accepted[at])
             };

@@ -38,10 +38,11 @@ impl Ring {
     }
 
     /// The endpoint of a key.
-    pub fn pick(&self, members: &Members, hash: u64, accept: impl Fn(&Endpoint) -> bool) -> Option<usize> {
+    pub fn pick(&self, members: &Members, hash: u64, accept: impl Fn(usize, &Endpoint) -> bool) -> Option<usize> {
         let start = self.points.partition_point(|(point, _)| *point < hash);
         let (before, after) = self.points.split_at(start);
-        after.iter().chain(before).map(|(_, index)| *index as usize).find(|index| accept(&members.endpoints()[*index]))
+        let points = after.iter().chain(before).map(|(_, index)| *index as usize);
+        points.into_iter().find(|index| accept(*index, &members.endpoints()[*index]))
     }
 
     /// How many points there are.
@@ -76,12 +77,12 @@ mod tests {
         let members = Members::new(endpoints);
         let ring = Ring::new(&members, 1024, 8192);
         for number in 0..100 {
-            let home = ring.pick(&members, key(number), |_| true).expect("an endpoint");
-            let other = ring.pick(&members, key(number), |endpoint| endpoint.address != addresses[home]);
+            let home = ring.pick(&members, key(number), |_, _| true).expect("an endpoint");
+            let other = ring.pick(&members, key(number), |_, endpoint| endpoint.address != addresses[home]);
             assert!(other.is_some_and(|other| other != home));
-            assert_eq!(ring.pick(&members, key(number), |_| true), Some(home));
+            assert_eq!(ring.pick(&members, key(number), |_, _| true), Some(home));
         }
-        assert_eq!(ring.pick(&members, 0, |_| false), None);
+        assert_eq!(ring.pick(&members, 0, |_, _| false), None);
     }
 
     #[test]
@@ -102,7 +103,7 @@ mod tests {
         let mut number = 0;
         let seen = shares(2, 20_000, || {
             number += 1;
-            ring.pick(&members, key(number), |_| true)
+            ring.pick(&members, key(number), |_, _| true)
         });
         assert!((seen[0] - 0.25).abs() < 0.05, "{seen:?}");
     }
@@ -119,8 +120,8 @@ mod tests {
             let (old, new) = (Ring::new(&before, 1024, 8192), Ring::new(&after, 1024, 8192));
             let mut moved = 0;
             for number in 0..KEYS {
-                let home = old.pick(&before, key(number), |_| true).map(|index| before.endpoints()[index].address);
-                let now = new.pick(&after, key(number), |_| true).map(|index| after.endpoints()[index].address);
+                let home = old.pick(&before, key(number), |_, _| true).map(|index| before.endpoints()[index].address);
+                let now = new.pick(&after, key(number), |_, _| true).map(|index| after.endpoints()[index].address);
                 moved += u64::from(home != now);
                 prop_assert!(now != Some(gone.address));
             }

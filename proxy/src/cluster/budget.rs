@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use outrigger_config::policy::Budget as Model;
 
+use crate::limits::Permit;
+
 /// How many parts the window moves in.
 const SLOTS: u64 = 10;
 
@@ -61,12 +63,12 @@ impl Budget {
         });
         if taken.is_ok() {
             self.active.fetch_add(1, Ordering::Relaxed);
-            return Some(RetryPermit { budget: Arc::clone(self) });
+            return Some(RetryPermit { budget: Arc::clone(self), limit: None, beyond: false });
         }
         let more = |active: u32| (active < self.model.min_concurrent).then_some(active + 1);
         if self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
             self.retries.total.fetch_add(1, Ordering::AcqRel);
-            return Some(RetryPermit { budget: Arc::clone(self) });
+            return Some(RetryPermit { budget: Arc::clone(self), limit: None, beyond: false });
         }
         self.refused.fetch_add(1, Ordering::Relaxed);
         None
@@ -144,6 +146,22 @@ impl Window {
 #[must_use = "dropping a retry permit ends the retry"]
 pub struct RetryPermit {
     budget: Arc<Budget>,
+    /// What it uses of the limit on retries, where there is one.
+    limit: Option<Permit>,
+    beyond: bool,
+}
+
+impl RetryPermit {
+    /// The same, holding its part of the limit on retries too.
+    pub(super) fn within(mut self, limit: Permit, beyond: bool) -> Self {
+        (self.limit, self.beyond) = (Some(limit), beyond);
+        self
+    }
+
+    /// Whether it is beyond a limit that is only observed.
+    pub fn is_beyond(&self) -> bool {
+        self.beyond
+    }
 }
 
 impl fmt::Debug for RetryPermit {

@@ -1,23 +1,36 @@
-//! Which failing endpoints are left out, and for how long (xDS `outlier_detection`).
+//! Which endpoints are left out, and for how long (xDS `outlier_detection`).
 //!
 //! Failures in a row are counted on the endpoint, without a lock. Only when they reach the limit does the cluster
 //! decide, one decision at a time: at most `max_percent` of the endpoints are out at once, one always may be, and the
 //! last that takes requests never is. In Observe the decision is made and told, and nothing changes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use outrigger_config::endpoint::Health;
 use outrigger_config::policy::{Mode, Outlier};
+use outrigger_config::value::Percent;
+use parking_lot::Mutex;
 
-use crate::endpoint::Endpoint;
+use super::comparison;
+use crate::endpoint::{Cause, Endpoint, Outcome};
 
-/// How an attempt ended, as outlier detection sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Any answer that is no failure.
-    Success,
-    /// A 5xx, a gRPC status that maps to one, or no answer.
-    Failure,
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The time to its response head, if there was one.
+    pub latency: Option<Duration>,
+    /// Whether it decides over its endpoint's return.
+    pub probe: bool,
+}
+
+impl From<Outcome> for Report {
+    fn from(outcome: Outcome) -> Self {
+        Report { outcome, latency: None, probe: false }
+    }
 }
 
 /// An ejection, or one that would have been.
@@ -25,23 +38,244 @@ pub enum Outcome {
 pub struct Ejected {
     /// Who.
     pub endpoint: Arc<Endpoint>,
+    /// Why.
+    pub cause: Cause,
     /// For how long.
     pub time: Duration,
     /// Whether it was carried out.
     pub mode: Mode,
 }
 
-/// Whether one more endpoint may be left out: never the last, at most the share, but always one.
-pub fn may_eject(policy: &Outlier, endpoints: &[Arc<Endpoint>], candidate: &Endpoint, now: Instant) -> bool {
-    let ejected = endpoints.iter().filter(|endpoint| endpoint.outlier.is_ejected(now)).count() as u64;
-    let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && other.is_available(now));
-    let most = endpoints.len() as u64 * u64::from(policy.max_percent.millionths()) / 1_000_000;
-    another && ejected < most.max(1)
+/// What happened to an endpoint, for whoever tells people.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// It was left out, or would have been.
+    Ejected(Ejected),
+    /// It is back.
+    Back(Arc<Endpoint>),
 }
 
-/// How long the next ejection of an endpoint lasts that was ejected `times` before.
-pub fn ejection_time(policy: &Outlier, times: u32) -> Duration {
-    policy.base_ejection.saturating_mul(times.saturating_add(1)).min(policy.max_ejection)
+impl Change {
+    /// Writes it into the log.
+    pub fn tell(&self, destination: &str) {
+        match self {
+            Change::Ejected(Ejected { endpoint, cause, time, mode }) => tracing::warn!(
+                destination,
+                endpoint = %endpoint.address,
+                cause = cause.as_str(),
+                ?mode,
+                seconds = time.as_secs(),
+                "Endpoint ejected"
+            ),
+            Change::Back(endpoint) => {
+                tracing::info!(destination, endpoint = %endpoint.address, "Endpoint is back: its ejection is over");
+            }
+        }
+    }
+}
+
+/// What a destination keeps of ejections, across configurations.
+#[derive(Debug)]
+pub(super) struct Ejections {
+    /// Held while an ejection is decided and while endpoints are exchanged, so that neither works on stale ones.
+    pub(super) governor: Mutex<Governor>,
+    done: [AtomicU64; Cause::ALL.len()],
+    would: [AtomicU64; Cause::ALL.len()],
+    overflows: AtomicU64,
+    panics: AtomicU64,
+    panicking: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct Governor {
+    ejected: Vec<Arc<Endpoint>>,
+    swept: Instant,
+    rng: fastrand::Rng,
+}
+
+impl Governor {
+    /// Forgets whoever is no longer an endpoint.
+    pub(super) fn keep(&mut self, endpoints: &[Arc<Endpoint>]) {
+        self.ejected.retain(|one| endpoints.iter().any(|other| Arc::ptr_eq(one, other)));
+    }
+}
+
+impl Ejections {
+    pub(super) fn new(now: Instant, seed: u64) -> Self {
+        let governor = Governor { ejected: Vec::new(), swept: now, rng: fastrand::Rng::with_seed(seed) };
+        Ejections {
+            governor: Mutex::new(governor),
+            done: Default::default(),
+            would: Default::default(),
+            overflows: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            panicking: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes a report in; `endpoints` gives those of this moment, once the governor is locked.
+    pub(super) fn report<E: AsRef<[Arc<Endpoint>]>>(
+        &self,
+        policy: &Outlier,
+        endpoints: impl FnOnce() -> E,
+        endpoint: &Arc<Endpoint>,
+        report: Report,
+        now: Instant,
+    ) -> Option<Change> {
+        let split = policy.consecutive_local_errors.is_some();
+        if policy.compares() && !(split && report.outcome == Outcome::NoAnswer) {
+            endpoint.outlier.count(report.outcome != Outcome::Success, report.latency);
+        }
+        match report.outcome {
+            Outcome::Success if report.probe => {
+                if !endpoint.outlier.pass() {
+                    return None;
+                }
+                let mut governor = self.governor.lock();
+                governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
+                endpoint.outlier.restore();
+                endpoint.ramp.begin(now);
+                Some(Change::Back(Arc::clone(endpoint)))
+            }
+            Outcome::Success => {
+                endpoint.outlier.succeed();
+                None
+            }
+            _ if report.probe => {
+                let mut governor = self.governor.lock();
+                self.decide(policy, &mut governor, endpoints().as_ref(), endpoint, (Cause::Probe, Mode::Enforce), now)
+            }
+            // What was under way when it was ejected says nothing new.
+            _ if endpoint.outlier.is_out(now) => None,
+            outcome => {
+                let cause = endpoint.outlier.fail(outcome, policy)?;
+                let mut governor = self.governor.lock();
+                self.decide(policy, &mut governor, endpoints().as_ref(), endpoint, (cause, policy.mode), now)
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        policy: &Outlier,
+        governor: &mut Governor,
+        endpoints: &[Arc<Endpoint>],
+        endpoint: &Arc<Endpoint>,
+        (cause, mode): (Cause, Mode),
+        now: Instant,
+    ) -> Option<Change> {
+        // A failed probe makes nobody leave who was in.
+        let out = endpoint.outlier.is_out(now);
+        if out != (cause == Cause::Probe) {
+            return None;
+        }
+        if !out && !may_eject(policy, endpoints, endpoint, now) {
+            self.overflows.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let time = ejection_time(policy, endpoint.outlier.times(), &mut governor.rng);
+        let counts = if mode.enforces() {
+            endpoint.outlier.eject(now, time, policy.probe_requests);
+            // Once, even if it failed anew before it was swept.
+            governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
+            governor.ejected.push(Arc::clone(endpoint));
+            &self.done
+        } else {
+            &self.would
+        };
+        counts[cause as usize].fetch_add(1, Ordering::Relaxed);
+        Some(Change::Ejected(Ejected { endpoint: Arc::clone(endpoint), cause, time, mode }))
+    }
+
+    /// Lets back whose ejection ended, and once an interval compares endpoints and shortens the next ejection of those
+    /// that were calm.
+    pub(super) fn sweep<E: AsRef<[Arc<Endpoint>]>>(
+        &self,
+        policy: Option<&Outlier>,
+        endpoints: impl FnOnce() -> E,
+        now: Instant,
+    ) -> Vec<Change> {
+        let mut governor = self.governor.lock();
+        let back = governor.ejected.extract_if(.., |endpoint| !endpoint.outlier.is_out(now));
+        let mut changes: Vec<_> = back.map(Change::Back).collect();
+        for change in &changes {
+            if let Change::Back(endpoint) = change {
+                endpoint.outlier.restore();
+                endpoint.ramp.begin(now);
+            }
+        }
+        let Some(policy) = policy else { return changes };
+        if now.saturating_duration_since(governor.swept) < policy.interval {
+            return changes;
+        }
+        governor.swept = now;
+        let endpoints = endpoints();
+        let endpoints = endpoints.as_ref();
+        if policy.compares() {
+            let tallies: Vec<_> = endpoints.iter().map(|endpoint| endpoint.outlier.take()).collect();
+            for (index, cause, mode) in comparison::outliers(policy, &tallies) {
+                // Of several causes the first is enough, and who is out already stays it.
+                if !endpoints[index].outlier.is_out(now) {
+                    changes.extend(self.decide(
+                        policy,
+                        &mut governor,
+                        endpoints,
+                        &endpoints[index],
+                        (cause, mode),
+                        now,
+                    ));
+                }
+            }
+        }
+        endpoints.iter().filter(|one| !one.outlier.is_out(now)).for_each(|one| one.outlier.calm());
+        changes
+    }
+
+    /// Holds the share of endpoints that are in against the panic threshold.
+    pub(super) fn assess(&self, threshold: Percent, endpoints: &[Arc<Endpoint>], now: Instant) {
+        let healthy = endpoints.iter().filter(|endpoint| endpoint.health() == Health::Healthy);
+        let (all, inside) =
+            healthy.fold((0_u64, 0_u64), |(all, inside), one| (all + 1, inside + u64::from(one.is_in(now))));
+        let panicking = inside * 1_000_000 < all * u64::from(threshold.millionths());
+        // Relaxed: a request at the moment of change may meet either.
+        self.panicking.store(panicking, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_panicking(&self) -> bool {
+        self.panicking.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self, cause: Cause) -> (u64, u64) {
+        let of = |counts: &[AtomicU64]| counts[cause as usize].load(Ordering::Relaxed);
+        (of(&self.done), of(&self.would))
+    }
+
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether one more endpoint may be left out: never the last, at most the share, but always one.
+pub fn may_eject(policy: &Outlier, endpoints: &[Arc<Endpoint>], candidate: &Endpoint, now: Instant) -> bool {
+    let out = endpoints.iter().filter(|endpoint| endpoint.outlier.is_out(now)).count() as u64;
+    let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && other.is_in(now));
+    let most = endpoints.len() as u64 * u64::from(policy.max_percent.millionths()) / 1_000_000;
+    another && out < most.max(1)
+}
+
+/// How long the next ejection of an endpoint lasts that was ejected `times` before. What chance adds keeps endpoints
+/// that were ejected together from coming back together.
+pub fn ejection_time(policy: &Outlier, times: u32, rng: &mut fastrand::Rng) -> Duration {
+    let time = policy.base_ejection.saturating_mul(times.saturating_add(1)).min(policy.max_ejection);
+    if policy.max_jitter.is_zero() { time } else { time.saturating_add(policy.max_jitter.mul_f64(rng.f64())) }
 }
 
 #[cfg(test)]
@@ -54,10 +288,20 @@ mod tests {
 
     #[test]
     fn each_ejection_is_a_step_longer_up_to_the_longest() {
+        let mut rng = fastrand::Rng::with_seed(1);
         let policy = Outlier::with_defaults(Origin::default());
-        let seconds = |times: u32| ejection_time(&policy, times).as_secs();
-        assert_eq!([0, 1, 2, 9, 10, u32::MAX].map(seconds), [30, 60, 90, 300, 300, 300]);
+        let mut seconds = |times: u32| ejection_time(&policy, times, &mut rng).as_secs();
+        assert_eq!([0, 1, 2, 9, 10, u32::MAX].map(&mut seconds), [30, 60, 90, 300, 300, 300]);
         let still = Outlier { base_ejection: Duration::from_secs(300), ..policy };
-        assert_eq!(ejection_time(&still, 3), Duration::from_secs(300));
+        assert_eq!(ejection_time(&still, 4, &mut rng), Duration::from_secs(300));
+    }
+
+    #[test]
+    fn chance_adds_up_to_the_jitter() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let policy = Outlier { max_jitter: Duration::from_secs(10), ..Outlier::with_defaults(Origin::default()) };
+        let times: Vec<_> = (0..1000).map(|_| ejection_time(&policy, 0, &mut rng).as_secs_f64()).collect();
+        let (least, most) = times.iter().fold((f64::MAX, 0.0_f64), |(low, high), one| (low.min(*one), high.max(*one)));
+        assert!((30.0..30.2).contains(&least) && (39.8..40.0).contains(&most), "{least} {most}");
     }
 }

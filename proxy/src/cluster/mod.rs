@@ -2,32 +2,41 @@
 //!
 //! Endpoints come and go often, so they sit behind a swap of their own and an assignment replaces nothing else. One
 //! writer (discovery, or the compiler it calls) makes assignments; requests pick and report. A pick never fails while
-//! an endpoint's source says that it is healthy: with all such endpoints ejected, ejections are ignored and counted
-//! as panics.
+//! an endpoint's source says that it is healthy: with fewer of those in than the panic threshold asks for, ejections
+//! are ignored, and such picks counted as panics. Unlike Envoy's, a panic never reaches whoever the source itself calls
+//! draining or unhealthy.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use outrigger_config::cluster::{Balancing, Cluster as Model};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
-use parking_lot::Mutex;
 
 use crate::balance::Picker;
 use crate::endpoint::{Endpoint, Latency};
 
 pub mod budget;
+pub mod comparison;
 pub mod ejection;
-pub mod limits;
+pub mod seat;
+pub mod share;
 pub mod traffic;
 
+pub use crate::endpoint::{Cause, Outcome};
+pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
 pub use budget::{Budget, RetryPermit};
-pub use ejection::{Ejected, Outcome};
-pub use limits::{Acquired, Limit, Limits, Permit};
+pub use ejection::{Change, Ejected, Report};
+pub use seat::Seat;
+pub use share::ConnectionPermit;
 pub use traffic::Traffic;
+
+use ejection::Ejections;
+
+/// How often a pick is made anew because another worker was faster or a newcomer declined, before it goes anywhere.
+const TRIES: usize = 8;
 
 /// What a cluster takes from the process it lives in.
 #[derive(Clone, Copy, Debug)]
@@ -53,38 +62,11 @@ pub struct Cluster {
     pub budget: Arc<Budget>,
     /// What became of attempts at it.
     pub traffic: Arc<Traffic>,
+    /// Whether an endpoint's requests are limited.
+    limited: bool,
     picker: ArcSwap<Picker>,
     setting: Setting,
-    history: Arc<History>,
-}
-
-/// What a destination keeps across configurations, beside its endpoints, limits and budget.
-#[derive(Debug)]
-struct History {
-    /// Held while an ejection is decided and while endpoints are exchanged, so that neither works on stale ones.
-    governor: Mutex<Governor>,
-    ejections: AtomicU64,
-    would_eject: AtomicU64,
-    overflows: AtomicU64,
-    panics: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Governor {
-    ejected: Vec<Arc<Endpoint>>,
-    calmed: Instant,
-}
-
-impl History {
-    fn new(now: Instant) -> Self {
-        History {
-            governor: Mutex::new(Governor { ejected: Vec::new(), calmed: now }),
-            ejections: AtomicU64::new(0),
-            would_eject: AtomicU64::new(0),
-            overflows: AtomicU64::new(0),
-            panics: AtomicU64::new(0),
-        }
-    }
+    ejections: Arc<Ejections>,
 }
 
 impl Cluster {
@@ -95,6 +77,7 @@ impl Cluster {
         let host = if config.host.is_empty() { config.name.as_str() } else { &config.host };
         let limits = previous.map(|cluster| Arc::clone(&cluster.limits)).unwrap_or_default();
         limits.tune(config.limits.as_ref());
+        let limited = config.limits.as_ref().is_some_and(|limits| limits.per_endpoint.max_requests.is_some());
         let budget = previous
             .filter(|cluster| *cluster.budget.model() == config.budget)
             .map_or_else(|| Arc::new(Budget::new(config.budget, setting.now)), |cluster| Arc::clone(&cluster.budget));
@@ -104,102 +87,131 @@ impl Cluster {
             None => known,
         };
         endpoints.iter().for_each(|endpoint| endpoint.load.tune(latency(config.balancing)));
-        if !config.outlier.as_ref().is_some_and(|policy| policy.mode.enforces()) {
+        endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(config.limits.as_ref()));
+        if !config.outlier.as_ref().is_some_and(outrigger_config::policy::Outlier::enforces) {
             // Without the policy nobody stays out by it.
             endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
         }
-        let history =
-            previous.map_or_else(|| Arc::new(History::new(setting.now)), |cluster| Arc::clone(&cluster.history));
+        let ejections = previous.map_or_else(
+            || Arc::new(Ejections::new(setting.now, setting.seed)),
+            |cluster| Arc::clone(&cluster.ejections),
+        );
+        ejections.assess(config.panic_threshold, &endpoints, setting.now);
         Cluster {
             label: host.into(),
             limits,
+            limited,
             budget,
             traffic: previous.map(|cluster| Arc::clone(&cluster.traffic)).unwrap_or_default(),
-            picker: ArcSwap::from_pointee(Picker::new(config.balancing, endpoints, setting.seed)),
+            picker: ArcSwap::from_pointee(picker(&config, endpoints, setting.seed)),
             setting,
-            history,
+            ejections,
             config,
         }
     }
 
-    /// Chooses an endpoint. `hash` is the request's key for a ring hash. One of `avoid`, the endpoints that were tried
-    /// before, is chosen only if there is no other: sooner an ejected one, which may be back, than one that has just
-    /// failed. None only if no endpoint is healthy by its source.
-    pub fn pick(
-        &self,
-        hash: Option<u64>,
-        avoid: &[SocketAddr],
-        now: Instant,
-        rng: &mut fastrand::Rng,
-    ) -> Option<Arc<Endpoint>> {
+    /// Chooses an endpoint and takes a place there. `hash` is the request's key for a ring hash. One of `avoid`, the
+    /// endpoints that were tried before, is chosen only if there is no other: sooner an ejected one, which may be back,
+    /// than one that has just failed. None only if no endpoint is healthy by its source, or those in are all full
+    /// ([`Cluster::is_full`]): with too few in, or only one that is being probed already, those left out take part again.
+    pub fn pick(&self, hash: Option<u64>, avoid: &[SocketAddr], now: Instant, rng: &mut fastrand::Rng) -> Option<Seat> {
         let picker = self.picker.load();
-        let fresh = |endpoint: &Endpoint| !avoid.contains(&endpoint.address);
-        if let Some(endpoint) = picker.pick(hash, now, rng, |one| one.is_available(now) && fresh(one)) {
-            return Some(Arc::clone(endpoint));
+        let fresh = |one: &Endpoint| !avoid.contains(&one.address);
+        let healthy = |one: &Endpoint| one.health() == Health::Healthy;
+        if let Some(seat) = self.pick_available(&picker, hash, now, rng, fresh) {
+            return Some(seat);
         }
-        let healthy = |endpoint: &Endpoint| endpoint.health() == Health::Healthy;
-        if let Some(endpoint) = picker.pick(hash, now, rng, |one| healthy(one) && fresh(one)) {
-            self.history.panics.fetch_add(1, Ordering::Relaxed);
-            return Some(Arc::clone(endpoint));
+        if !avoid.is_empty() {
+            let only_out = !picker.endpoints().iter().any(|one| fresh(one) && one.is_in(now));
+            if only_out && let Some(endpoint) = self.choose(&picker, hash, now, rng, |one| healthy(one) && fresh(one)) {
+                self.ejections.panicked();
+                return self.seat(endpoint, true, now);
+            }
+            if let Some(seat) = self.pick_available(&picker, hash, now, rng, |_| true) {
+                return Some(seat);
+            }
         }
-        picker.pick(hash, now, rng, healthy).map(Arc::clone)
+        // While those that are in are only full, nobody else is to bear what is too much.
+        if self.limits_requests() && !self.is_panicking() && picker.endpoints().iter().any(|one| one.is_in(now)) {
+            return None;
+        }
+        let endpoint = self
+            .choose(&picker, hash, now, rng, |one| healthy(one) && fresh(one))
+            .or_else(|| self.choose(&picker, hash, now, rng, healthy))?;
+        self.ejections.panicked();
+        self.seat(endpoint, true, now)
     }
 
-    /// Says how an attempt ended. Returns the ejection that follows, for whoever tells people.
-    pub fn report(&self, endpoint: &Arc<Endpoint>, outcome: Outcome, now: Instant) -> Option<Ejected> {
-        let policy = self.config.outlier.as_ref()?;
-        match outcome {
-            Outcome::Success => endpoint.outlier.succeed(),
-            // What was under way when it was ejected says nothing new.
-            Outcome::Failure if endpoint.outlier.is_ejected(now) => {}
-            Outcome::Failure if endpoint.outlier.fail(policy.consecutive_errors) => {
-                let mut governor = self.history.governor.lock();
-                let picker = self.picker.load();
-                if endpoint.outlier.is_ejected(now) || !ejection::may_eject(policy, picker.endpoints(), endpoint, now) {
-                    self.history.overflows.fetch_add(1, Ordering::Relaxed);
-                    return None;
-                }
-                let time = ejection::ejection_time(policy, endpoint.outlier.times());
-                if policy.mode.enforces() {
-                    endpoint.outlier.eject(now, time);
-                    // Once, even if it failed anew before it was swept.
-                    governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
-                    governor.ejected.push(Arc::clone(endpoint));
-                    self.history.ejections.fetch_add(1, Ordering::Relaxed);
-                } else {
-                    self.history.would_eject.fetch_add(1, Ordering::Relaxed);
-                }
-                return Some(Ejected { endpoint: Arc::clone(endpoint), time, mode: policy.mode });
+    /// A place at one of those that are in and accepted.
+    fn pick_available(
+        &self,
+        picker: &Picker,
+        hash: Option<u64>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        accept: impl Fn(&Endpoint) -> bool,
+    ) -> Option<Seat> {
+        // A probe or the last place can be taken by another worker between the look and the taking.
+        for attempt in 0..if self.ejections.is_panicking() { 0 } else { TRIES } {
+            let chosen = self.choose(picker, hash, now, rng, |one| one.is_available(now) && accept(one))?;
+            // A newcomer declines the part that is not yet its own; the next is drawn as if it were not there.
+            if let Some(slow) = &self.config.slow_start
+                && attempt + 1 < TRIES
+                && rng.f64() >= chosen.ramp.share(slow, now)
+            {
+                continue;
             }
-            Outcome::Failure => {}
+            if let Some(seat) = self.seat(chosen, false, now) {
+                return Some(seat);
+            }
         }
         None
     }
 
-    /// Returns the endpoints whose ejection ended since the last call, their failures forgiven, and shortens the next
-    /// ejection of those that were calm for an interval. To be called about every second; balancers do not wait for it.
-    pub fn sweep(&self, now: Instant) -> Vec<Arc<Endpoint>> {
-        let mut governor = self.history.governor.lock();
-        let back: Vec<_> = governor.ejected.extract_if(.., |endpoint| !endpoint.outlier.is_ejected(now)).collect();
-        back.iter().for_each(|endpoint| endpoint.outlier.restore());
-        let Some(policy) = &self.config.outlier else { return back };
-        if now.saturating_duration_since(governor.calmed) >= policy.interval {
-            governor.calmed = now;
-            let picker = self.picker.load();
-            picker.endpoints().iter().filter(|one| !one.outlier.is_ejected(now)).for_each(|one| one.outlier.calm());
-        }
-        back
+    /// One of those that are accepted and have room.
+    fn choose<'a>(
+        &self,
+        picker: &'a Picker,
+        hash: Option<u64>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        accept: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let limited = self.limits_requests();
+        picker.pick(hash, now, rng, |one| accept(one) && (!limited || one.limits.has_room(Limit::Requests)))
+    }
+
+    /// Says how an attempt ended. Returns what follows for the endpoint, for whoever tells people.
+    pub fn report(&self, endpoint: &Arc<Endpoint>, report: impl Into<Report>, now: Instant) -> Option<Change> {
+        let policy = self.config.outlier.as_ref()?;
+        let change = self.ejections.report(policy, || Endpoints(self.picker()), endpoint, report.into(), now)?;
+        self.assess(now);
+        Some(change)
+    }
+
+    /// Returns the endpoints whose ejection ended since the last call, their failures forgiven; once an interval ejects
+    /// those that stand out among their neighbours, and shortens the next ejection of those that were calm. To be
+    /// called about every second; balancers do not wait for it.
+    pub fn sweep(&self, now: Instant) -> Vec<Change> {
+        let changes = self.ejections.sweep(self.config.outlier.as_ref(), || Endpoints(self.picker()), now);
+        self.assess(now);
+        changes
+    }
+
+    fn assess(&self, now: Instant) {
+        self.ejections.assess(self.config.panic_threshold, self.picker.load().endpoints(), now);
     }
 
     /// Exchanges the endpoints, as EDS says. Those that stay keep their load, ejection and connections. True if
     /// [`Cluster::version`] changed, which routes take down when they are compiled.
-    pub fn set_assignment(&self, assignment: &Assignment) -> bool {
+    pub fn set_assignment(&self, assignment: &Assignment, now: Instant) -> bool {
         let before = self.version();
-        self.exchange(assignment);
+        self.exchange(assignment, now);
+        self.assess(now);
         self.version() != before
     }
 
-    fn exchange(&self, assignment: &Assignment) {
+    fn exchange(&self, assignment: &Assignment, now: Instant) {
         let old = self.picker.load_full();
         let stays = |(one, model): (&Arc<Endpoint>, &EndpointModel)| one.is(model) && one.weight() == model.weight;
         if old.endpoints().len() == assignment.endpoints.len()
@@ -210,10 +222,11 @@ impl Cluster {
             return;
         }
         let latency = latency(self.config.balancing);
-        let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, self.setting);
-        let picker = Arc::new(Picker::new(self.config.balancing, endpoints, self.setting.seed));
-        let mut governor = self.history.governor.lock();
-        governor.ejected.retain(|one| picker.endpoints().iter().any(|other| Arc::ptr_eq(one, other)));
+        let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
+        endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
+        let picker = Arc::new(picker(&self.config, endpoints, self.setting.seed));
+        let mut governor = self.ejections.governor.lock();
+        governor.keep(picker.endpoints());
         self.picker.store(picker);
     }
 
@@ -230,25 +243,38 @@ impl Cluster {
         self.picker.load_full()
     }
 
-    /// How often an endpoint was ejected.
-    pub fn ejections(&self) -> u64 {
-        self.history.ejections.load(Ordering::Relaxed)
-    }
-
-    /// How often an endpoint would have been ejected, were the policy enforced.
-    pub fn would_eject(&self) -> u64 {
-        self.history.would_eject.load(Ordering::Relaxed)
+    /// How often an endpoint was ejected for this cause, and how often one would have been, were the policy enforced.
+    pub fn ejections(&self, cause: Cause) -> (u64, u64) {
+        self.ejections.counts(cause)
     }
 
     /// How often an endpoint failed often enough and stayed, because too many were out already.
     pub fn ejection_overflows(&self) -> u64 {
-        self.history.overflows.load(Ordering::Relaxed)
+        self.ejections.overflows()
     }
 
-    /// How often an ejected endpoint was picked because there was no other.
+    /// How often an endpoint was picked whether or not it was left out, because too few were in.
     pub fn panics(&self) -> u64 {
-        self.history.panics.load(Ordering::Relaxed)
+        self.ejections.panics()
     }
+
+    /// Whether so few endpoints are in that those left out take part again.
+    pub fn is_panicking(&self) -> bool {
+        self.ejections.is_panicking()
+    }
+}
+
+/// The endpoints of a picker, held by it.
+struct Endpoints(Arc<Picker>);
+
+impl AsRef<[Arc<Endpoint>]> for Endpoints {
+    fn as_ref(&self) -> &[Arc<Endpoint>] {
+        self.0.endpoints()
+    }
+}
+
+fn picker(config: &Model, endpoints: Vec<Arc<Endpoint>>, seed: u64) -> Picker {
+    Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor)
 }
 
 fn latency(balancing: Balancing) -> Latency {
@@ -267,7 +293,13 @@ fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, se
             known.update(model);
             Arc::clone(known)
         }
-        None => Arc::new(Endpoint::new(model, setting.workers, latency, setting.now)),
+        None => {
+            let endpoint = Endpoint::new(model, setting.workers, latency, setting.now);
+            if !known.is_empty() {
+                endpoint.ramp.begin(setting.now);
+            }
+            Arc::new(endpoint)
+        }
     };
     models.iter().map(endpoint).collect()
 }

@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::name::ClusterName;
-use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier};
+use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier, PerEndpoint};
 use outrigger_config::value::Percent;
 use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
-use super::{Acquired, Cluster, Limit, Outcome, Setting};
+use super::{Acquired, Cause, Change, Cluster, Ejected, Limit, Outcome, Report, Setting};
 use crate::endpoint::Endpoint;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ fn healthy(count: usize) -> Assignment {
 
 fn outlier(mode: Mode, percent: f64) -> Option<Outlier> {
     let max_percent = Percent::try_new(percent).expect("a percentage");
-    Some(Outlier { mode, max_percent, consecutive_errors: 2, ..Outlier::with_defaults(Origin::default()) })
+    Some(Outlier { mode, max_percent, consecutive_errors: Some(2), ..Outlier::with_defaults(Origin::default()) })
 }
 
 fn model(outlier: Option<Outlier>) -> Model {
@@ -61,7 +62,7 @@ fn endpoint(cluster: &Cluster, index: usize) -> Arc<Endpoint> {
 fn picks(cluster: &Cluster, avoid: &[SocketAddr], now: Instant) -> Vec<SocketAddr> {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut seen: Vec<_> =
-        (0..100).filter_map(|_| cluster.pick(None, avoid, now, &mut rng)).map(|endpoint| endpoint.address).collect();
+        (0..100).filter_map(|_| cluster.pick(None, avoid, now, &mut rng)).map(|seat| seat.endpoint().address).collect();
     seen.sort();
     seen.dedup();
     seen
@@ -71,7 +72,41 @@ fn picks(cluster: &Cluster, avoid: &[SocketAddr], now: Instant) -> Vec<SocketAdd
 fn break_down(cluster: &Cluster, index: usize, now: Instant) -> bool {
     let endpoint = endpoint(cluster, index);
     assert!(cluster.report(&endpoint, Outcome::Failure, now).is_none());
-    cluster.report(&endpoint, Outcome::Failure, now).is_some_and(|ejected| ejected.mode == Mode::Enforce)
+    told(cluster.report(&endpoint, Outcome::Failure, now)).is_some_and(|ejected| ejected.mode == Mode::Enforce)
+}
+
+fn told(change: Option<Change>) -> Option<Ejected> {
+    match change {
+        Some(Change::Ejected(ejected)) => Some(ejected),
+        _ => None,
+    }
+}
+
+/// Who is back, by address.
+fn back(changes: &[Change]) -> Vec<SocketAddr> {
+    let back = |change: &Change| match change {
+        Change::Back(endpoint) => Some(endpoint.address),
+        Change::Ejected(_) => None,
+    };
+    changes.iter().filter_map(back).collect()
+}
+
+/// The one endpoint on probation gets a probe that ends so.
+fn probe(cluster: &Cluster, index: usize, outcome: Outcome, now: Instant) -> Option<Change> {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let seat = (0..100)
+        .filter_map(|_| cluster.pick(None, &[], now, &mut rng))
+        .find(|seat| seat.endpoint().address == address(index))
+        .expect("a probe");
+    assert!(seat.is_probe());
+    cluster.report(seat.endpoint(), Report { outcome, latency: None, probe: true }, now)
+}
+
+fn ejections(cluster: &Cluster) -> (u64, u64) {
+    Cause::ALL.iter().fold((0, 0), |(done, would), cause| {
+        let counts = cluster.ejections(*cause);
+        (done + counts.0, would + counts.1)
+    })
 }
 
 #[test]
@@ -79,7 +114,7 @@ fn nobody_is_picked_while_no_source_says_healthy() {
     let now = Instant::now();
     let cluster = cluster(model(None), &assignment(&[Health::Draining, Health::Unhealthy]), now);
     assert!(picks(&cluster, &[], now).is_empty());
-    cluster.set_assignment(&assignment(&[Health::Draining, Health::Healthy]));
+    cluster.set_assignment(&assignment(&[Health::Draining, Health::Healthy]), now);
     assert_eq!(picks(&cluster, &[], now), [address(1)]);
     assert_eq!(cluster.panics(), 0);
 }
@@ -91,7 +126,7 @@ fn an_ejected_endpoint_is_tried_sooner_than_one_that_has_just_failed() {
     assert!(break_down(&cluster, 1, now));
     assert_eq!(picks(&cluster, &[], now), [address(0)]);
     assert_eq!(picks(&cluster, &[address(0)], now), [address(1)]);
-    assert_eq!(picks(&cluster, &[address(0), address(1)], now), [address(0), address(1)]);
+    assert_eq!(picks(&cluster, &[address(0), address(1)], now), [address(0)]);
 }
 
 #[test]
@@ -104,30 +139,99 @@ fn what_was_tried_is_tried_again_only_if_there_is_nothing_else() {
 }
 
 #[test]
-fn a_failing_endpoint_is_left_out_and_comes_back() {
+fn a_failing_endpoint_is_left_out_and_comes_back_by_a_probe() {
     let now = Instant::now();
     let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(2), now);
     assert!(break_down(&cluster, 0, now));
     assert_eq!(picks(&cluster, &[], now + 29 * SECOND), [address(1)]);
     assert!(cluster.sweep(now + 29 * SECOND).is_empty());
+    assert!(cluster.sweep(now + 30 * SECOND).is_empty(), "its time is over, and a probe decides");
+    let held = probe_seat(&cluster, 0, now + 30 * SECOND);
+    assert_eq!(picks(&cluster, &[], now + 30 * SECOND), [address(1)], "one probe at a time");
+    drop(held);
+    let change = probe(&cluster, 0, Outcome::Success, now + 30 * SECOND);
+    assert_eq!(back(&change.into_iter().collect::<Vec<_>>()), [address(0)]);
     assert_eq!(picks(&cluster, &[], now + 30 * SECOND), [address(0), address(1)]);
-    let back = cluster.sweep(now + 30 * SECOND);
-    assert_eq!(back.iter().map(|endpoint| endpoint.address).collect::<Vec<_>>(), [address(0)]);
     // What failed again soon stays out longer, and after calm intervals as long as at first.
     assert!(break_down(&cluster, 0, now + 31 * SECOND));
     let longer = endpoint(&cluster, 0).outlier.remaining(now + 31 * SECOND);
     assert!(longer.is_some_and(|longer| longer > 30 * SECOND), "{longer:?}");
+    assert!(probe(&cluster, 0, Outcome::Success, now + 200 * SECOND).is_some());
     (0..30).for_each(|step| drop(cluster.sweep(now + (200 + 10 * step) * SECOND)));
     assert_eq!(endpoint(&cluster, 0).outlier.times(), 0);
-    assert_eq!(cluster.ejections(), 2);
+    assert_eq!(ejections(&cluster), (2, 0));
+}
+
+fn probe_seat(cluster: &Cluster, index: usize, now: Instant) -> super::Seat {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut seats = (0..10).filter_map(|_| cluster.pick(None, &[], now, &mut rng));
+    seats.find(|seat| seat.endpoint().address == address(index)).expect("a seat")
 }
 
 #[test]
-fn whoever_fails_anew_before_the_sweep_comes_back_once() {
+fn a_failed_probe_leaves_out_longer_and_nobody_else() {
     let now = Instant::now();
     let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(2), now);
-    assert!(break_down(&cluster, 0, now) && break_down(&cluster, 0, now + 31 * SECOND));
-    assert_eq!(cluster.sweep(now + 300 * SECOND).len(), 1);
+    assert!(break_down(&cluster, 0, now));
+    let ejected = told(probe(&cluster, 0, Outcome::NoAnswer, now + 30 * SECOND)).expect("an ejection");
+    assert_eq!((ejected.cause, ejected.time), (Cause::Probe, 60 * SECOND));
+    assert_eq!(picks(&cluster, &[], now + 89 * SECOND), [address(1)]);
+    assert!(probe(&cluster, 0, Outcome::Success, now + 90 * SECOND).is_some());
+    assert_eq!(cluster.ejections(Cause::Probe), (1, 0));
+}
+
+#[test]
+fn without_probes_an_ejection_ends_by_itself() {
+    let now = Instant::now();
+    let outlier = outlier(Mode::Enforce, 10.0).map(|outlier| Outlier { probe_requests: 0, ..outlier });
+    let cluster = cluster(model(outlier), &healthy(2), now);
+    assert!(break_down(&cluster, 0, now));
+    assert_eq!(picks(&cluster, &[], now + 30 * SECOND), [address(0), address(1)]);
+    assert!(break_down(&cluster, 0, now + 31 * SECOND), "before it was swept");
+    assert_eq!(back(&cluster.sweep(now + 300 * SECOND)), [address(0)], "it comes back once");
+}
+
+#[test]
+fn who_stands_out_in_an_interval_is_left_out_at_its_end() {
+    let now = Instant::now();
+    let rate = Some(outrigger_config::policy::SuccessRate::with_defaults(Mode::Enforce));
+    let slow = Some(outrigger_config::policy::SlowEndpoint::with_defaults(Mode::Observe));
+    let policy = outlier(Mode::Enforce, 50.0).map(|outlier| Outlier { success_rate: rate, latency: slow, ..outlier });
+    let cluster = cluster(model(policy), &healthy(5), now);
+    for turn in 0..100 {
+        for index in 0..5 {
+            let outcome = if index == 0 && turn % 3 == 0 { Outcome::Failure } else { Outcome::Success };
+            let latency = Some(Duration::from_millis(if index == 1 { 50 } else { 5 }));
+            let report = Report { outcome, latency, probe: false };
+            assert!(cluster.report(&endpoint(&cluster, index), report, now).is_none());
+        }
+    }
+    assert!(cluster.sweep(now + 9 * SECOND).is_empty(), "the interval is not over");
+    let changes: Vec<_> = cluster.sweep(now + 10 * SECOND).into_iter().filter_map(|one| told(Some(one))).collect();
+    let told: Vec<_> = changes.iter().map(|one| (one.endpoint.address, one.cause, one.mode)).collect();
+    let expected = [(address(0), Cause::SuccessRate, Mode::Enforce), (address(1), Cause::Latency, Mode::Observe)];
+    assert_eq!(told, expected);
+    assert_eq!(picks(&cluster, &[], now + 11 * SECOND), [1, 2, 3, 4].map(address));
+    assert!(cluster.sweep(now + 20 * SECOND).is_empty(), "the next interval brought nothing");
+}
+
+#[test]
+fn with_too_few_in_those_left_out_take_part_again() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(5), now);
+    assert!(break_down(&cluster, 0, now) && break_down(&cluster, 1, now));
+    assert!(!cluster.is_panicking(), "three of five bear it");
+    assert!(break_down(&cluster, 2, now) && cluster.is_panicking());
+    assert_eq!(picks(&cluster, &[], now), [0, 1, 2, 3, 4].map(address));
+    assert_eq!(cluster.panics(), 100);
+    // In panic, too, a probe is what brings an endpoint back.
+    assert!(probe(&cluster, 0, Outcome::Success, now + 30 * SECOND).is_some());
+    assert!(!cluster.is_panicking());
+    // Draining and unhealthy endpoints take part in no panic and do not count for it.
+    let (healthy, draining) = (Health::Healthy, Health::Draining);
+    cluster.set_assignment(&assignment(&[healthy, healthy, draining, draining, draining]), now + 31 * SECOND);
+    assert!(!cluster.is_panicking(), "one of two is half");
+    assert_eq!(picks(&cluster, &[], now + 31 * SECOND), [0, 1].map(address));
 }
 
 #[test]
@@ -147,10 +251,10 @@ fn an_observed_ejection_is_told_and_not_done() {
     let cluster = cluster(model(outlier(Mode::Observe, 10.0)), &healthy(2), now);
     let failing = endpoint(&cluster, 0);
     assert!(cluster.report(&failing, Outcome::Failure, now).is_none());
-    let told = cluster.report(&failing, Outcome::Failure, now).expect("an ejection that would have been");
+    let told = told(cluster.report(&failing, Outcome::Failure, now)).expect("an ejection that would have been");
     assert_eq!((told.mode, told.time), (Mode::Observe, 30 * SECOND));
     assert!(failing.is_available(now));
-    assert_eq!((cluster.ejections(), cluster.would_eject()), (0, 1));
+    assert_eq!(ejections(&cluster), (0, 1));
 }
 
 #[test]
@@ -160,7 +264,7 @@ fn the_last_is_never_ejected() {
     assert!(!break_down(&one, 0, now));
     let three = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(3), now);
     assert!(break_down(&three, 0, now) && break_down(&three, 1, now) && !break_down(&three, 2, now));
-    assert_eq!((three.ejections(), three.ejection_overflows()), (2, 1));
+    assert_eq!((ejections(&three), three.ejection_overflows()), ((2, 0), 1));
 }
 
 #[test]
@@ -169,7 +273,7 @@ fn with_all_that_is_healthy_ejected_ejections_are_ignored() {
     let cluster = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(2), now);
     assert!(break_down(&cluster, 0, now));
     // The other one goes by its source's word.
-    cluster.set_assignment(&assignment(&[Health::Healthy, Health::Unhealthy]));
+    cluster.set_assignment(&assignment(&[Health::Healthy, Health::Unhealthy]), now);
     assert_eq!(picks(&cluster, &[], now), [address(0)]);
     assert_eq!(cluster.panics(), 100);
 }
@@ -183,12 +287,12 @@ fn an_assignment_keeps_what_is_known_of_those_who_stay() {
     assert!(break_down(&cluster, 1, now));
     let mut smaller = healthy(2);
     smaller.endpoints[0].weight = 7;
-    assert!(!cluster.set_assignment(&smaller));
+    assert!(!cluster.set_assignment(&smaller, now));
     assert!(Arc::ptr_eq(&endpoint(&cluster, 0), &first) && Arc::ptr_eq(&endpoint(&cluster, 1), &second));
     assert_eq!((first.weight(), first.load.active()), (7, 1));
     assert_eq!(picks(&cluster, &[], now), [address(0)]);
     smaller.endpoints[0].version = "v2".into();
-    assert!(cluster.set_assignment(&smaller), "the endpoints are of one version no more");
+    assert!(cluster.set_assignment(&smaller, now), "the endpoints are of one version no more");
     assert!(!Arc::ptr_eq(&endpoint(&cluster, 0), &first));
 }
 
@@ -202,11 +306,11 @@ fn a_changed_configuration_keeps_history_and_what_is_in_use() {
     let model = Model { limits: Some(strict), balancing: Balancing::LeastRequest, ..old.config.clone() };
     let new = Cluster::new(model, None, Some(&old), Setting { workers: 1, seed: 0, now });
     assert!(Arc::ptr_eq(&endpoint(&old, 2), &endpoint(&new, 2)) && Arc::ptr_eq(&old.budget, &new.budget));
-    assert_eq!((picks(&new, &[], now), new.ejections()), (vec![address(1), address(2)], 1));
+    assert_eq!((picks(&new, &[], now), ejections(&new)), (vec![address(1), address(2)], (1, 0)));
     assert!(matches!(new.limits.try_acquire(Limit::Requests), Acquired::Refused));
     drop(held);
     assert!(matches!(new.limits.try_acquire(Limit::Requests), Acquired::Granted(_)));
-    assert_eq!(new.sweep(now + 30 * SECOND).len(), 1);
+    assert!(probe(&new, 0, Outcome::Success, now + 30 * SECOND).is_some());
 }
 
 #[test]
@@ -218,6 +322,127 @@ fn without_the_policy_nobody_stays_out_by_it() {
         let new = Cluster::new(model(policy), None, Some(&old), Setting { workers: 1, seed: 0, now });
         assert_eq!(picks(&new, &[], now), [address(0), address(1)]);
         assert_eq!(new.sweep(now).len(), 1);
+    }
+}
+
+/// The shares of each endpoint of two in so many picks.
+fn share_of_second(cluster: &Cluster, now: Instant) -> f64 {
+    let mut rng = fastrand::Rng::with_seed(3);
+    let seats = (0..20_000).filter_map(|_| cluster.pick(None, &[], now, &mut rng));
+    seats.filter(|seat| seat.endpoint().address == address(1)).count() as f64 / 20_000.0
+}
+
+#[test]
+fn a_newcomer_gets_its_part_little_by_little() {
+    let now = Instant::now();
+    for balancing in [Balancing::RoundRobin, Balancing::LeastRequest] {
+        let slow_start = Some(outrigger_config::cluster::SlowStart::with_defaults(60 * SECOND));
+        let cluster = cluster(Model { balancing, slow_start, ..model(None) }, &healthy(1), now);
+        assert!(cluster.set_assignment(&healthy(2), now) || cluster.picker().endpoints().len() == 2);
+        // Half of the window is half a weight: one of three parts.
+        for (seconds, share) in [(0, 0.1 / 1.1), (30, 1.0 / 3.0), (60, 0.5), (90, 0.5)] {
+            let seen = share_of_second(&cluster, now + seconds * SECOND);
+            assert!((seen - share).abs() < 0.02, "{balancing:?} after {seconds} s: {seen}");
+        }
+    }
+}
+
+#[test]
+fn where_all_begin_together_nobody_is_a_newcomer_and_who_comes_back_is_one() {
+    let now = Instant::now();
+    let slow_start = Some(outrigger_config::cluster::SlowStart::with_defaults(60 * SECOND));
+    let cluster = cluster(Model { slow_start, ..model(outlier(Mode::Enforce, 50.0)) }, &healthy(2), now);
+    assert!((share_of_second(&cluster, now) - 0.5).abs() < 0.02);
+    assert!(break_down(&cluster, 1, now));
+    assert!(probe(&cluster, 1, Outcome::Success, now + 30 * SECOND).is_some());
+    let seen = share_of_second(&cluster, now + 60 * SECOND);
+    assert!((seen - 1.0 / 3.0).abs() < 0.02, "{seen}");
+}
+
+fn per_endpoint(mode: Mode, most: u32) -> Model {
+    let per_endpoint = PerEndpoint { max_connections: Some(most), max_requests: Some(most) };
+    Model { limits: Some(LimitsModel { mode, per_endpoint, ..LimitsModel::default() }), ..model(None) }
+}
+
+#[test]
+fn a_full_endpoint_gives_way_and_full_ones_refuse() {
+    let now = Instant::now();
+    let cluster = cluster(per_endpoint(Mode::Enforce, 2), &healthy(3), now);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
+    assert_eq!(cluster.picker().endpoints().iter().map(|one| one.load.active()).collect::<Vec<_>>(), [2, 2, 2]);
+    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full(now));
+    assert_eq!((cluster.limits.refused(Limit::Requests), cluster.panics()), (1, 0));
+    drop(seats.pop());
+    assert!(cluster.pick(None, &[], now, &mut rng).is_some());
+    let none = self::cluster(per_endpoint(Mode::Enforce, 0), &healthy(3), now);
+    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(now), "0 means none");
+    assert!(none.allows_no_connection(&endpoint(&none, 0)) && none.try_connect(&endpoint(&none, 0)).is_none());
+}
+
+#[test]
+fn an_observed_limit_of_endpoints_counts_and_lets_pass() {
+    let now = Instant::now();
+    let cluster = cluster(per_endpoint(Mode::Observe, 1), &healthy(2), now);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
+    assert_eq!(seats.iter().filter(|seat| seat.is_beyond()).count(), 4);
+    assert_eq!(cluster.limits.exceeded(Limit::Requests), 4);
+    assert!(!cluster.allows_no_connection(&endpoint(&cluster, 0)));
+}
+
+#[test]
+fn retries_have_a_limit_beside_their_budget() {
+    let now = Instant::now();
+    let with = |mode, most| {
+        let limits = LimitsModel { mode, max_retries: Some(most), ..LimitsModel::default() };
+        cluster(Model { limits: Some(limits), ..model(None) }, &healthy(1), now)
+    };
+    let one = with(Mode::Enforce, 1);
+    let held = one.try_retry(now).expect("the first");
+    assert!(one.try_retry(now).is_none());
+    assert_eq!((one.limits.refused(Limit::Retries), one.budget.refused()), (1, 0));
+    drop(held);
+    assert!(one.try_retry(now).is_some());
+    assert!(with(Mode::Enforce, 0).try_retry(now).is_none(), "0 means none");
+    let watched = with(Mode::Observe, 0);
+    assert!(watched.try_retry(now).is_some_and(|permit| permit.is_beyond()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn no_interleaving_of_threads_gives_an_endpoint_or_retries_one_more(most in 1_u32..6, count in 1_usize..4) {
+        let now = Instant::now();
+        let mut model = per_endpoint(Mode::Enforce, most);
+        model.limits.as_mut().expect("limits").max_retries = Some(most);
+        let cluster = cluster(model, &healthy(count), now);
+        let (over, retries) = (AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (cluster, over, retries) = (&cluster, &over, &retries);
+                scope.spawn(move || {
+                    let mut rng = fastrand::Rng::with_seed(thread);
+                    for _ in 0..200 {
+                        if let Some(seat) = cluster.pick(None, &[], now, &mut rng) {
+                            over.fetch_max(seat.endpoint().load.active(), Ordering::SeqCst);
+                            let connection = cluster.try_connect(seat.endpoint());
+                            over.fetch_max(seat.endpoint().limits.held(Limit::Connections), Ordering::SeqCst);
+                            drop(connection);
+                        }
+                        if let Some(permit) = cluster.try_retry(now) {
+                            retries.fetch_max(cluster.limits.held(Limit::Retries), Ordering::SeqCst);
+                            drop(permit);
+                        }
+                    }
+                });
+            }
+        });
+        prop_assert!(over.into_inner() <= most && retries.into_inner() <= most);
+        let left = |one: &Arc<Endpoint>| one.load.active() + one.limits.held(Limit::Requests);
+        prop_assert_eq!(cluster.picker().endpoints().iter().map(left).sum::<u32>(), 0);
+        prop_assert_eq!(cluster.limits.held(Limit::Connections), 0);
     }
 }
 
@@ -236,7 +461,7 @@ proptest! {
             now += Duration::from_secs(wait);
             let endpoint = endpoint(&cluster, index % count);
             let reported = cluster.report(&endpoint, Outcome::Failure, now);
-            let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_ejected(now)).count();
+            let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_out(now)).count();
             prop_assert!(ejected <= (count * percent as usize / 100).max(1) && ejected < count);
             prop_assert!(reported.is_none() || endpoint.outlier.is_ejected(now));
             cluster.sweep(now);
@@ -258,8 +483,8 @@ proptest! {
                 });
             }
         });
-        let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_ejected(now)).count();
+        let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_out(now)).count();
         prop_assert_eq!(ejected, (count * percent as usize / 100).clamp(1, count - 1));
-        prop_assert_eq!(cluster.ejections(), ejected as u64);
+        prop_assert_eq!(ejections(&cluster), (ejected as u64, 0));
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use crate::cluster::ejection::Outcome;
+use crate::endpoint::Outcome;
 use crate::telemetry::edge::{Counts, Reading};
 
 /// Counters of a destination.
@@ -23,7 +23,7 @@ impl Traffic {
     pub fn attempt(&self, outcome: Option<Outcome>) {
         let counter = match outcome {
             Some(Outcome::Success) => &self.succeeded,
-            Some(Outcome::Failure) => &self.failed,
+            Some(Outcome::Failure | Outcome::Gateway | Outcome::NoAnswer) => &self.failed,
             None => &self.aborted,
         };
         counter.fetch_add(1, Relaxed);
@@ -52,7 +52,7 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use super::Traffic;
-    use crate::cluster::ejection::Outcome;
+    use crate::endpoint::Outcome;
 
     #[tokio::test]
     async fn attempts_are_counted_by_outcome_and_waits_by_time() {

@@ -203,7 +203,7 @@ impl Follower {
             if let Some(assignment) = self.accepted.set().assignments.get(name)
                 && self.warming.serving().assignments.contains_key(name)
             {
-                recompile |= self.publisher.assign(assignment);
+                recompile |= self.publisher.assign(assignment, now);
                 self.warming.note_assignment(&self.accepted, name);
             }
         }

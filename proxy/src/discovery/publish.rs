@@ -65,12 +65,12 @@ impl Publisher {
 
     /// Exchanges a cluster's endpoints, without a new snapshot. Returns whether one is needed after all, because routes
     /// know the cluster's version and that changed.
-    pub fn assign(&self, assignment: &Assignment) -> bool {
+    pub fn assign(&self, assignment: &Assignment, now: Instant) -> bool {
         let snapshot = self.shared.snapshots.load_full();
         let asks = |discovery: &Discovery| matches!(discovery, Discovery::Eds(name) if *name == assignment.name);
         let mut changed = false;
         for cluster in snapshot.clusters().filter(|cluster| asks(&cluster.config.discovery)) {
-            changed |= cluster.set_assignment(assignment);
+            changed |= cluster.set_assignment(assignment, now);
         }
         changed
     }

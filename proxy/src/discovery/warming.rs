@@ -224,5 +224,8 @@ impl Look<'_> {
 
 fn destinations(table: &RouteTable) -> impl Iterator<Item = &ClusterName> {
     let routes = table.hosts.iter().flat_map(|host| &host.routes);
-    routes.flat_map(|route| &route.backends).map(|backend| &backend.cluster)
+    routes.flat_map(|route| {
+        let mirrors = route.mirrors.iter().map(|mirror| &mirror.cluster);
+        route.backends.iter().map(|backend| &backend.cluster).chain(mirrors)
+    })
 }

@@ -66,12 +66,27 @@ impl Load {
         self.active.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request begins, unless as many as `most` are under way; if it does, [`Load::leave`] must follow.
+    pub fn try_begin(&self, most: u32) -> bool {
+        if most == u32::MAX {
+            self.begin();
+            return true;
+        }
+        let more = |active: u32| (active < most).then_some(active + 1);
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
     /// A request ended. `latency` is the time to its response head; none for a failure.
     pub fn end(&self, now: Instant, latency: Option<Duration>) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.leave();
         if let Some(latency) = latency {
             self.observe(now, latency);
         }
+    }
+
+    /// A request is no longer under way.
+    pub fn leave(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Requests under way.
@@ -109,7 +124,8 @@ impl Load {
         self.latency.store(latency.pack(), Ordering::Relaxed);
     }
 
-    fn observe(&self, now: Instant, latency: Duration) {
+    /// Takes the time to a response head into the average.
+    pub fn observe(&self, now: Instant, latency: Duration) {
         let sample = latency.as_secs_f32();
         let tick = self.tick(now);
         let (_, decay) = unpack(self.latency.load(Ordering::Relaxed));

@@ -13,13 +13,16 @@ use std::time::Instant;
 
 use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
 
+use crate::limits::Limits;
 use crate::pool::Pool;
 
 pub mod load;
 pub mod outlier;
+pub mod ramp;
 
 pub use load::{Latency, Load};
-pub use outlier::OutlierState;
+pub use outlier::{Cause, Outcome, OutlierState, Tally};
+pub use ramp::Ramp;
 
 /// One address of a destination.
 pub struct Endpoint {
@@ -35,6 +38,10 @@ pub struct Endpoint {
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// When it came.
+    pub ramp: Ramp,
+    /// How much of it is in use, where its destination limits that for each endpoint.
+    pub limits: Arc<Limits>,
     /// The connections to it.
     pub pool: Pool,
     weight: AtomicU32,
@@ -51,6 +58,8 @@ impl Endpoint {
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            ramp: Ramp::new(epoch),
+            limits: Arc::default(),
             pool: Pool::new(workers),
             weight: AtomicU32::new(model.weight),
             health: AtomicU8::new(model.health as u8),
@@ -79,9 +88,14 @@ impl Endpoint {
         }
     }
 
-    /// Whether it may be chosen: healthy by its source, and not ejected.
+    /// Whether it may be chosen: healthy by its source, and not left out.
     pub fn is_available(&self, now: Instant) -> bool {
-        self.health() == Health::Healthy && !self.outlier.is_ejected(now)
+        self.health() == Health::Healthy && self.outlier.admits(now)
+    }
+
+    /// Whether it bears its part of the load: it may be chosen, and not only as a probe.
+    pub fn is_in(&self, now: Instant) -> bool {
+        self.health() == Health::Healthy && !self.outlier.is_out(now)
     }
 
     /// Takes over what its source may change. Relaxed: no other memory hangs on it, a request more or less on the old
@@ -134,7 +148,7 @@ mod tests {
             assert!(!endpoint.is_available(now));
         }
         endpoint.update(&model(Health::Healthy));
-        endpoint.outlier.eject(now, Duration::from_secs(30));
+        endpoint.outlier.eject(now, Duration::from_secs(30), 0);
         assert!(!endpoint.is_available(now + Duration::from_secs(29)));
         assert!(endpoint.is_available(now + Duration::from_secs(30)));
     }

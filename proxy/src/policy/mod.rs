@@ -15,7 +15,11 @@ use crate::error::Error;
 use crate::exchange::Response;
 
 pub mod admission;
+pub mod answer;
 pub mod breaker;
+pub mod edit;
+pub mod fault;
+pub mod mirror;
 pub mod rate_limit;
 pub mod record;
 pub mod respond;

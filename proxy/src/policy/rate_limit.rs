@@ -1,7 +1,6 @@
 //! Takes a token for a request, or refuses it (xDS `local_ratelimit`; semantics: the bucket is one for all workers).
 //! Raises [`Reason::RateLimited`] with `Retry-After`; in Observe it only notes what it would have done.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
@@ -74,12 +73,7 @@ fn check(routed: &Routed) -> Result<(), Error> {
         Verdict::Limited { rule, retry_after } => {
             metrics.rate_limited(&policy.origin, policy.mode);
             // Refused before a destination was chosen: it counts for the route's first.
-            if let Some(target) = routed.route.targets.iter().next() {
-                routed.trail.note(|notes| {
-                    notes.edge = Some(Arc::clone(&target.edge));
-                    notes.host = target.cluster.as_ref().map(|cluster| Arc::clone(&cluster.label));
-                });
-            }
+            routed.count_for_first();
             let detail = format!("rule {rule} of {} has no token left", policy.origin);
             Err(Error::new(Reason::RateLimited).because(detail).refusing(
                 StatusCode::from_u16(policy.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS),

@@ -92,7 +92,8 @@ fn respond(error: &Error, trail: &Trail) -> Response {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
     } else {
-        *response.status_mut() = StatusCode::from_u16(row.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = error.fault().map_or(row.status, |(status, _)| status);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     }
     if let Ok(value) = HeaderValue::from_str(&proxy_status(error)) {
         response.headers_mut().insert(PROXY_STATUS, value);
@@ -134,7 +135,8 @@ fn as_grpc(response: &mut Response, error: &Error) {
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from(u16::from(error.reason.disposition().grpc)));
+    let grpc = error.fault().map_or(error.reason.disposition().grpc, |(_, grpc)| grpc);
+    headers.insert("grpc-status", HeaderValue::from(u16::from(grpc)));
     if let Ok(message) = HeaderValue::from_str(&percent_encoded(&error.to_string())) {
         headers.insert("grpc-message", message);
     }

@@ -110,10 +110,10 @@ fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Response, Error> {
-    let Targeted { http, mut aim, permit } = targeted;
+    let Targeted { http, mut aim, permit, .. } = targeted;
     let route = Arc::clone(&aim.route);
     let Some(configured) = route.config.retry.as_ref() else {
-        return inner.call(Targeted { http, aim, permit }).await;
+        return inner.call(Targeted { http, aim, permit, edits: None }).await;
     };
     // A policy that is only rehearsed leaves in force what would hold without it.
     let (policy, rehearsed) = match configured.mode {
@@ -124,7 +124,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
     // Held while a retry is under way: it counts against the budget from its decision to its end.
     let mut retrying: Option<RetryPermit> = None;
     loop {
-        let outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None }).await;
+        let outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None }).await;
         drop(retrying.take());
         let (cause, outcome, next) = match outcome {
             Ok(response) => match worth_repeating(&response, policy, &aim) {
@@ -137,17 +137,19 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
                 Some(cause) => (cause, Ok(response), copy.again()),
             },
             Err(mut error) => {
+                let fault = |policy: &Policy| injected(&error, policy, &aim);
+                let (injected, rehearses) = (fault(policy), rehearsed.is_some_and(|policy| fault(policy).is_some()));
                 let next = match error.take_unsent() {
-                    Some(unsent) if unsent_allows(&error, policy) => Some(unsent),
+                    Some(unsent) if injected.is_some() || unsent_allows(&error, policy) => Some(unsent),
                     _ if sent_allows(&error, policy) => copy.again(),
                     _ => {
-                        if rehearsed.is_some_and(|policy| sent_allows(&error, policy)) {
+                        if rehearses || rehearsed.is_some_and(|policy| sent_allows(&error, policy)) {
                             aim.trail.note(|notes| notes.would |= Would::RETRY);
                         }
                         return Err(error);
                     }
                 };
-                (Cause::Reason(error.reason), Err(error), next)
+                (injected.unwrap_or(Cause::Reason(error.reason)), Err(error), next)
             }
         };
         let Some(next) = next else { return outcome };
@@ -182,9 +184,12 @@ fn admit(policy: &Policy, aim: &Aim, cause: Cause) -> Decision {
     if aim.deadline.is_some_and(|deadline| tokio::time::Instant::now() + wait >= deadline) {
         return Decision::Stop;
     }
-    match aim.cluster.budget.try_withdraw(std::time::Instant::now()) {
+    match aim.cluster.try_retry(std::time::Instant::now()) {
         Some(permit) => {
             aim.trail.note(|notes| {
+                if permit.is_beyond() {
+                    notes.would |= Would::BREAKER;
+                }
                 if let Some(edge) = &notes.edge {
                     edge.retry(cause.into());
                 }
@@ -228,9 +233,25 @@ fn sent_allows(error: &Error, policy: &Policy) -> bool {
 fn worth_repeating(response: &Response, policy: &Policy, aim: &Aim) -> Option<Cause> {
     let status = response.status();
     if aim.trail.grpc && status == StatusCode::OK {
-        let number = grpc_status(response.headers())?;
-        return policy.grpc_codes.has(number).then_some(Cause::Grpc(number));
+        return grpc_worth_repeating(grpc_status(response.headers())?, policy);
     }
+    status_worth_repeating(status, policy)
+}
+
+/// An attempt that met an injected fault counts as one that was answered so.
+fn injected(error: &Error, policy: &Policy, aim: &Aim) -> Option<Cause> {
+    let (status, grpc) = error.fault()?;
+    match aim.trail.grpc {
+        true => grpc_worth_repeating(grpc, policy),
+        false => status_worth_repeating(StatusCode::from_u16(status).ok()?, policy),
+    }
+}
+
+fn grpc_worth_repeating(number: u8, policy: &Policy) -> Option<Cause> {
+    policy.grpc_codes.has(number).then_some(Cause::Grpc(number))
+}
+
+fn status_worth_repeating(status: StatusCode, policy: &Policy) -> Option<Cause> {
     let (code, on) = (status.as_u16(), policy.on);
     let gateway = matches!(code, 502..=504);
     let repeat = (on.has(Condition::ServerError) && status.is_server_error())

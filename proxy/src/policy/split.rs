@@ -40,7 +40,11 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
 
     fn call(&mut self, routed: Routed) -> Self::Future {
         let route = Arc::clone(&routed.route);
-        let target = route.targets.pick(&mut fastrand::Rng::new());
+        let Some(targets) = &route.targets else {
+            let detail = "the route neither answers nor leads anywhere";
+            return refuse(Error::new(Reason::ProxyConfigurationError).because(detail));
+        };
+        let target = targets.pick(&mut fastrand::Rng::new());
         match &target.cluster {
             Some(cluster) => Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target))),
             None => {

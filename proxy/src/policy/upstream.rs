@@ -19,7 +19,7 @@ use super::Waiting;
 use crate::affinity;
 use crate::attempt::{Attempt, Lease};
 use crate::body::Body;
-use crate::cluster::limits::{Acquired, Limit, Permit};
+use crate::cluster::{Acquired, ConnectionPermit, Limit, Permit};
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Response, Targeted, grpc_status};
 use crate::fields::Fields;
@@ -47,36 +47,55 @@ impl Service<Targeted> for Upstream {
     }
 }
 
-async fn run(targeted: Targeted) -> Result<Response, Error> {
-    let Targeted { mut http, aim, permit } = targeted;
+/// A request on its way to an endpoint.
+struct Begun {
+    http: Box<http::Request<Body>>,
+    attempt: Box<Attempt>,
+    version: Version,
+    /// The caller's side of an upgrade.
+    caller: Option<OnUpgrade>,
+}
+
+/// All that needs no waiting, apart, so that what it works with is not kept while the request waits.
+fn begin(targeted: Targeted) -> Result<Begun, Error> {
+    let Targeted { mut http, aim, permit, .. } = targeted;
     let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     // The first attempt begins with the request: asking for the time costs more than the difference.
     let now = if aim.attempt == 0 { aim.trail.started } else { Instant::now() };
-    let picked = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new());
-    let Some(endpoint) = picked else {
+    let Some(seat) = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()) else {
+        if aim.cluster.is_full(now) {
+            let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
+            return Err(Error::new(Reason::BreakerRequests).because(detail));
+        }
         let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
+    if seat.is_beyond() {
+        aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    }
     let fields = aim.trail.fields;
     // Admission has removed the fields of what is no upgrade, or must be none.
     let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
     let version = speak(&aim, upgrade);
-    let mut attempt = Attempt::begin(aim, endpoint, permit, now);
+    let attempt = Attempt::begin(aim, seat, permit, now);
     if attempt.aim().trail.traced {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     }
     // A copy: an attempt that never reached its endpoint gives the request back, and the next one needs it too.
     let caller = upgrade.then(|| http.extensions().get::<OnUpgrade>().cloned()).flatten();
     message::address(&mut http, version, &attempt.aim().authority, fields);
-    let interim = {
-        let trail = &attempt.aim().trail;
-        let waker = match trail.version {
-            Version::HTTP_2 => Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await),
-            _ => None,
-        };
-        interim::prepare(&mut http, trail, fields.any(Fields::EXPECT), waker)
+    Ok(Begun { http, attempt, version, caller })
+}
+
+async fn run(targeted: Targeted) -> Result<Response, Error> {
+    let Begun { mut http, mut attempt, version, caller } = begin(targeted)?;
+    let waker = match attempt.aim().trail.version {
+        Version::HTTP_2 => Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await),
+        _ => None,
     };
+    let expects = attempt.aim().trail.fields.any(Fields::EXPECT);
+    let interim = interim::prepare(&mut http, &attempt.aim().trail, expects, waker);
     let answer = if version == Version::HTTP_2 {
         over_h2(&attempt, http, interim).await
     } else {
@@ -195,19 +214,18 @@ async fn over_h2(
 async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let timeout = aim.cluster.config.connect_timeout;
-    let permit = match aim.cluster.limits.try_acquire(Limit::Connections) {
-        Acquired::Granted(permit) => permit,
-        Acquired::WouldRefuse(permit) => {
-            aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    let permit = match aim.cluster.try_connect(endpoint) {
+        Some((permit, beyond)) => {
+            note_beyond(aim, beyond);
             permit
         }
-        Acquired::Refused => {
-            let _pending = wait_in_line(aim)?;
-            make_room(aim);
+        None => {
+            let _pending = wait_in_line(attempt)?;
+            aim.cluster.make_room(endpoint);
             let free = endpoint.pool.wait_h1(aim.trail.connection.worker);
             tokio::select! {
                 Ok(connection) = free => return Ok(connection),
-                permit = aim.cluster.limits.connection() => permit,
+                permit = aim.cluster.connection(endpoint) => permit,
             }
         }
     };
@@ -218,9 +236,8 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.trail.connection.worker);
     // Whoever waits counts as waiting, be it for a turn.
-    let limits = &aim.cluster.limits;
-    let full = limits.max(Limit::Connections).is_some_and(|max| limits.held(Limit::Connections) >= max);
-    let mut pending = if full { Some(wait_in_line(aim)?) } else { None };
+    let full = aim.cluster.is_out_of_connections(endpoint);
+    let mut pending = if full { Some(wait_in_line(attempt)?) } else { None };
     // One caller connects, the others of this worker wait for it: a burst must not open a connection each.
     let Ok(Some(turn)) = tokio::time::timeout(timeout, endpoint.pool.connect_turn(worker)).await else {
         let detail = format!("another request's connection to {} took too long", endpoint.address);
@@ -229,16 +246,15 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
     if let Some(stream) = endpoint.pool.take_h2(worker) {
         return Ok(stream);
     }
-    let permit = match aim.cluster.limits.try_acquire(Limit::Connections) {
-        Acquired::Granted(permit) => permit,
-        Acquired::WouldRefuse(permit) => {
-            aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    let permit = match aim.cluster.try_connect(endpoint) {
+        Some((permit, beyond)) => {
+            note_beyond(aim, beyond);
             permit
         }
-        Acquired::Refused => {
+        None => {
             drop(turn);
             if pending.is_none() {
-                pending = Some(wait_in_line(aim)?);
+                pending = Some(wait_in_line(attempt)?);
             }
             match room_on_h2(attempt).await {
                 Ok(stream) => return Ok(stream),
@@ -258,7 +274,7 @@ const LOOK: Duration = Duration::from_millis(2);
 const TURN: u32 = 50;
 
 /// A stream that comes free, or the right to make another connection.
-async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
+async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, ConnectionPermit> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let worker = aim.trail.connection.worker;
     let mut look = 0_u32;
@@ -266,26 +282,27 @@ async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, Permit> {
         if let Some(stream) = endpoint.pool.take_h2(worker) {
             return Ok(stream);
         }
-        if look.is_multiple_of(TURN) && !make_room(aim) {
+        if look.is_multiple_of(TURN) && !aim.cluster.make_room(endpoint) {
             endpoint.pool.retire(worker);
         }
         tokio::select! {
-            permit = aim.cluster.limits.connection() => return Err(permit),
+            permit = aim.cluster.connection(endpoint) => return Err(permit),
             () = tokio::time::sleep(LOOK) => look = look.wrapping_add(1),
         }
     }
 }
 
-/// Closes a connection that rests elsewhere, at another endpoint or with another worker, while somebody waits here.
-/// Says whether there was one.
-fn make_room(aim: &Aim) -> bool {
-    aim.cluster.picker().endpoints().iter().any(|endpoint| endpoint.pool.shed())
+fn note_beyond(aim: &Aim, beyond: bool) {
+    if beyond {
+        aim.trail.note(|notes| notes.would |= Would::BREAKER);
+    }
 }
 
 /// A place among those who wait for a connection; the route's timeout says how long. Where the limit allows no
 /// connection at all, waiting is vain.
-fn wait_in_line(aim: &Aim) -> Result<Permit, Error> {
-    if aim.cluster.limits.max(Limit::Connections) == Some(0) {
+fn wait_in_line(attempt: &Attempt) -> Result<Permit, Error> {
+    let aim = attempt.aim();
+    if aim.cluster.allows_no_connection(attempt.endpoint()) {
         let detail = format!("the limit of {} allows no connection", aim.cluster.label);
         return Err(Error::new(Reason::BreakerConnections).because(detail));
     }

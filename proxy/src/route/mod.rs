@@ -12,12 +12,19 @@ use outrigger_config::route::Route as Model;
 use crate::cluster::Cluster;
 use crate::telemetry::Edge;
 
+pub mod rewrite;
+pub mod edit;
+pub mod answer;
 pub mod hash;
 pub mod limiter;
 pub mod matcher;
+pub mod fault;
+pub mod mirror;
 pub mod split;
 pub mod table;
 
+pub use answer::Answer;
+pub use edit::Edits;
 pub use limiter::{Bucket, Limiter, Verdict};
 pub use matcher::{Facts, Matcher};
 pub use split::Split;
@@ -28,8 +35,14 @@ pub use table::{Found, Table};
 pub struct Route {
     /// How it was configured.
     pub config: Model,
-    /// Where it sends requests.
-    pub targets: Split<Target>,
+    /// Where it sends requests; none where it answers by itself.
+    pub targets: Option<Split<Target>>,
+    /// What it answers by itself.
+    pub answer: Option<Answer>,
+    /// Where it sends copies.
+    pub mirrors: Box<[Arc<mirror::Mirror>]>,
+    /// Which faults it injects.
+    pub fault: Option<fault::Fault>,
     /// How much it lets in.
     pub limiter: Option<Limiter>,
 }
@@ -43,4 +56,6 @@ pub struct Target {
     pub name: ClusterName,
     /// The counters of the requests that go this way.
     pub edge: Arc<Edge>,
+    /// What is changed on this way.
+    pub edits: Option<Arc<Edits>>,
 }

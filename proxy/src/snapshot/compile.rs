@@ -11,16 +11,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
+use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, TableName};
 use outrigger_config::policy::{RateLimit, RateLimitRule};
-use outrigger_config::route::{Backend, Route as RouteModel, RouteTable};
+use outrigger_config::rewrite::Answer as AnswerModel;
+use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
+use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
-use crate::route::{Bucket, Limiter, Route, Split, Table, Target};
+use crate::route::mirror::Mirror;
+use crate::route::{Answer, Bucket, Edits, Limiter, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
+
+/// How long a copy may take where its route says nothing.
+const MIRROR_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a snapshot takes from the process it lives in.
 #[derive(Clone, Debug)]
@@ -93,7 +100,7 @@ fn compile_clusters(
         let cluster = match old.filter(|old| old.config == *model) {
             Some(same) => {
                 if let Some(assignment) = assignment {
-                    same.set_assignment(assignment);
+                    same.set_assignment(assignment, context.now);
                 }
                 Arc::clone(same)
             }
@@ -130,9 +137,42 @@ impl Tables<'_> {
     /// None for a route whose weights are all zero, which validation refuses.
     fn route(&mut self, table: &TableName, model: &RouteModel, direction: Direction) -> Option<Arc<Route>> {
         let target = |backend: &Backend| (backend.weight, self.target(backend, model, direction));
-        let targets = Split::new(model.backends.iter().map(target))?;
+        let targets = Split::new(model.backends.iter().map(target));
+        let answer = model.answer.as_ref().map(|answer| self.answer(answer, model, direction));
+        if targets.is_none() && answer.is_none() {
+            return None;
+        }
+        let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
+        let fault = model.fault.as_ref().map(Fault::new);
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, limiter }))
+        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter }))
+    }
+
+    /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
+    /// no copy stay for ever.
+    fn mirror(&self, mirror: &MirrorModel, route: &RouteModel, direction: Direction) -> Option<Arc<Mirror>> {
+        let name = format!("{}/mirror", route.name);
+        let mut copies = RouteModel::forward(&name, mirror.cluster.clone());
+        copies.timeouts.request = Some(route.timeouts.request.unwrap_or(MIRROR_TIMEOUT));
+        copies.timeouts.idle = route.timeouts.idle;
+        let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
+        let targets = Some(Split::new(copies.backends.iter().map(target))?);
+        let (answer, mirrors, fault, limiter) = (None, Box::default(), None, None);
+        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter };
+        Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
+    }
+
+    fn answer(&self, answer: &AnswerModel, route: &RouteModel, direction: Direction) -> Answer {
+        // No service can be called so.
+        let key = EdgeKey {
+            direction,
+            dst_service: "(proxy)".into(),
+            dst_namespace: "".into(),
+            dst_version: "".into(),
+            route: Arc::clone(&route.name),
+        };
+        let edits = Edits::new(route, &Headers::default());
+        Answer { config: answer.clone(), edits, edge: self.context.metrics.edge(&key) }
     }
 
     fn target(&self, backend: &Backend, route: &RouteModel, direction: Direction) -> Target {
@@ -153,6 +193,7 @@ impl Tables<'_> {
             cluster: cluster.map(Arc::clone),
             name: backend.cluster.clone(),
             edge: self.context.metrics.edge(&key),
+            edits: Edits::new(route, &backend.headers),
         }
     }
 

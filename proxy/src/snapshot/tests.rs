@@ -55,7 +55,7 @@ fn limit(origin: &str, requests: u32) -> RateLimit {
 }
 
 fn table(text: &str, clusters: &[&str], limit: Option<RateLimit>) -> Resource {
-    let backends = clusters.iter().map(|cluster| Backend { cluster: name(cluster), weight: 1 }).collect();
+    let backends = clusters.iter().map(|cluster| Backend::new(name(cluster), 1)).collect();
     let route = RouteModel { backends, rate_limit: limit, ..RouteModel::forward("rule-0", name(clusters[0])) };
     let host = VirtualHost { name: "all".into(), domains: vec![Domain::Any], routes: vec![route] };
     Resource::Table(RouteTable { name: name(text), hosts: vec![host] })
@@ -111,9 +111,9 @@ fn what_did_not_change_is_the_same() {
         assert!(Arc::ptr_eq(first.cluster(&cluster).expect("before"), second.cluster(&cluster).expect("after")));
     }
     assert!(Arc::ptr_eq(&first.listeners[0], &second.listeners[0]));
-    assert_eq!(route(&second).targets.iter().next().expect("a target").name, name("b"));
+    assert_eq!(route(&second).targets.as_ref().expect("targets").iter().next().expect("a target").name, name("b"));
     // Who still holds the old route reaches the old destination.
-    assert_eq!(route(&first).targets.iter().next().expect("a target").name, name("a"));
+    assert_eq!(route(&first).targets.as_ref().expect("targets").iter().next().expect("a target").name, name("a"));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_route_may_lead_to_a_cluster_that_is_not_there() {
     let mut set = shop();
     set.remove(ResourceType::Cluster, &name("a"));
     let snapshot = build(&set, None);
-    assert!(route(&snapshot).targets.iter().all(|target| target.cluster.is_none()));
+    assert!(route(&snapshot).targets.as_ref().expect("targets").iter().all(|target| target.cluster.is_none()));
     assert!(snapshot.table_for(&name("elsewhere")).is_none());
 }
 

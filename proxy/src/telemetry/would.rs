@@ -19,8 +19,10 @@ impl Would {
     pub const RETRY: Would = Would(4);
     /// Its endpoint would have been ejected.
     pub const EJECT: Would = Would(8);
+    /// It would have met a fault.
+    pub const FAULT: Would = Would(16);
     /// Everything that may be.
-    pub const ALL: [Would; 4] = [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT];
+    pub const ALL: [Would; 5] = [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT];
 
     /// The single ones of the set.
     pub fn iter(self) -> impl Iterator<Item = Would> {
@@ -39,6 +41,7 @@ impl Would {
             Would::BREAKER => "breaker",
             Would::RETRY => "retry",
             Would::EJECT => "eject",
+            Would::FAULT => "fault",
             _ => "",
         }
     }

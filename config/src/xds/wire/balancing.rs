@@ -1,15 +1,21 @@
 //! Entries of `Cluster.load_balancing_policy` (`envoy.extensions.load_balancing_policies.*.v3`).
 //!
-//! Only the fields that Outrigger reads or writes; slow start and locality settings are skipped.
+//! Only the fields that Outrigger reads or writes; locality settings are skipped.
 
 use prost_xds::Name;
 use xds_api::pb::envoy::config::cluster::v3 as cluster;
-use xds_api::pb::google::protobuf::UInt64Value;
+use xds_api::pb::envoy::config::core::v3 as core;
+use xds_api::pb::envoy::r#type::v3 as kinds;
+use xds_api::pb::google::protobuf::{Duration, UInt32Value, UInt64Value};
 
 /// Each in turn, by weight.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 #[prost(prost_path = "prost_xds")]
-pub struct RoundRobin {}
+pub struct RoundRobin {
+    /// How a newcomer gets its load.
+    #[prost(message, optional, tag = "1")]
+    pub slow_start_config: Option<SlowStartConfig>,
+}
 
 impl Name for RoundRobin {
     const NAME: &'static str = "RoundRobin";
@@ -17,9 +23,13 @@ impl Name for RoundRobin {
 }
 
 /// The one with the fewest requests under way among a few chosen at random.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message)]
 #[prost(prost_path = "prost_xds")]
-pub struct LeastRequest {}
+pub struct LeastRequest {
+    /// How a newcomer gets its load.
+    #[prost(message, optional, tag = "3")]
+    pub slow_start_config: Option<SlowStartConfig>,
+}
 
 impl Name for LeastRequest {
     const NAME: &'static str = "LeastRequest";
@@ -49,6 +59,9 @@ pub struct RingHash {
     /// The most points on the ring; 8,388,608 unless said otherwise.
     #[prost(message, optional, tag = "3")]
     pub maximum_ring_size: Option<UInt64Value>,
+    /// What holds for every hash.
+    #[prost(message, optional, tag = "6")]
+    pub consistent_hashing_lb_config: Option<ConsistentHashing>,
 }
 
 impl Name for RingHash {
@@ -67,6 +80,47 @@ pub enum HashFunction {
     XxHash = 1,
     /// Murmur 2.
     MurmurHash2 = 2,
+}
+
+/// The same key to the same endpoint, by a table.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Maglev {
+    /// How many places the table has; 65,537 unless said otherwise.
+    #[prost(message, optional, tag = "1")]
+    pub table_size: Option<UInt64Value>,
+    /// What holds for every hash.
+    #[prost(message, optional, tag = "2")]
+    pub consistent_hashing_lb_config: Option<ConsistentHashing>,
+}
+
+impl Name for Maglev {
+    const NAME: &'static str = "Maglev";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.maglev.v3";
+}
+
+/// What holds for every hash (`common.v3.ConsistentHashingLbConfig`).
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct ConsistentHashing {
+    /// How much of the mean load an endpoint may have, in percent.
+    #[prost(message, optional, tag = "2")]
+    pub hash_balance_factor: Option<UInt32Value>,
+}
+
+/// How a newcomer gets its load (`common.v3.SlowStartConfig`).
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct SlowStartConfig {
+    /// How long until it has its whole part.
+    #[prost(message, optional, tag = "1")]
+    pub slow_start_window: Option<Duration>,
+    /// How steep it begins; 1 unless said otherwise.
+    #[prost(message, optional, tag = "2")]
+    pub aggression: Option<core::RuntimeDouble>,
+    /// The least share of its part; 10 % unless said otherwise.
+    #[prost(message, optional, tag = "3")]
+    pub min_weight_percent: Option<kinds::Percent>,
 }
 
 /// Localities in turn by weight, and another policy inside each.

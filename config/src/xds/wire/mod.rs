@@ -10,6 +10,7 @@ use xds_api::pb::google::protobuf::Any;
 use crate::error::{Code, Problem};
 
 pub mod balancing;
+pub mod fault;
 pub mod http;
 pub mod outrigger;
 pub mod rate_limit;

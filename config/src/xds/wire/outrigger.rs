@@ -8,6 +8,8 @@ use prost_xds::Name;
 use xds_api::pb::envoy::config::route::v3 as route;
 use xds_api::pb::google::protobuf::Duration;
 
+use super::fault::HttpFault;
+
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";
 
@@ -64,6 +66,27 @@ pub struct Route {
     /// How much is let in.
     #[prost(message, optional, tag = "4")]
     pub rate_limit: Option<RateLimit>,
+    /// Which faults are injected.
+    #[prost(message, optional, tag = "5")]
+    pub fault: Option<Fault>,
+}
+
+/// A fault policy.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Fault {
+    /// The document behind it.
+    #[prost(string, tag = "1")]
+    pub origin: String,
+    /// Whether it only says what it would have done.
+    #[prost(bool, tag = "2")]
+    pub observe: bool,
+    /// Whether it stands inside the retries.
+    #[prost(bool, tag = "3")]
+    pub each_attempt: bool,
+    /// What it does, in the words of the standard.
+    #[prost(message, optional, tag = "4")]
+    pub fault: Option<HttpFault>,
 }
 
 impl Name for Route {
@@ -240,6 +263,15 @@ pub struct Limits {
     /// Requests under way; absent is unlimited.
     #[prost(uint32, optional, tag = "5")]
     pub max_requests: Option<u32>,
+    /// Retries under way; absent is unlimited.
+    #[prost(uint32, optional, tag = "6")]
+    pub max_retries: Option<u32>,
+    /// Connections to one endpoint; absent is unlimited.
+    #[prost(uint32, optional, tag = "7")]
+    pub max_endpoint_connections: Option<u32>,
+    /// Requests under way to one endpoint; absent is unlimited.
+    #[prost(uint32, optional, tag = "8")]
+    pub max_endpoint_requests: Option<u32>,
 }
 
 /// An outlier detection policy.
@@ -252,7 +284,7 @@ pub struct Outlier {
     /// Whether it only says what it would have done.
     #[prost(bool, tag = "2")]
     pub observe: bool,
-    /// Failures in a row that eject.
+    /// Failures in a row that eject; 0 never does.
     #[prost(uint32, tag = "3")]
     pub consecutive_errors: u32,
     /// How often ejected endpoints are looked at.
@@ -267,6 +299,48 @@ pub struct Outlier {
     /// The share of endpoints that may be ejected at once, in millionths.
     #[prost(uint32, tag = "7")]
     pub max_percent_millionths: u32,
+    /// Gateway failures in a row that eject; 0 never does.
+    #[prost(uint32, tag = "8")]
+    pub consecutive_gateway_errors: u32,
+    /// Missing responses in a row that eject; 0 never does.
+    #[prost(uint32, tag = "9")]
+    pub consecutive_local_errors: u32,
+    /// Ejects by success rate; its bound is in thousandths of a standard deviation.
+    #[prost(message, optional, tag = "10")]
+    pub success_rate: Option<Comparison>,
+    /// Ejects by failure percentage; its bound is in millionths.
+    #[prost(message, optional, tag = "11")]
+    pub failure_percentage: Option<Comparison>,
+    /// Ejects by latency; its bound is in thousandths of the median.
+    #[prost(message, optional, tag = "12")]
+    pub latency: Option<Comparison>,
+    /// The least latency that counts as slow.
+    #[prost(message, optional, tag = "13")]
+    pub latency_floor: Option<Duration>,
+    /// The most that is added to an ejection by chance.
+    #[prost(message, optional, tag = "14")]
+    pub max_jitter: Option<Duration>,
+    /// Requests that must succeed after an ejection.
+    #[prost(uint32, tag = "15")]
+    pub probe_requests: u32,
+}
+
+/// A part of outlier detection that compares endpoints.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Comparison {
+    /// Whether it only says what it would have done.
+    #[prost(bool, tag = "1")]
+    pub observe: bool,
+    /// What ejects.
+    #[prost(uint32, tag = "2")]
+    pub bound: u32,
+    /// Requests to an endpoint for it to count.
+    #[prost(uint32, tag = "3")]
+    pub min_requests: u32,
+    /// Endpoints that count for any to be ejected.
+    #[prost(uint32, tag = "4")]
+    pub min_endpoints: u32,
 }
 
 /// A retry budget.

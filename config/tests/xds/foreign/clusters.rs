@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
 use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::error::{Code, Problem};
-use outrigger_config::policy::{Budget, Limits, Mode};
+use outrigger_config::policy::{Budget, Limits, Mode, SuccessRate};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::value::Percent;
 use outrigger_config::xds::decode;
@@ -100,6 +100,7 @@ fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
         (vec![random.clone()], Balancing::Random),
         (vec![pack(&ring)], Balancing::RingHash { min_size: 100, max_size: 100 }),
         (vec![any("some.NewPolicy", b""), random], Balancing::Random),
+        (vec![pack(&balancing::maglev::v3::Maglev::default())], Balancing::Maglev { table_size: 65_537 }),
         (vec![locality(list(vec![any("some.NewPolicy", b""), least]))], Balancing::LeastRequest),
     ] {
         let cluster = cluster::Cluster { load_balancing_policy: Some(list(entries)), ..base() };
@@ -110,12 +111,19 @@ fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
     for (policy, expected) in [
         (LbPolicy::LeastRequest, Balancing::LeastRequest),
         (LbPolicy::RingHash, Balancing::RingHash { min_size: 1024, max_size: 8_388_608 }),
+        (LbPolicy::Maglev, Balancing::Maglev { table_size: 65_537 }),
     ] {
         let cluster = cluster::Cluster { lb_policy: policy.into(), ..base() };
         assert_eq!(read(&cluster).expect("taken").balancing, expected);
     }
-    let maglev = cluster::Cluster { lb_policy: LbPolicy::Maglev.into(), ..base() };
-    refused("maglev", read(&maglev), Code::Unsupported, "lb_policy");
+    let provided = cluster::Cluster { lb_policy: LbPolicy::ClusterProvided.into(), ..base() };
+    refused("cluster provided", read(&provided), Code::Unsupported, "lb_policy");
+    let table = |size| {
+        let table_size = Some(pb::UInt64Value { value: size });
+        Some(cluster::cluster::LbConfig::MaglevLbConfig(cluster::cluster::MaglevLbConfig { table_size }))
+    };
+    let maglev = cluster::Cluster { lb_policy: LbPolicy::Maglev.into(), lb_config: table(4), ..base() };
+    refused("no prime", read(&maglev), Code::InvalidValue, "loadBalancing.tableSize");
 }
 
 #[test]
@@ -149,9 +157,44 @@ fn outlier_detection_by_consecutive_errors_is_taken() {
     };
     let cluster = cluster::Cluster { outlier_detection: Some(outlier), ..base() };
     let outlier = read(&cluster).expect("taken").outlier.expect("detection");
-    assert_eq!((outlier.consecutive_errors, outlier.mode), (3, Mode::Observe));
+    assert_eq!((outlier.consecutive_errors, outlier.mode), (Some(3), Mode::Observe));
+    assert_eq!(outlier.success_rate, Some(SuccessRate::with_defaults(Mode::Enforce)), "xDS has it on");
+    assert_eq!((outlier.failure_percentage, outlier.consecutive_local_errors, outlier.probe_requests), (None, None, 0));
     assert_eq!(outlier.max_ejection, Duration::from_secs(400), "never below the first");
     assert_eq!(outlier.max_percent, Percent::try_new(50.0).expect("a share"));
+}
+
+#[test]
+fn every_part_of_outlier_detection_is_taken_by_its_own_share() {
+    let outlier = cluster::OutlierDetection {
+        enforcing_consecutive_5xx: number(0),
+        consecutive_gateway_failure: number(2),
+        enforcing_consecutive_gateway_failure: number(100),
+        split_external_local_origin_errors: true,
+        consecutive_local_origin_failure: number(7),
+        enforcing_success_rate: number(0),
+        enforcing_failure_percentage: number(100),
+        failure_percentage_threshold: number(40),
+        max_ejection_time_jitter: secs(3),
+        ..Default::default()
+    };
+    let lb = cluster::cluster::CommonLbConfig {
+        healthy_panic_threshold: Some(envoy_types::pb::envoy::r#type::v3::Percent { value: 30.5 }),
+        ..Default::default()
+    };
+    let cluster = cluster::Cluster { outlier_detection: Some(outlier.clone()), common_lb_config: Some(lb), ..base() };
+    let read_back = read(&cluster).expect("taken");
+    assert_eq!(read_back.panic_threshold, Percent::try_new(30.5).expect("a share"));
+    let taken = read_back.outlier.expect("detection");
+    let rows = (taken.consecutive_errors, taken.consecutive_gateway_errors, taken.consecutive_local_errors);
+    assert_eq!((taken.mode, rows), (Mode::Enforce, (None, Some(2), Some(7))));
+    assert_eq!((taken.success_rate, taken.max_jitter), (None, Duration::from_secs(3)));
+    let part = taken.failure_percentage.expect("a part");
+    assert_eq!((part.mode, part.threshold), (Mode::Enforce, Percent::try_new(40.0).expect("a share")));
+
+    let half = cluster::OutlierDetection { enforcing_success_rate: number(50), ..outlier };
+    let cluster = cluster::Cluster { outlier_detection: Some(half), ..base() };
+    refused("half", read(&cluster), Code::Unsupported, "outlier_detection.enforcing_success_rate");
 }
 
 #[test]
@@ -187,13 +230,15 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             "eds_cluster_config.eds_config",
         ),
         (
-            "success rate",
+            "success rate of local failures",
             |c| {
-                let outlier = cluster::OutlierDetection { enforcing_success_rate: number(100), ..Default::default() };
+                let share = number(100);
+                let outlier =
+                    cluster::OutlierDetection { enforcing_local_origin_success_rate: share, ..Default::default() };
                 c.outlier_detection = Some(outlier);
             },
             Code::Unsupported,
-            "outlier_detection.enforcing_success_rate",
+            "outlier_detection.enforcing_local_origin_success_rate",
         ),
         ("no time to connect", |c| c.connect_timeout = secs(0), Code::InvalidValue, "timeouts.connect"),
         (

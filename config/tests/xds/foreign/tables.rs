@@ -9,9 +9,12 @@ use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::error::{Code, Problem};
+use outrigger_config::policy::fault::{Abort, AbortWith, Scope};
 use outrigger_config::policy::{Condition, Conditions, Methods, Mode};
 use outrigger_config::resource::{Resource, ResourceType};
+use outrigger_config::rewrite::{Answer, PathRewrite, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, PathMatch, Route, RouteTable, ValueMatch};
+use outrigger_config::value::Percent;
 use outrigger_config::xds::decode;
 use prost::Message;
 
@@ -157,7 +160,8 @@ fn weighted_clusters_and_hash_keys_are_taken() {
         ];
     });
     let route = route.expect("taken");
-    let split: Vec<_> = route.backends.iter().map(|Backend { cluster, weight }| (cluster.as_str(), *weight)).collect();
+    let split: Vec<_> =
+        route.backends.iter().map(|Backend { cluster, weight, .. }| (cluster.as_str(), *weight)).collect();
     assert_eq!(split, [("v1", 90), ("v2", 10)]);
     assert_eq!(route.hash, [HashKey::Header("x-user".into()), HashKey::SourceIp]);
 }
@@ -234,27 +238,179 @@ fn a_local_rate_limit_of_a_route_is_taken() {
     assert_eq!(route.expect("taken").rate_limit, None);
 }
 
+fn field(name: &str, value: &str) -> core::HeaderValueOption {
+    let header = core::HeaderValue { key: name.into(), value: value.into(), ..Default::default() };
+    core::HeaderValueOption { header: Some(header), ..Default::default() }
+}
+
+#[test]
+fn changes_of_header_fields_are_taken() {
+    #[allow(deprecated)] // Deprecated, and still what many control planes send.
+    let old = core::HeaderValueOption { append: Some(pb::BoolValue { value: false }), ..field("X-Old", "100%%") };
+    let route = read_route(|route, _| {
+        route.request_headers_to_add = vec![field("x-a", "1"), old];
+        route.response_headers_to_remove = vec!["Server".into()];
+    });
+    let headers = route.expect("taken").headers;
+    assert_eq!(headers.request.add, [("x-a".into(), "1".into())]);
+    assert_eq!(headers.request.set, [("x-old".into(), "100%".into())]);
+    assert_eq!(headers.response.remove, ["server".into()]);
+    let host = read_route(|route, _| route.request_headers_to_remove.push("Host".into()));
+    refused("Host", host, Code::InvalidValue, "virtual_hosts[0].routes[0].request_headers_to_remove[0]");
+}
+
+#[test]
+fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
+    let (mut route, mut action) = base();
+    route.request_headers_to_add = vec![field("x-a", "route")];
+    let cluster = route::weighted_cluster::ClusterWeight {
+        name: "c".into(),
+        weight: number(1),
+        request_headers_to_add: vec![field("x-a", "backend")],
+        ..Default::default()
+    };
+    let weighted = route::WeightedCluster { clusters: vec![cluster], ..Default::default() };
+    action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(weighted));
+    let mut table = table_of(route, action);
+    refused("the outer wins", read(&table), Code::Unsupported, "most_specific_header_mutations_wins");
+    table.most_specific_header_mutations_wins = true;
+    assert!(read(&table).is_ok());
+}
+
+#[test]
+fn mirrors_of_a_route_or_its_host_are_taken() {
+    let to = |cluster: &str, numerator| {
+        let value = kinds::FractionalPercent { numerator, denominator: 0 };
+        let fraction = core::RuntimeFractionalPercent { default_value: Some(value), ..Default::default() };
+        route::route_action::RequestMirrorPolicy {
+            cluster: cluster.into(),
+            runtime_fraction: Some(fraction),
+            ..Default::default()
+        }
+    };
+    let (of_route, action) = base();
+    let mut table = table_of(of_route, action);
+    table.virtual_hosts[0].request_mirror_policies = vec![to("host", 100)];
+    let mirrors = |table: &route::RouteConfiguration| -> Vec<(String, u32)> {
+        let routes = &read(table).expect("taken").hosts[0].routes;
+        routes[0].mirrors.iter().map(|one| (one.cluster.to_string(), one.percent.millionths())).collect()
+    };
+    assert_eq!(mirrors(&table), [("host".to_owned(), 1_000_000)]);
+    let Some(route::route::Action::Route(action)) = &mut table.virtual_hosts[0].routes[0].action else { panic!() };
+    action.request_mirror_policies = vec![to("route", 5)];
+    assert_eq!(mirrors(&table), [("route".to_owned(), 50_000)]);
+}
+
+#[test]
+fn faults_of_a_route_are_taken() {
+    use http_filters::fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType};
+    let fault_of = |fault: HttpFault| {
+        read_route(|route, _| {
+            let any = pack(&fault);
+            route.typed_per_filter_config.insert("envoy.filters.http.fault".into(), any);
+        })
+    };
+    let half = Some(kinds::FractionalPercent { numerator: 5000, denominator: 1 });
+    let abort = FaultAbort { error_type: Some(ErrorType::GrpcStatus(14)), percentage: half, ..Default::default() };
+    let fault = fault_of(HttpFault { abort: Some(abort.clone()), ..Default::default() });
+    let fault = fault.expect("taken").fault.expect("a fault");
+    let percent = Percent::try_new(50.0).expect("a share");
+    assert_eq!(fault.abort, Some(Abort { with: AbortWith::Grpc(14), percent }));
+    assert_eq!((fault.mode, fault.scope, fault.delay), (Mode::Enforce, Scope::Request, None));
+    assert_eq!(fault_of(HttpFault::default()).expect("taken").fault, None);
+    let narrow = fault_of(HttpFault { upstream_cluster: "c".into(), abort: Some(abort), ..Default::default() });
+    let path = "virtual_hosts[0].routes[0].typed_per_filter_config[\"envoy.filters.http.fault\"].upstream_cluster";
+    refused("of one cluster", narrow, Code::Unsupported, path);
+}
+
+#[test]
+fn rewrites_and_answers_are_taken() {
+    let rewritten = read_route(|route, action| {
+        let path = Some(PathSpecifier::Prefix("/api/".into()));
+        route.r#match = Some(route::RouteMatch { path_specifier: path, ..Default::default() });
+        action.prefix_rewrite = "/".into();
+        action.host_rewrite_specifier =
+            Some(route::route_action::HostRewriteSpecifier::HostRewriteLiteral("B.example:81".into()));
+    });
+    let rewrite = rewritten.expect("taken").rewrite;
+    assert_eq!(rewrite, Rewrite { host: Some("b.example:81".into()), path: Some(PathRewrite::Prefix("/".into())) });
+    let redirected = read_route(|route, _| {
+        let redirect = route::RedirectAction {
+            scheme_rewrite_specifier: Some(route::redirect_action::SchemeRewriteSpecifier::HttpsRedirect(true)),
+            ..Default::default()
+        };
+        route.action = Some(route::route::Action::Redirect(redirect));
+    });
+    let answer = redirected.expect("taken").answer;
+    let https = Redirect { scheme: Some(Scheme::Https), host: None, port: None, path: None, status: 301 };
+    assert_eq!(answer, Some(Answer::Redirect(https)));
+    let direct = read_route(|route, _| {
+        let direct = route::DirectResponseAction { status: 99, ..Default::default() };
+        route.action = Some(route::route::Action::DirectResponse(direct));
+    });
+    refused("no status", direct, Code::InvalidValue, "virtualHosts[0].routes[0].status");
+}
+
 #[test]
 fn what_cannot_be_carried_out_is_refused_with_its_path() {
     type Change = fn(&mut route::Route, &mut route::RouteAction);
-    let cases: [(&str, Change, &str); 15] = [
-        ("redirect", |r, _| r.action = Some(route::route::Action::Redirect(Default::default())), "redirect"),
+    let cases: [(&str, Change, &str); 16] = [
         (
-            "direct response",
-            |r, _| r.action = Some(route::route::Action::DirectResponse(Default::default())),
-            "direct_response",
+            "a redirect without the query",
+            |r, _| {
+                let redirect = route::RedirectAction { strip_query: true, ..Default::default() };
+                r.action = Some(route::route::Action::Redirect(redirect));
+            },
+            "redirect.strip_query",
         ),
-        ("header added", |r, _| r.request_headers_to_add.push(Default::default()), "request_headers_to_add"),
-        ("prefix rewrite", |_, a| a.prefix_rewrite = "/b".into(), "route.prefix_rewrite"),
         (
-            "host rewrite",
+            "a body from a file",
+            |r, _| {
+                let file = core::data_source::Specifier::Filename("/etc/motd".into());
+                let body = Some(core::DataSource { specifier: Some(file), ..Default::default() });
+                let direct = route::DirectResponseAction { status: 200, body, ..Default::default() };
+                r.action = Some(route::route::Action::DirectResponse(direct));
+            },
+            "direct_response.body",
+        ),
+        (
+            "a format command",
+            |r, _| r.request_headers_to_add.push(field("x-a", "%DOWNSTREAM_REMOTE_ADDRESS%")),
+            "request_headers_to_add[0].header.value",
+        ),
+        (
+            "a field only where it is absent",
+            |r, _| {
+                let append_action = core::header_value_option::HeaderAppendAction::AddIfAbsent.into();
+                r.response_headers_to_add.push(core::HeaderValueOption { append_action, ..field("x-a", "1") });
+            },
+            "response_headers_to_add[0].append_action",
+        ),
+        (
+            "a part of the path by its pattern",
+            |_, a| {
+                let pattern = Some(regex("^/a/"));
+                a.regex_rewrite = Some(matcher::RegexMatchAndSubstitute { pattern, substitution: "/".into() });
+            },
+            "route.regex_rewrite",
+        ),
+        (
+            "the host of a header field",
             |_, a| {
                 a.host_rewrite_specifier =
-                    Some(route::route_action::HostRewriteSpecifier::HostRewriteLiteral("b".into()));
+                    Some(route::route_action::HostRewriteSpecifier::HostRewriteHeader("x".into()));
             },
             "route.host_rewrite_specifier",
         ),
-        ("mirror", |_, a| a.request_mirror_policies.push(Default::default()), "route.request_mirror_policies"),
+        (
+            "a mirror by header",
+            |_, a| {
+                let by_header =
+                    route::route_action::RequestMirrorPolicy { cluster_header: "x-to".into(), ..Default::default() };
+                a.request_mirror_policies.push(by_header);
+            },
+            "route.request_mirror_policies[0].cluster_header",
+        ),
         ("high priority", |_, a| a.priority = 1, "route.priority"),
         ("hedging", |_, a| a.hedge_policy = Some(Default::default()), "route.hedge_policy"),
         (

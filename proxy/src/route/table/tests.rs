@@ -35,8 +35,16 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             dst_version: "".into(),
             route: Arc::clone(&model.name),
         };
-        let target = Target { cluster: None, name: name(), edge: metrics.edge(&key) };
-        Some(Arc::new(Route { config: model.clone(), targets: Split::new([(1, target)])?, limiter: None }))
+        let target = Target { cluster: None, name: name(), edge: metrics.edge(&key), edits: None };
+        let targets = Split::new([(1, target)]);
+        Some(Arc::new(Route {
+            config: model.clone(),
+            targets,
+            answer: None,
+            mirrors: Box::default(),
+            fault: None,
+            limiter: None,
+        }))
     })
 }
 

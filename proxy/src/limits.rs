@@ -1,6 +1,6 @@
-//! How much of a destination is in use, and how much may be (xDS `circuit_breakers`).
+//! How much of a destination, or of one endpoint, is in use, and how much may be (xDS `circuit_breakers`).
 //!
-//! Three gauges that all workers of the proxy share, each exact: where a limit is enforced, no interleaving of threads
+//! Gauges that all workers of the proxy share, each exact: where a limit is enforced, no interleaving of threads
 //! admits one more. Where it is only observed, whoever goes beyond it is admitted and told so. A [`Permit`] gives its
 //! part back when it is dropped, on whatever path that happens. `None` is unlimited, `Some(0)` admits nobody.
 
@@ -20,11 +20,13 @@ pub enum Limit {
     Pending,
     /// Requests under way, waiting ones included.
     Requests,
+    /// Retries under way.
+    Retries,
 }
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Limit; 3] = [Limit::Connections, Limit::Pending, Limit::Requests];
+    pub const ALL: [Limit; 4] = [Limit::Connections, Limit::Pending, Limit::Requests, Limit::Retries];
 
     /// The limit as metrics and `/clusters` call it.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Limit {
             Limit::Connections => "connections",
             Limit::Pending => "pending",
             Limit::Requests => "requests",
+            Limit::Retries => "retries",
         }
     }
 }
@@ -40,7 +43,7 @@ impl Limit {
 #[derive(Debug, Default)]
 pub struct Limits {
     observe: AtomicBool,
-    gauges: [Gauge; 3],
+    gauges: [Gauge; Limit::ALL.len()],
     /// Wakes one of those who wait for a connection whenever one is given back.
     freed: Notify,
 }
@@ -93,6 +96,33 @@ impl Limits {
                 .store(model.and_then(|model| of(model, limit)).unwrap_or(u32::MAX), Ordering::Relaxed);
         }
         self.freed.notify_waiters();
+    }
+
+    /// Limits one endpoint from now on, to what a destination's policy gives to each.
+    pub fn tune_endpoint(&self, model: Option<&Model>) {
+        let own = model.map(|model| Model {
+            mode: model.mode,
+            max_connections: model.per_endpoint.max_connections,
+            max_requests: model.per_endpoint.max_requests,
+            ..Model::default()
+        });
+        self.tune(own.as_ref());
+    }
+
+    /// Whether a part would be granted now.
+    pub fn has_room(&self, limit: Limit) -> bool {
+        let gauge = self.gauge(limit);
+        self.observe.load(Ordering::Relaxed) || gauge.held.load(Ordering::Relaxed) < gauge.max.load(Ordering::Relaxed)
+    }
+
+    /// Counts a part that was refused elsewhere.
+    pub fn note_refused(&self, limit: Limit) {
+        self.gauge(limit).refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a part that was granted beyond a limit elsewhere that is only observed.
+    pub fn note_exceeded(&self, limit: Limit) {
+        self.gauge(limit).exceeded.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes a part, if the limit allows.
@@ -170,6 +200,7 @@ fn of(model: &Model, limit: Limit) -> Option<u32> {
         Limit::Connections => model.max_connections,
         Limit::Pending => model.max_pending_requests,
         Limit::Requests => model.max_requests,
+        Limit::Retries => model.max_retries,
     }
 }
 
@@ -208,8 +239,14 @@ mod tests {
 
     fn limits(mode: Mode, max: u32) -> Arc<Limits> {
         let max = Some(max);
-        let model =
-            Model { mode, max_connections: max, max_pending_requests: max, max_requests: max, ..Model::default() };
+        let model = Model {
+            mode,
+            max_connections: max,
+            max_pending_requests: max,
+            max_requests: max,
+            max_retries: max,
+            ..Model::default()
+        };
         Arc::new(Limits::new(Some(&model)))
     }
 

@@ -1,0 +1,153 @@
+//! `loadBalancing` of a BackendPolicy: the algorithm, what belongs to it, and what holds with any.
+
+use std::time::Duration;
+
+use http::header::HeaderName;
+
+use super::policy::LONGER_THAN_ZERO;
+use super::reader::Field;
+use crate::cluster::{Balancing, SlowStart, is_table_size};
+use crate::error::{Code, Problem};
+use crate::route::HashKey;
+use crate::value::Percent;
+
+/// What `loadBalancing` says. What is absent has the default that holds without any policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoadBalancing {
+    /// How an endpoint is chosen.
+    pub balancing: Option<Balancing>,
+    /// What a hash goes by; empty for every other algorithm.
+    pub hash: Vec<HashKey>,
+    /// How much more than its part an endpoint may have, in percent; only with a hash.
+    pub balance_factor: Option<u32>,
+    /// How a newcomer gets its load.
+    pub slow_start: Option<SlowStart>,
+    /// Below which share of endpoints in those left out take part again.
+    pub panic_threshold: Option<Percent>,
+}
+
+const RING: &str = "RingHash";
+const TABLE: &str = "Maglev";
+
+/// `algorithm` with `decay` and `defaultRtt` (PeakEwma), `hashOn` and `balanceFactor` (RingHash, Maglev), `ring`
+/// (RingHash), `tableSize` (Maglev), `slowStart` (all but Random and the hashes).
+pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
+    let ring = Balancing::RingHash { min_size: 1024, max_size: 8_388_608 };
+    let words = [
+        ("PeakEwma", Balancing::default()),
+        ("RoundRobin", Balancing::RoundRobin),
+        ("LeastRequest", Balancing::LeastRequest),
+        ("Random", Balancing::Random),
+        (RING, ring),
+        (TABLE, Balancing::Maglev { table_size: Balancing::DEFAULT_TABLE }),
+    ];
+    let mut fields = field.fields();
+    let mut balancing = match fields.optional("algorithm") {
+        Some(field) => field.choice(&words),
+        None => Some(Balancing::default()),
+    };
+    let decay = fields.optional("decay").map(|field| field.duration(LONGER_THAN_ZERO));
+    let rtt = fields.optional("defaultRtt").map(|field| field.duration(LONGER_THAN_ZERO));
+    let sizes = fields.optional("ring").map(|field| read_ring(&field));
+    let table = fields.optional("tableSize").map(|field| read_table(&field));
+    let hash = fields.optional("hashOn").map(|field| field.some(read_hash_key));
+    let balance_factor = fields.optional("balanceFactor").map(|field| field.integer(100..=100_000));
+    let slow_start = fields.optional("slowStart").map(|field| read_slow_start(&field));
+    let panic_threshold = fields.optional("panicThreshold").and_then(|field| field.number(Percent::try_new));
+    fields.unsupported(&["zoneAware"]);
+    let field = fields.finish();
+    let check = |name: &str, is_there: bool, belongs: bool, algorithms: &str| {
+        if is_there && !belongs && balancing.is_some() {
+            let reason = format!("means something with the algorithm {algorithms} only");
+            field.note(Problem::new(Code::Conflict, reason).at_field(name));
+        }
+    };
+    let is_hash = balancing.is_some_and(Balancing::is_hash);
+    let is_ewma = matches!(balancing, Some(Balancing::PeakEwma { .. }));
+    let spares = balancing.is_some_and(Balancing::can_start_slowly);
+    check("decay", decay.is_some(), is_ewma, "PeakEwma");
+    check("defaultRtt", rtt.is_some(), is_ewma, "PeakEwma");
+    check("hashOn", hash.is_some(), is_hash, "RingHash or Maglev");
+    check("balanceFactor", balance_factor.is_some(), is_hash, "RingHash or Maglev");
+    check("ring", sizes.is_some(), matches!(balancing, Some(Balancing::RingHash { .. })), RING);
+    check("tableSize", table.is_some(), matches!(balancing, Some(Balancing::Maglev { .. })), TABLE);
+    check("slowStart", slow_start.is_some(), spares, "PeakEwma, LeastRequest or RoundRobin");
+    if is_hash && hash.is_none() {
+        let algorithm = if matches!(balancing, Some(Balancing::Maglev { .. })) { TABLE } else { RING };
+        field.note(Problem::new(Code::MissingField, format!("is required by {algorithm}")).at_field("hashOn"));
+    }
+    match &mut balancing {
+        Some(Balancing::PeakEwma { decay: own_decay, default_rtt }) => {
+            *own_decay = decay.unwrap_or(*own_decay);
+            *default_rtt = rtt.unwrap_or(*default_rtt);
+        }
+        Some(Balancing::RingHash { min_size, max_size }) => {
+            (*min_size, *max_size) = sizes.unwrap_or((*min_size, *max_size));
+        }
+        Some(Balancing::Maglev { table_size }) => *table_size = table.unwrap_or(*table_size),
+        _ => {}
+    }
+    let hash = hash.into_iter().flatten().flatten().collect();
+    LoadBalancing { balancing, hash, balance_factor, slow_start, panic_threshold }
+}
+
+fn read_ring(field: &Field<'_>) -> (u32, u32) {
+    let sizes = 1..=8_388_608;
+    let mut fields = field.fields();
+    let min = fields.optional("min").map_or(1024, |field| field.integer(sizes.clone()));
+    let max = fields.optional("max").map_or(*sizes.end(), |field| field.integer(sizes.clone()));
+    let field = fields.finish();
+    if min > max {
+        field.note(Problem::new(Code::Conflict, format!("must be at most max, which is {max}")).at_field("min"));
+    }
+    (min, max)
+}
+
+fn read_table(field: &Field<'_>) -> u32 {
+    let size = field.integer(2..=5_000_011);
+    if !is_table_size(size) {
+        field.note(Problem::invalid(size, "must be a prime of at most 5000011; 65537 is one"));
+        return Balancing::DEFAULT_TABLE;
+    }
+    size
+}
+
+fn read_slow_start(field: &Field<'_>) -> SlowStart {
+    let mut fields = field.fields();
+    let window = fields.required("window").duration(LONGER_THAN_ZERO);
+    let mut slow = SlowStart::with_defaults(window.max(Duration::from_millis(1)));
+    if let Some(thousandths) = fields.optional("aggression").and_then(|field| field.number(super::policy::thousandths))
+    {
+        slow.aggression_thousandths = thousandths;
+    }
+    if let Some(percent) = fields.optional("minPercent").and_then(|field| field.number(Percent::try_new)) {
+        slow.min_weight = percent;
+    }
+    fields.finish();
+    slow
+}
+
+fn read_hash_key(field: &Field<'_>) -> Option<HashKey> {
+    #[derive(Clone, Copy)]
+    enum Type {
+        Header,
+        Cookie,
+        SourceIp,
+    }
+    let mut fields = field.fields();
+    let words = [("Header", Type::Header), ("Cookie", Type::Cookie), ("SourceIP", Type::SourceIp)];
+    let header = |name: &str| {
+        let parsed = HeaderName::from_bytes(name.as_bytes());
+        parsed.map_err(|_| Problem::invalid(name, "must be the name of a header field or cookie"))
+    };
+    let kind = fields.required("type").choice(&words);
+    let key = match kind {
+        Some(Type::Header) => fields.required("name").parsed(header).map(|name| HashKey::Header(name.as_str().into())),
+        // A cookie's name is a token too (RFC 6265), in the case it was written in.
+        Some(Type::Cookie) => fields.required("name").parsed(|name| header(name).map(|_| HashKey::Cookie(name.into()))),
+        Some(Type::SourceIp) => Some(HashKey::SourceIp),
+        None => fields.optional("name").and(None),
+    };
+    fields.finish();
+    key
+}

@@ -1,0 +1,143 @@
+//! Injects faults (xDS `HTTPFault`; a RoutePolicy's `fault`), on either side of the retries: around a routed request,
+//! where the caller gets the fault as it is, or around each attempt, where it counts against the per-try timeout and is
+//! retried as an endpoint's answer would be. Raises [`Reason::FaultInjected`]; in Observe it only notes what it would
+//! have done.
+
+use std::future::ready;
+use std::task::{Context, Poll};
+
+use futures_util::future::Either;
+use http::Request;
+use outrigger_config::policy::fault::Scope;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use super::{Next, PolicyFuture};
+use crate::body::Body;
+use crate::error::{Error, Reason};
+use crate::exchange::{Response, Routed, Targeted, Trail};
+use crate::route::fault::{Abort, Verdict};
+use crate::route::{Facts, Route};
+use crate::telemetry::Would;
+
+/// Puts [`Fault`] around a room.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultLayer;
+
+/// Delays and aborts.
+#[derive(Clone, Debug)]
+pub struct Fault<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for FaultLayer {
+    type Service = Fault<S>;
+
+    fn layer(&self, inner: S) -> Fault<S> {
+        Fault { inner }
+    }
+}
+
+impl<S: Next<Routed>> Service<Routed> for Fault<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = PolicyFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, routed: Routed) -> Self::Future {
+        let Some(verdict) = verdict(Scope::Request, &routed.route, &routed.http, &routed.authority, &routed.trail)
+        else {
+            return Either::Left(self.inner.call(routed));
+        };
+        let Some(delay) = verdict.delay else {
+            routed.count_for_first();
+            return Either::Right(Box::pin(ready(Err(aborted(verdict.abort, None)))));
+        };
+        let mut inner = self.inner.clone();
+        Either::Right(Box::pin(async move {
+            let start = Instant::from_std(routed.trail.started);
+            let deadline = routed.route.config.timeouts.request.map(|request| start + request);
+            let end = Instant::now() + delay;
+            tokio::time::sleep_until(deadline.map_or(end, |deadline| deadline.min(end))).await;
+            if deadline.is_some_and(|deadline| deadline < end) {
+                routed.count_for_first();
+                let detail = "an injected delay was longer than the request's timeout";
+                return Err(Error::new(Reason::HttpResponseTimeout).because(detail));
+            }
+            match verdict.abort {
+                None => inner.call(routed).await,
+                abort => {
+                    routed.count_for_first();
+                    Err(aborted(abort, None))
+                }
+            }
+        }))
+    }
+}
+
+impl<S: Next<Targeted>> Service<Targeted> for Fault<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = PolicyFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, targeted: Targeted) -> Self::Future {
+        let aim = &targeted.aim;
+        let Some(verdict) = verdict(Scope::Attempt, &aim.route, &targeted.http, &aim.authority, &aim.trail) else {
+            return Either::Left(self.inner.call(targeted));
+        };
+        let Some(delay) = verdict.delay else {
+            return Either::Right(Box::pin(ready(Err(aborted(verdict.abort, Some(targeted.http))))));
+        };
+        let mut inner = self.inner.clone();
+        Either::Right(Box::pin(async move {
+            // The timeouts around this room cut a delay that is too long for them.
+            tokio::time::sleep(delay).await;
+            match verdict.abort {
+                None => inner.call(targeted).await,
+                abort => Err(aborted(abort, Some(targeted.http))),
+            }
+        }))
+    }
+}
+
+/// What is done to a request here; none where nothing is, or where it is only noted.
+fn verdict(
+    scope: Scope,
+    route: &Route,
+    http: &Request<Body>,
+    authority: &http::HeaderValue,
+    trail: &Trail,
+) -> Option<Verdict> {
+    let fault = route.fault.as_ref().filter(|fault| fault.policy.scope == scope)?;
+    let uri = http.uri();
+    let facts = Facts {
+        authority: authority.to_str().unwrap_or_default(),
+        path: uri.path(),
+        query: uri.query(),
+        method: http.method(),
+        headers: http.headers(),
+        grpc: trail.grpc,
+    };
+    let verdict = fault.decide(&facts, &mut fastrand::Rng::new());
+    if verdict.is_nothing() {
+        return None;
+    }
+    if !fault.policy.mode.enforces() {
+        trail.note(|notes| notes.would |= Would::FAULT);
+        return None;
+    }
+    Some(verdict)
+}
+
+/// `unsent` is the request where a retry may send it.
+fn aborted(abort: Option<Abort>, unsent: Option<Box<Request<Body>>>) -> Error {
+    let Abort { status, grpc } = abort.unwrap_or(Abort { status: 503, grpc: 14 });
+    Error::new(Reason::FaultInjected).because("as a RoutePolicy asked for").injected(status, grpc, unsent)
+}

@@ -1,0 +1,166 @@
+//! What a route changes in the messages that take it (Gateway API filters, xDS `request_headers_to_add` and the rest):
+//! compiled, so that a request only has ready names and values put into it.
+
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use outrigger_config::header::{HeaderChanges, HeaderField, Headers};
+use outrigger_config::matching::PathMatch;
+use outrigger_config::rewrite::PathRewrite;
+use outrigger_config::route::Route as Model;
+
+use super::rewrite::{self, Climbs};
+
+/// The changes on one way: a route's own, then those of the backend.
+#[derive(Debug)]
+pub struct Edits {
+    host: Option<HeaderValue>,
+    path: Option<(PathMatch, PathRewrite)>,
+    request: Box<[Changes]>,
+    response: Box<[Changes]>,
+}
+
+impl Edits {
+    /// None where nothing is changed.
+    pub fn new(route: &Model, backend: &Headers) -> Option<Arc<Self>> {
+        let compile = |changes: [&HeaderChanges; 2]| -> Box<[Changes]> {
+            changes.into_iter().filter(|changes| !changes.is_empty()).map(Changes::new).collect()
+        };
+        let edits = Edits {
+            host: route.rewrite.host.as_ref().and_then(|host| HeaderValue::from_str(host).ok()),
+            path: route.rewrite.path.clone().map(|path| (route.matches.path.clone(), path)),
+            request: compile([&route.headers.request, &backend.request]),
+            response: compile([&route.headers.response, &backend.response]),
+        };
+        let rewrites = edits.host.is_some() || edits.path.is_some();
+        let idle = edits.request.is_empty() && edits.response.is_empty() && !rewrites;
+        (!idle).then(|| Arc::new(edits))
+    }
+
+    /// Changes a request for `authority`, before it is sent.
+    pub fn request<B>(&self, request: &mut Request<B>, authority: &mut HeaderValue) -> Result<(), Climbs> {
+        if let Some((matched, path)) = &self.path
+            // `*` of OPTIONS is no path.
+            && request.uri().path().starts_with('/')
+        {
+            let path = rewrite::path(request.uri().path(), matched, path)?;
+            put_path(request.uri_mut(), path);
+        }
+        if let Some(host) = &self.host {
+            authority.clone_from(host);
+        }
+        self.request.iter().for_each(|changes| changes.apply(request.headers_mut()));
+        Ok(())
+    }
+
+    /// Changes a response that came back.
+    pub fn response(&self, fields: &mut HeaderMap) {
+        self.response.iter().for_each(|changes| changes.apply(fields));
+    }
+
+    /// Whether responses stay as they are.
+    pub fn leaves_responses(&self) -> bool {
+        self.response.is_empty()
+    }
+}
+
+fn put_path(uri: &mut Uri, mut path: String) {
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = std::mem::take(uri).into_parts();
+    // What a request had and what validation let in makes a path.
+    if let Ok(path) = PathAndQuery::try_from(path) {
+        parts.path_and_query = Some(path);
+    }
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Changes with their names and values parsed.
+#[derive(Debug)]
+struct Changes {
+    remove: Box<[HeaderName]>,
+    set: Box<[(HeaderName, HeaderValue)]>,
+    add: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Changes {
+    /// What cannot stand in a message is left out; validation has refused it before.
+    fn new(model: &HeaderChanges) -> Self {
+        let name = |name: &Arc<str>| HeaderName::from_bytes(name.as_bytes()).ok();
+        let field = |(key, value): &HeaderField| Some((name(key)?, HeaderValue::from_str(value).ok()?));
+        Changes {
+            remove: model.remove.iter().filter_map(name).collect(),
+            set: model.set.iter().filter_map(field).collect(),
+            add: model.add.iter().filter_map(field).collect(),
+        }
+    }
+
+    fn apply(&self, fields: &mut HeaderMap) {
+        for name in &self.remove {
+            fields.remove(name);
+        }
+        for (name, value) in &self.set {
+            fields.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+    use outrigger_config::header::HeaderChanges;
+    use outrigger_config::name::ResourceName;
+    use outrigger_config::rewrite::{PathRewrite, Rewrite};
+    use outrigger_config::route::Route;
+
+    use super::Edits;
+
+    fn changes(set: &[&str], add: &[&str], remove: &[&str], value: &str) -> HeaderChanges {
+        let fields = |names: &[&str]| names.iter().map(|name| ((*name).into(), value.into())).collect();
+        HeaderChanges { set: fields(set), add: fields(add), remove: remove.iter().map(|name| (*name).into()).collect() }
+    }
+
+    #[test]
+    fn a_backends_changes_come_after_the_routes() {
+        let mut route = Route::forward("all", ResourceName::try_new("a").expect("a name"));
+        assert!(Edits::new(&route, &route.backends[0].headers).is_none());
+        route.headers.request = changes(&["x-set"], &["x-add"], &["x-gone"], "route");
+        route.backends[0].headers.request = changes(&["x-set"], &["x-add"], &[], "backend");
+        let edits = Edits::new(&route, &route.backends[0].headers).expect("changes");
+        assert!(edits.leaves_responses());
+        let mut request = Request::new(());
+        let fields = request.headers_mut();
+        for name in ["x-set", "x-add", "x-gone", "x-kept"] {
+            fields.append(name, HeaderValue::from_static("caller"));
+        }
+        edits.request(&mut request, &mut HeaderValue::from_static("a")).expect("stays inside");
+        let fields = request.headers();
+        let values = |name: &str| -> Vec<_> { fields.get_all(name).iter().cloned().collect() };
+        assert_eq!(values("x-set"), ["backend"]);
+        assert_eq!(values("x-add"), ["caller", "route", "backend"]);
+        assert_eq!((values("x-gone").len(), values("x-kept").len()), (0, 1));
+    }
+
+    #[test]
+    fn host_and_path_are_rewritten_and_the_query_stays() {
+        let mut route = Route::forward("all", ResourceName::try_new("a").expect("a name"));
+        route.rewrite = Rewrite { host: Some("b:81".into()), path: Some(PathRewrite::Prefix("/v2".into())) };
+        let edits = Edits::new(&route, &route.headers).expect("changes");
+        for (given, expected) in
+            [("/a?b=/../c", "/v2/a?b=/../c"), ("http://a/a", "http://a/v2/a"), ("/", "/v2/"), ("*", "*")]
+        {
+            let mut request = Request::builder().uri(given).body(()).expect("a request");
+            let mut authority = HeaderValue::from_static("a");
+            edits.request(&mut request, &mut authority).expect("stays inside");
+            assert_eq!((request.uri().to_string().as_str(), authority.as_bytes()), (expected, &b"b:81"[..]));
+        }
+        let mut request = Request::builder().uri("/..").body(()).expect("a request");
+        assert!(edits.request(&mut request, &mut HeaderValue::from_static("a")).is_err());
+    }
+}
