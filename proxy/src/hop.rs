@@ -43,6 +43,14 @@ pub fn strip(headers: &mut HeaderMap, fields: Fields) {
     }
 }
 
+/// Removes an upgrade's own fields, which [`strip`] keeps: HTTP/2 has no upgrades (RFC 9113, 8.6).
+pub fn strip_upgrade(headers: &mut HeaderMap, fields: Fields) {
+    if fields.any(Fields::UPGRADE) {
+        headers.remove(header::UPGRADE);
+        headers.remove(header::CONNECTION);
+    }
+}
+
 fn strip_hop(headers: &mut HeaderMap) {
     for name in [header::TRANSFER_ENCODING, header::UPGRADE, KEEP_ALIVE, PROXY_CONNECTION] {
         headers.remove(name);

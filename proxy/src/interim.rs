@@ -44,6 +44,7 @@ impl Caller {
         match self {
             Caller::Http1(side) => drop(side.offer_interim(&head(status, &headers))),
             Caller::Http2(trail, waker) => {
+                hop::strip_upgrade(&mut headers, fields);
                 let mut early = http::Response::new(());
                 *early.status_mut() = status;
                 *early.headers_mut() = headers;

@@ -199,7 +199,8 @@ impl Side {
     }
 
     fn saw(&self, bytes: &[u8]) {
-        if !bytes.is_empty() && self.is_idle() {
+        // What comes while a body is still to be read may be that body, whatever else comes with it.
+        if !bytes.is_empty() && self.is_idle() && self.bodies.load(Ordering::Relaxed) == 0 {
             self.head_started.store(true, Ordering::Relaxed);
             self.scan.lock().push(bytes);
         }

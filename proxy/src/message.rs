@@ -22,11 +22,7 @@ pub fn address(request: &mut http::Request<Body>, version: Version, authority: &
     if version == Version::HTTP_2 {
         let headers = request.headers_mut();
         headers.remove(header::HOST);
-        // An upgrade is a feature of HTTP/1.1 (RFC 9113, 8.6).
-        if fields.any(Fields::UPGRADE) {
-            headers.remove(header::UPGRADE);
-            headers.remove(header::CONNECTION);
-        }
+        hop::strip_upgrade(headers, fields);
         if request.uri().authority().is_none_or(|named| named.as_str().as_bytes() != authority.as_bytes()) {
             let mut parts = std::mem::take(request.uri_mut()).into_parts();
             parts.scheme = Some(Scheme::HTTP);
@@ -86,6 +82,9 @@ pub fn clean_response(parts: &mut http::response::Parts, trail: &Trail) {
         parts.headers.remove(header::CONTENT_LENGTH);
     }
     hop::strip(&mut parts.headers, fields);
+    if trail.version == Version::HTTP_2 {
+        hop::strip_upgrade(&mut parts.headers, fields);
+    }
     parts.version = trail.version;
     parts.extensions.clear();
     // HTTP/1.1 sends only the trailers that were announced; gRPC's are known without that.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,10 +17,8 @@ use http_body::Body as _;
 use tokio::time::{Instant, Sleep};
 
 use crate::body::{Body, Broken};
-
-/// The largest end of a body that is handed over without asking for room first, bytes: one step instead of three, and
-/// no more than this waits in its stream.
-const SMALL: usize = 16 * 1024;
+use crate::fields::Fields;
+use crate::hop;
 
 /// What is kept of a body until its receiver has answered, bytes: a stream that was refused (RFC 9113, 8.7) takes it
 /// back, so that it can be sent whole on another. What is larger streams on and is not kept.
@@ -37,7 +35,9 @@ pub struct Pipe {
     /// What waits for room, and whether it is the last.
     waiting: Option<(Bytes, bool)>,
     /// What the peer is told if the body breaks.
-    broken: Reason,
+    reset: Reason,
+    /// Its last byte was handed over.
+    over: bool,
     kept: Option<Kept>,
     /// Until when what waits may wait; made only where there is no room.
     patience: Option<Pin<Box<Sleep>>>,
@@ -52,9 +52,9 @@ struct Kept {
 }
 
 impl Pipe {
-    /// Sends `body` on `stream`; a body that breaks resets it for the reason `broken`.
-    pub fn new(body: Body, stream: SendStream<Bytes>, broken: Reason) -> Self {
-        Pipe { body, stream, waiting: None, broken, kept: None, patience: None }
+    /// Sends `body` on `stream`; a body that breaks resets it for the reason `reset`.
+    pub fn new(body: Body, stream: SendStream<Bytes>, reset: Reason) -> Self {
+        Pipe { body, stream, waiting: None, reset, over: false, kept: None, patience: None }
     }
 
     /// Keeps what is sent, as far as [`Pipe::take_back`] may need it.
@@ -102,34 +102,59 @@ impl Pipe {
     }
 
     /// Sends what waits as room comes; false if the stream is gone.
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
         while let Some((mut data, last)) = self.waiting.take() {
             let room = self.stream.capacity();
             if room == 0 {
                 self.waiting = Some((data, last));
                 if self.is_reset(cx) {
-                    return Poll::Ready(false);
+                    return Poll::Ready(Ok(false));
                 }
                 if self.is_stalled(cx) {
-                    self.stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(false);
+                    self.stream.send_reset(self.reset);
+                    // The body knows whether it is its own deadline that has passed.
+                    return Poll::Ready(Err(match Pin::new(&mut self.body).poll_frame(cx) {
+                        Poll::Ready(Some(Err(broken))) => broken,
+                        _ => Broken(crate::reason::Reason::DownstreamReset),
+                    }));
                 }
                 match ready!(self.stream.poll_capacity(cx)) {
                     Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => return Poll::Ready(false),
+                    Some(Err(_)) | None => return Poll::Ready(Ok(false)),
                 }
             }
             self.patience = None;
             let now = data.split_to(room.min(data.len()));
             let over = data.is_empty();
-            if self.stream.send_data(now, last && over).is_err() {
-                return Poll::Ready(false);
+            self.over = last && over;
+            if self.stream.send_data(now, self.over).is_err() {
+                return Poll::Ready(Ok(false));
             }
             if !over {
                 self.waiting = Some((data, last));
             }
         }
-        Poll::Ready(true)
+        Poll::Ready(Ok(true))
+    }
+
+    /// Ends the stream with trailers, without what belongs to one hop: h2 would send none of them.
+    fn end(&mut self, mut trailers: HeaderMap) -> Result<(), Broken> {
+        if let Some(kept) = &mut self.kept {
+            kept.trailers = Some(trailers.clone());
+        }
+        let fields = Fields::of(&trailers);
+        hop::strip(&mut trailers, fields);
+        hop::strip_upgrade(&mut trailers, fields);
+        if self.stream.send_trailers(trailers).is_err() && self.stream_is_open() {
+            self.stream.send_reset(self.reset);
+            return Err(Broken(crate::reason::Reason::HttpProtocolError));
+        }
+        Ok(())
+    }
+
+    /// Whether what fails is ours: a stream that its peer has ended fails too, and nobody is left to be told.
+    fn stream_is_open(&mut self) -> bool {
+        !self.is_reset(&mut Context::from_waker(Waker::noop()))
     }
 }
 
@@ -139,7 +164,7 @@ impl Future for Pipe {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         loop {
-            if this.waiting.is_some() && !ready!(this.poll_waiting(cx)) {
+            if this.waiting.is_some() && !ready!(this.poll_waiting(cx))? || this.over {
                 return Poll::Ready(Ok(()));
             }
             let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
@@ -148,7 +173,7 @@ impl Future for Pipe {
             let frame = match frame {
                 Some(Ok(frame)) => frame,
                 Some(Err(broken)) => {
-                    this.stream.send_reset(this.broken);
+                    this.stream.send_reset(this.reset);
                     return Poll::Ready(Err(broken));
                 }
                 // Sending fails only where the peer has gone, and then nobody is left to be told.
@@ -161,22 +186,17 @@ impl Future for Pipe {
                 Ok(data) => {
                     let last = this.body.is_end_stream();
                     this.keep(&data);
-                    if last && data.len() <= SMALL {
-                        let _ = this.stream.send_data(data, true);
-                        return Poll::Ready(Ok(()));
-                    }
                     if !data.is_empty() {
                         this.stream.reserve_capacity(data.len());
                         this.waiting = Some((data, last));
+                    } else if last {
+                        let _ = this.stream.send_data(data, true);
+                        return Poll::Ready(Ok(()));
                     }
                 }
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        if let Some(kept) = &mut this.kept {
-                            kept.trailers = Some(trailers.clone());
-                        }
-                        let _ = this.stream.send_trailers(trailers);
-                        return Poll::Ready(Ok(()));
+                        return Poll::Ready(this.end(trailers));
                     }
                 }
             }

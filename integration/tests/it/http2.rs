@@ -124,3 +124,27 @@ async fn the_protocol_is_detected_on_one_port() {
     assert_eq!(mesh.http1().await.send(get("catalog", "/")).await.version, Version::HTTP_11);
     assert_eq!(mesh.http2().await.send(get("catalog", "/")).await.version, Version::HTTP_2);
 }
+
+#[tokio::test]
+async fn an_offer_to_upgrade_does_not_break_an_answer() {
+    let script = Script::saying(
+        "HTTP/1.1 200 OK\r\nupgrade: h2,h2c\r\nconnection: Upgrade, Keep-Alive\r\ncontent-length: 2\r\n\r\nok",
+    )
+    .await;
+    let mesh = Mesh::of("http", &[script.address()]).await;
+    let reply = mesh.http2().await.send(get("catalog", "/")).await;
+    assert_eq!((reply.status, reply.text().as_str(), reply.header("upgrade")), (200, "ok", None));
+}
+
+#[tokio::test]
+async fn trailers_of_one_hop_are_left_behind() {
+    let origin = Origin::start().await;
+    let mesh = Mesh::of("h2c", &[origin.address()]).await;
+    for trailer in ["x-sum: 1", "keep-alive: 1", "upgrade: x", "te: x", "connection: close"] {
+        let mut wire = mesh.wire().await;
+        let head = "POST /echo HTTP/1.1\r\nhost: catalog\r\ntransfer-encoding: chunked\r\n\r\n";
+        wire.send(format!("{head}3\r\nabc\r\n0\r\n{trailer}\r\n\r\n")).await;
+        let reply = wire.response().await;
+        assert_eq!((reply.status, reply.text().as_str()), (200, "abc"), "{trailer}");
+    }
+}

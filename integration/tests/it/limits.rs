@@ -138,3 +138,18 @@ async fn a_limit_of_no_retries_stops_them() {
     assert_eq!(origin.requests(), 1);
     assert_eq!(mesh.caller().metric("outrigger_breaker_rejected_total", &["limit=\"retries\""]).await, 1.0);
 }
+
+#[tokio::test]
+async fn a_worker_that_waits_does_not_take_a_connection_from_one_that_is_busy_for_long() {
+    let (_origin, mesh) = limited("h2c", "maxConnections: 1").await;
+    let mut first = mesh.http2().await;
+    let held = first.start(get("catalog", "/stall")).await;
+    // On connections of their own: some come to the other worker, which gets none while the stream goes on.
+    let others = (0..6).map(|_| tokio::time::timeout(Duration::from_millis(500), mesh.get("/")));
+    let others = join_all(others).await;
+    for _ in 0..3 {
+        let reply = tokio::time::timeout(Duration::from_secs(3), first.send(get("catalog", "/"))).await;
+        assert_eq!(reply.expect("an answer in time").status, 200, "others: {}", others.len());
+    }
+    drop(held);
+}

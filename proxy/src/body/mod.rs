@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use crate::reason::Reason;
-pub use received::Received;
+pub use received::{Received, Upload};
 pub use replay::{Replay, ReplaySource};
 pub use resumed::Resumed;
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::{HeaderMap, header};
 use http_body::{Frame, SizeHint};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 /// The content of a message on an HTTP/2 stream.
@@ -18,9 +19,23 @@ pub struct Received {
     left: Option<u64>,
     /// Only trailers can come.
     data_over: bool,
-    /// The rest of the request, while its response comes in already. Whoever gives the response up early takes back the
-    /// request too; a response that ends first lets the rest of the request pass.
-    upload: Option<AbortHandle>,
+    upload: Option<Upload>,
+}
+
+/// The rest of a request, while its response comes in already. Whoever gives the response up early takes back the
+/// request too; a response that ends first leaves the rest of the request a little time.
+#[derive(Debug)]
+pub struct Upload {
+    task: AbortHandle,
+    /// Dropped when the response is over.
+    _response: oneshot::Sender<()>,
+}
+
+impl Upload {
+    /// The task that sends the rest, and whom it asks whether the response is over.
+    pub fn new(task: AbortHandle, response: oneshot::Sender<()>) -> Self {
+        Upload { task, _response: response }
+    }
 }
 
 impl Received {
@@ -32,7 +47,7 @@ impl Received {
 
     /// Binds the rest of a request to its response.
     #[must_use]
-    pub fn with_upload(mut self, upload: AbortHandle) -> Self {
+    pub fn with_upload(mut self, upload: Upload) -> Self {
         self.upload = Some(upload);
         self
     }
@@ -76,7 +91,7 @@ impl Drop for Received {
         if let Some(upload) = &self.upload
             && !self.stream.is_end_stream()
         {
-            upload.abort();
+            upload.task.abort();
         }
     }
 }

@@ -74,6 +74,16 @@ impl Cluster {
         self.picker().endpoints().iter().any(|endpoint| endpoint.pool.shed())
     }
 
+    /// Asks a connection of another worker, which is busy all the time, to make way for one of `worker` to `endpoint`:
+    /// at the endpoint itself where that is full, else at any.
+    pub fn make_way(&self, endpoint: &Endpoint, worker: usize, now: Instant) {
+        if !endpoint.limits.has_room(Limit::Connections) {
+            endpoint.pool.ask_to_yield(worker, now);
+            return;
+        }
+        let _ = self.picker().endpoints().iter().any(|endpoint| endpoint.pool.ask_to_yield(worker, now));
+    }
+
     /// Takes a retry out of the limit on retries and out of the budget, until the permit is dropped.
     pub fn try_retry(&self, now: Instant) -> Option<RetryPermit> {
         if self.limits.max(Limit::Retries).is_none() {

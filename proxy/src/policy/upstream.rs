@@ -188,22 +188,19 @@ async fn over_h2(
     interim: Option<Interim>,
 ) -> Result<Answered, Error> {
     let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
-    let mut stale = 0;
     loop {
         let (mut stream, pooled) = match pool.take_h2(aim.trail.connection.worker) {
             Some(stream) => (stream, true),
             None => match Box::pin(aim.cluster.traffic.waiting(connect_h2(attempt))).await {
-                Ok(stream) => (stream, false),
+                Ok(place) => place,
                 Err(error) => return Err(error.with_unsent(http)),
             },
         };
         match stream.send(http, interim.as_ref()).await {
             Sent::Response(response) => return Ok((response, Lease::H2(stream))),
-            // A refused stream is the endpoint's answer: whether it is asked again is the retry room's to say.
-            Sent::Unsent(back, failure) if pooled && failure.is_closing() && stale < 3 => {
-                stale += 1;
-                http = back;
-            }
+            // Every turn leaves one closing connection behind. A refused stream is the endpoint's answer: whether it is
+            // asked again is the retry room's to say.
+            Sent::Unsent(back, failure) if pooled && failure.is_closing() => http = back,
             Sent::Unsent(back, failure) => return Err(message::classify(&failure).with_unsent(back)),
             Sent::Failed(failure) => return Err(message::classify(&failure)),
         }
@@ -232,7 +229,8 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
     connect::h1(endpoint.address, timeout, permit).await
 }
 
-async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
+/// A place on a connection, and whether others made that connection before.
+async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.trail.connection.worker);
     // Whoever waits counts as waiting, be it for a turn.
@@ -244,7 +242,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
         return Err(Error::new(Reason::ConnectionTimeout).because(detail));
     };
     if let Some(stream) = endpoint.pool.take_h2(worker) {
-        return Ok(stream);
+        return Ok((stream, true));
     }
     let permit = match aim.cluster.try_connect(endpoint) {
         Some((permit, beyond)) => {
@@ -257,20 +255,20 @@ async fn connect_h2(attempt: &Attempt) -> Result<H2Stream, Error> {
                 pending = Some(wait_in_line(attempt)?);
             }
             match room_on_h2(attempt).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok((stream, true)),
                 Err(permit) => permit,
             }
         }
     };
     let connection = connect::h2(endpoint.address, timeout, permit).await?;
     drop(pending);
-    Ok(endpoint.pool.share_h2(worker, connection))
+    Ok((endpoint.pool.share_h2(worker, connection), false))
 }
 
 /// How often whoever waits looks for a stream that came free.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// After so many looks another worker's busy connection is told to go: workers without any take turns with it.
+/// After so many looks another worker's busy connection is asked to make way: workers without any take turns with it.
 const TURN: u32 = 50;
 
 /// A stream that comes free, or the right to make another connection.
@@ -282,8 +280,8 @@ async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, ConnectionPermit> {
         if let Some(stream) = endpoint.pool.take_h2(worker) {
             return Ok(stream);
         }
-        if look.is_multiple_of(TURN) && !aim.cluster.make_room(endpoint) {
-            endpoint.pool.retire(worker);
+        if look.is_multiple_of(TURN) && !aim.cluster.make_room(endpoint) && look > 0 {
+            aim.cluster.make_way(endpoint, worker, Instant::now());
         }
         tokio::select! {
             permit = aim.cluster.connection(endpoint) => return Err(permit),

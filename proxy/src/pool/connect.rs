@@ -17,6 +17,7 @@ use bytes::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::h2::Vitals;
 use super::{H1, H2};
@@ -80,6 +81,7 @@ pub async fn h1<P: Send + 'static>(address: SocketAddr, timeout: Duration, permi
 /// SETTINGS are here (RFC 9113, 3.4): a listener that closes with the connection still in its queue, or a peer that
 /// speaks something else, fails before anything was asked of it.
 pub async fn h2<P: Send + 'static>(address: SocketAddr, timeout: Duration, permit: P) -> Result<H2, Error> {
+    let began = Instant::now();
     let io = dial(address, timeout).await?;
     let opened = async {
         let (sender, mut connection) = builder().handshake::<_, Bytes>(io).await?;
@@ -92,7 +94,7 @@ pub async fn h2<P: Send + 'static>(address: SocketAddr, timeout: Duration, permi
         told.await?;
         Ok::<_, ::h2::Error>((sender, connection))
     };
-    let (sender, connection) = match tokio::time::timeout(timeout, opened).await {
+    let (sender, connection) = match tokio::time::timeout_at(began + timeout, opened).await {
         Err(_) => return Err(Error::new(Reason::ConnectionTimeout).because(format_args!("{address} speaks no HTTP/2"))),
         Ok(Err(error)) => {
             return Err(Error::new(Reason::ConnectionTerminated)

@@ -7,21 +7,31 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, SendStream};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::{Failure, Interim, Sent};
-use crate::body::{Body, Broken, Received};
+use crate::body::{self, Body, Broken, Received};
 use crate::pipe::Pipe;
 
 /// The most streams on one connection, whatever more the endpoint would take: past it another connection spreads the
 /// load and halves what one loss costs.
 const MAX_STREAMS: usize = 256;
+
+/// For how long a connection takes nothing new while another worker waits for its turn.
+const YIELD: Duration = Duration::from_millis(100);
+
+/// How soon it may be asked again.
+const YIELD_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long the rest of a request may take once its response is over.
+const REST: Duration = Duration::from_secs(5);
 
 /// A shared HTTP/2 connection.
 #[derive(Clone, Debug)]
@@ -29,9 +39,14 @@ pub struct H2(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    sender: Mutex<SendRequest<Bytes>>,
+    /// Copied for each request: h2 keeps the last request that waits for its turn in the handle it was sent by, and
+    /// would wake, and keep alive, that request for whoever asks the same handle next.
+    sender: SendRequest<Bytes>,
     vitals: Arc<Vitals>,
     idle_since: Mutex<Instant>,
+    yielding: AtomicBool,
+    /// When it was last asked to yield.
+    asked: Mutex<Option<Instant>>,
 }
 
 /// What the pool, its requests and whoever drives the connection tell each other of it.
@@ -51,7 +66,13 @@ pub struct H2Stream(H2);
 
 impl H2 {
     pub(super) fn new(sender: SendRequest<Bytes>, vitals: Arc<Vitals>) -> Self {
-        H2(Arc::new(Shared { sender: Mutex::new(sender), vitals, idle_since: Mutex::new(Instant::now()) }))
+        H2(Arc::new(Shared {
+            sender,
+            vitals,
+            idle_since: Mutex::new(Instant::now()),
+            yielding: AtomicBool::new(false),
+            asked: Mutex::default(),
+        }))
     }
 
     /// Whether it is gone, or goes as soon as its streams are over (GOAWAY).
@@ -59,19 +80,45 @@ impl H2 {
         self.0.vitals.closed.load(Ordering::Relaxed)
     }
 
+    fn close(&self) {
+        self.0.vitals.closed.store(true, Ordering::Relaxed);
+    }
+
     /// Streams open now.
     pub fn streams(&self) -> u32 {
         self.0.vitals.streams.load(Ordering::Relaxed)
     }
 
-    /// Whether the endpoint's own bound, and ours, leave room for another stream.
+    /// Whether the endpoint's own bound, and ours, leave room for another stream, and nobody else's turn is due.
     pub fn has_room(&self) -> bool {
-        (self.streams() as usize) < self.0.vitals.allowed.load(Ordering::Relaxed).clamp(1, MAX_STREAMS)
+        !self.yields()
+            && (self.streams() as usize) < self.0.vitals.allowed.load(Ordering::Relaxed).clamp(1, MAX_STREAMS)
     }
 
     /// Since when it has had no stream.
     pub fn idle_since(&self) -> Instant {
         *self.0.idle_since.lock()
+    }
+
+    /// Takes nothing new for a moment, and goes if its streams are over by then: another worker waits for its turn. One
+    /// whose streams are long goes on, and is left alone for a while. Says whether it was asked now.
+    pub(super) fn ask_to_yield(&self, now: Instant) -> bool {
+        let mut asked = self.0.asked.lock();
+        let due = asked.is_none_or(|asked| now.saturating_duration_since(asked) >= YIELD_AGAIN);
+        if due {
+            *asked = Some(now);
+            self.0.yielding.store(true, Ordering::Relaxed);
+        }
+        due
+    }
+
+    fn yields(&self) -> bool {
+        if !self.0.yielding.load(Ordering::Relaxed) {
+            return false;
+        }
+        let still = self.0.asked.lock().is_some_and(|asked| asked.elapsed() < YIELD);
+        self.0.yielding.store(still, Ordering::Relaxed);
+        still
     }
 
     pub(super) fn open(&self) -> H2Stream {
@@ -81,16 +128,11 @@ impl H2 {
 
     /// Opens a stream with this head. Refused without a byte sent where the connection takes no more.
     fn begin(&self, request: Box<http::Request<Body>>) -> Result<Begun, Box<Sent>> {
-        let mut sender = self.0.sender.lock();
-        match sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => {
-                self.0.vitals.closed.store(true, Ordering::Relaxed);
-                return Err(Box::new(Sent::Unsent(request, Failure::Http2(error))));
-            }
-            // A stream that another request opened waits for its turn. A fresh handle knows nothing of it, and the
-            // connection opens this one's after it.
-            Poll::Pending => *sender = sender.clone(),
+        let mut sender = self.0.sender.clone();
+        // A fresh handle is ready unless the connection takes no more.
+        if let Poll::Ready(Err(error)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            self.close();
+            return Err(Box::new(Sent::Unsent(request, Failure::Http2(error))));
         }
         let (parts, body) = request.into_parts();
         let copy = copy(&parts);
@@ -177,13 +219,16 @@ impl H2Stream {
                 // The two directions must not wait for each other any more.
                 if let Upload::Under(mut pipe) = upload {
                     pipe.forget();
-                    received = received.with_upload(tokio::spawn(pipe).abort_handle());
+                    let (response, over) = oneshot::channel();
+                    // The stream is open until its request is over too.
+                    let task = tokio::spawn(finish(pipe, self.0.open(), over));
+                    received = received.with_upload(body::Upload::new(task.abort_handle(), response));
                 }
                 Sent::Response(http::Response::from_parts(parts, Body::from_endpoint_stream(received)))
             }
             Err(failure) if failure.is_refused() => {
                 if failure.is_closing() {
-                    self.0.0.vitals.closed.store(true, Ordering::Relaxed);
+                    self.0.close();
                 }
                 match upload.take_back() {
                     Some(body) => Sent::Unsent(Box::new(copy.map(|()| body)), failure),
@@ -195,11 +240,23 @@ impl H2Stream {
     }
 }
 
+/// Sends the rest of a request.
+async fn finish(mut pipe: Box<Pipe>, place: H2Stream, response_over: oneshot::Receiver<()>) {
+    tokio::select! {
+        _ = &mut pipe => {}
+        _ = response_over => drop(tokio::time::timeout(REST, pipe).await),
+    }
+    drop(place);
+}
+
 impl Drop for H2Stream {
     fn drop(&mut self) {
         let Shared { vitals, idle_since, .. } = &*self.0.0;
         if vitals.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
             *idle_since.lock() = Instant::now();
+            if self.0.yields() {
+                self.0.close();
+            }
         }
     }
 }
@@ -264,6 +321,58 @@ mod tests {
         let content = Bytes::from(vec![0; 65 * 1024]);
         let sent = stream(address).await.send(post(address, Body::full(content)), None).await;
         assert!(matches!(&sent, Sent::Failed(failure) if failure.is_refused()), "{sent:?}");
+    }
+
+    /// An endpoint with room for one stream that answers at the end of a request, or with `x-early` at its beginning.
+    async fn narrow() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let mut builder = h2::server::Builder::new();
+            let handshake = builder.max_concurrent_streams(1).handshake::<_, Bytes>(tcp).await;
+            let mut connection = handshake.expect("a handshake");
+            while let Some(Ok((mut request, mut reply))) = connection.accept().await {
+                tokio::spawn(async move {
+                    let early = request.headers().contains_key("x-early");
+                    if early {
+                        reply.send_response(http::Response::new(()), true).expect("the caller waits");
+                    }
+                    while let Some(Ok(data)) = request.body_mut().data().await {
+                        let _ = request.body_mut().flow_control().release_capacity(data.len());
+                    }
+                    if !early {
+                        reply.send_response(http::Response::new(()), true).expect("the caller waits");
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_open_until_its_request_is_over_and_wakes_for_nobody_else() {
+        let address = narrow().await;
+        let h2 = connect::h2(address, Duration::from_secs(5), ()).await.expect("a connection");
+        let (open, gate) = tokio::sync::oneshot::channel();
+        let mut first = post(address, Body::full("abc").gated(gate));
+        first.headers_mut().insert("x-early", http::HeaderValue::from_static("yes"));
+        let mut early = h2.open();
+        let sent = early.send(first, None).await;
+        assert!(matches!(sent, Sent::Response(_)));
+        drop((sent, early));
+        assert_eq!((h2.streams(), h2.has_room()), (1, false), "its body is still on the way");
+        // Whoever opens streams all the same waits in h2's line, and nobody in it hides another from its wake-up.
+        let (mut second, mut third) = (h2.open(), h2.open());
+        let large = tokio::spawn(async move { second.send(post(address, Body::full(vec![0; 100_000])), None).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let small = tokio::spawn(async move { third.send(post(address, Body::empty()), None).await });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        open.send(()).expect("somebody waits");
+        for request in [large, small] {
+            let sent = tokio::time::timeout(Duration::from_secs(5), request).await.expect("in time").expect("no panic");
+            assert!(matches!(sent, Sent::Response(_)), "{sent:?}");
+        }
     }
 
     #[tokio::test]

@@ -182,11 +182,14 @@ impl Pool {
         })
     }
 
-    /// Lets a busy shared connection of another worker take nothing new and go once its streams are over: a worker
-    /// without any could else wait for as long as the others are busy. Says whether there was one.
-    pub fn retire(&self, worker: usize) -> bool {
+    /// Asks a busy shared connection of another worker to make way for this one, if this one has none. Says whether one
+    /// was asked.
+    pub fn ask_to_yield(&self, worker: usize, now: Instant) -> bool {
         let own = worker % self.slots.len();
+        if self.slots[own].lock().shared.iter().any(|connection| !connection.is_closed()) {
+            return false;
+        }
         let mut others = self.slots.iter().enumerate().filter(|(index, _)| *index != own).map(|(_, slot)| slot);
-        others.any(|slot| slot.lock().shared.pop().is_some())
+        others.any(|slot| slot.lock().shared.iter().any(|connection| connection.ask_to_yield(now)))
     }
 }
