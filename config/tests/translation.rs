@@ -83,6 +83,7 @@ fn route_details(route: &Route) -> Vec<String> {
         format!("    {:?}", route.matches),
         format!("    {:?}", route.timeouts),
     ];
+    lines.extend((!route.sticky.is_empty()).then(|| format!("    sticky on {:?}", route.sticky)));
     lines.extend(route.mirrors.iter().map(|mirror| format!("    {mirror:?}")));
     lines.extend(route.answer.iter().map(|answer| format!("    {answer:?}")));
     lines.extend((!route.rewrite.is_empty()).then(|| format!("    {:?}", route.rewrite)));

@@ -119,7 +119,8 @@ fn read_ring(field: &Field<'_>) -> (u32, u32) {
     (min, max)
 }
 
-fn read_hash_key(field: &Field<'_>) -> Option<HashKey> {
+/// What requests are told apart by.
+pub(super) fn read_hash_key(field: &Field<'_>) -> Option<HashKey> {
     #[derive(Clone, Copy)]
     enum Type {
         Header,
