@@ -73,11 +73,12 @@ fn pick(balancing: Balancing, count: u8, heaviest: u32) -> std::io::Result<()> {
         address: ([10, 0, 0, index], 80).into(),
         weight: 1 + u32::from(index) % heaviest,
         health: Health::Healthy,
+        priority: 0,
         locality: Locality::default(),
         workload: "".into(),
         version: "".into(),
     };
-    let assignment = Assignment { name: name.clone(), endpoints: (0..count).map(endpoint).collect() };
+    let assignment = Assignment::try_new(name.clone(), (0..count).map(endpoint).collect()).expect("distinct addresses");
     let model = ClusterModel { balancing, ..ClusterModel::new(name.clone(), Discovery::Eds(name)) };
     let now = Instant::now();
     let cluster = Cluster::new(model, Some(&assignment), None, Setting { workers: 1, seed: 0, now });

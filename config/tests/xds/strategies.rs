@@ -299,21 +299,23 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 /// Any assignment.
 pub(crate) fn assignment() -> impl Strategy<Value = Assignment> {
-    (name(), vec(endpoint(), 0..6)).prop_map(|(name, mut endpoints)| {
+    (name(), vec(endpoint(), 0..6), 100..300u32).prop_map(|(name, mut endpoints, factor)| {
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints.dedup_by_key(|endpoint| endpoint.address);
-        Assignment::try_new(name, endpoints).expect("distinct addresses")
+        Assignment::try_new(name, endpoints).expect("distinct addresses").overprovisioned(factor)
     })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
     let locality = ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() });
-    (address(), 1..u32::MAX, health, locality, text(), text()).prop_map(
-        |(address, weight, health, locality, workload, version)| Endpoint {
+    let place = (locality, prop_oneof![Just(0), 0..129u32]);
+    (address(), 1..u32::MAX, health, place, text(), text()).prop_map(
+        |(address, weight, health, (locality, priority), workload, version)| Endpoint {
             address,
             weight,
             health,
+            priority,
             locality,
             workload,
             version,

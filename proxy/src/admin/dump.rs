@@ -278,6 +278,7 @@ fn assignment(assignment: &Assignment) -> Value {
             "address": endpoint.address.to_string(),
             "weight": endpoint.weight,
             "health": format!("{:?}", endpoint.health),
+            "priority": endpoint.priority,
             "workload": &*endpoint.workload,
             "version": &*endpoint.version,
         })
