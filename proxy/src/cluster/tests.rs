@@ -388,12 +388,12 @@ fn a_full_endpoint_gives_way_and_full_ones_refuse() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
     assert_eq!(cluster.picker().endpoints().iter().map(|one| one.load.active()).collect::<Vec<_>>(), [2, 2, 2]);
-    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full(now));
+    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full());
     assert_eq!((cluster.limits.refused(Limit::Requests), cluster.panics()), (1, 0));
     drop(seats.pop());
     assert!(cluster.pick(None, &[], now, &mut rng).is_some());
     let none = self::cluster(per_endpoint(Mode::Enforce, 0), &healthy(3), now);
-    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(now), "0 means none");
+    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(), "0 means none");
     assert!(none.allows_no_connection(&endpoint(&none, 0)) && none.try_connect(&endpoint(&none, 0)).is_none());
 }
 

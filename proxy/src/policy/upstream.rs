@@ -54,7 +54,7 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     let now = if aim.attempt == 0 { aim.trail.started } else { Instant::now() };
     let picked = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new());
     let Some(seat) = picked else {
-        if aim.cluster.is_full(now) {
+        if aim.cluster.is_full() {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
             return Err(Error::new(Reason::BreakerRequests).because(detail));
         }
