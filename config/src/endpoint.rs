@@ -37,6 +37,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// Whether it takes requests.
     pub health: Health,
+    /// Which group it belongs to: those of 0 are asked first, higher ones as far as the lower ones are not healthy.
+    pub priority: u32,
     /// Where it stands.
     pub locality: Locality,
     /// The workload's name, for people; empty where unknown.
@@ -52,22 +54,42 @@ pub struct Assignment {
     pub name: ClusterName,
     /// The endpoints, no address twice.
     pub endpoints: Vec<Endpoint>,
+    /// How much of a group may be missing before the next one helps, in percent: with 140, a group bears all of its
+    /// load as long as 100 of 140 parts of it are in (`policy.overprovisioning_factor`). At least 100.
+    pub overprovisioning: u32,
 }
 
 impl Assignment {
+    /// The overprovisioning unless said otherwise: 140 %.
+    pub const DEFAULT_OVERPROVISIONING: u32 = 140;
+
+    /// The highest priority, as in xDS.
+    pub const MAX_PRIORITY: u32 = 128;
+
     /// Orders the endpoints and refuses an address that is there twice or a weight of zero.
     pub fn try_new(name: ClusterName, mut endpoints: Vec<Endpoint>) -> Result<Self, Problem> {
-        // By locality first: xDS groups by it, so that decoding an encoded assignment gives the same order.
-        endpoints.sort_by(|a, b| (&a.locality, a.address).cmp(&(&b.locality, b.address)));
+        // By priority and locality first: xDS groups by them, so that decoding an encoded assignment gives the same
+        // order.
+        endpoints.sort_by(|a, b| (a.priority, &a.locality, a.address).cmp(&(b.priority, &b.locality, b.address)));
         let mut seen = std::collections::BTreeSet::new();
         for endpoint in &endpoints {
             if endpoint.weight == 0 {
                 return Err(Problem::invalid(0, "must be at least 1").at_field("weight"));
             }
+            if endpoint.priority > Self::MAX_PRIORITY {
+                return Err(Problem::invalid(endpoint.priority, "must be at most 128").at_field("priority"));
+            }
             if !seen.insert(endpoint.address) {
                 return Err(Problem::invalid(endpoint.address, "is an endpoint twice").at_field("address"));
             }
         }
-        Ok(Assignment { name, endpoints })
+        Ok(Assignment { name, endpoints, overprovisioning: Self::DEFAULT_OVERPROVISIONING })
+    }
+
+    /// With another overprovisioning, in percent; less than 100 is 100.
+    #[must_use]
+    pub fn overprovisioned(mut self, percent: u32) -> Self {
+        self.overprovisioning = percent.max(100);
+        self
     }
 }

@@ -61,6 +61,9 @@ pub struct Route {
     pub matches: RouteMatch,
     /// Where it sends it; weights above zero in sum, and none where it answers by itself.
     pub backends: Vec<Backend>,
+    /// What its backends are chosen by, so that equal requests go to equal backends; the first that a request has
+    /// counts, and one that has none is sent by chance.
+    pub sticky: Vec<HashKey>,
     /// Where it sends copies.
     pub mirrors: Vec<Mirror>,
     /// What it answers by itself; then it has no backends, nor whatever would hold for sending.
@@ -89,6 +92,7 @@ impl Route {
             origin: Origin::default(),
             matches: RouteMatch::any(),
             backends: Vec::new(),
+            sticky: Vec::new(),
             mirrors: Vec::new(),
             answer: None,
             rewrite: Rewrite::default(),
@@ -129,6 +133,7 @@ impl Route {
     fn check_answer(&self, answer: &Answer) -> Result<(), Problem> {
         let sends = !self.backends.is_empty()
             || !self.mirrors.is_empty()
+            || !self.sticky.is_empty()
             || !self.rewrite.is_empty()
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()

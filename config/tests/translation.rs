@@ -83,6 +83,7 @@ fn route_details(route: &Route) -> Vec<String> {
         format!("    {:?}", route.matches),
         format!("    {:?}", route.timeouts),
     ];
+    lines.extend((!route.sticky.is_empty()).then(|| format!("    sticky on {:?}", route.sticky)));
     lines.extend(route.mirrors.iter().map(|mirror| format!("    {mirror:?}")));
     lines.extend(route.answer.iter().map(|answer| format!("    {answer:?}")));
     lines.extend((!route.rewrite.is_empty()).then(|| format!("    {:?}", route.rewrite)));
@@ -332,4 +333,53 @@ fn a_workload_goes_by_its_widest_service() {
     for identity in identities {
         assert_eq!((&*identity.service, &*identity.version), ("recommend", "v1"));
     }
+}
+
+const ANSWERING: &str = "
+apiVersion: outrigger.dev/v1alpha1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{name: http, port: 80}, {name: admin, port: 8080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{kind: Service, name: web}]
+  rules:
+  - matches: [{path: {value: /host}}]
+    filters: [{type: RequestRedirect, requestRedirect: {hostname: other}}]
+  - matches: [{path: {value: /scheme}}]
+    filters: [{type: RequestRedirect, requestRedirect: {hostname: other, scheme: https}}]
+  - name: closed
+    matches: [{path: {value: /closed}}]
+    backendRefs: [{name: web, port: 80}]
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: RoutePolicy
+metadata: {name: closed, namespace: shop}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web, sectionName: closed}]
+  directResponse: {status: 503, body: later}
+  retry: {attempts: 1}
+  fault: {delay: {fixed: 1s, percent: 10}}";
+
+#[test]
+fn what_answers_by_itself_sends_nothing_on() {
+    let mesh = mesh(ANSWERING);
+    let table = table(&mesh.shared("shop"), "outbound/shop");
+    table.check().expect("holds together");
+    let answers = |port: usize| -> Vec<String> {
+        let routes = &table.hosts[port].routes;
+        assert!(routes.iter().all(|route| route.backends.is_empty() && route.retry.is_none()));
+        routes.iter().map(|route| format!("{:?}", route.answer.as_ref().expect("an answer"))).collect()
+    };
+    let (http, admin) = (answers(0), answers(1));
+    let find = |answers: &[String], what: &str| answers.iter().any(|answer| answer.contains(what));
+    assert!(find(&http, "status: 503, body: \"later\""), "{http:?}");
+    // A redirect to another host stays on the port that was asked for, unless it names a scheme.
+    assert!(!find(&http, "port: Some"), "{http:?}");
+    assert_eq!(admin.iter().filter(|answer| answer.contains("port: Some(8080)")).count(), 1, "{admin:?}");
+    let faults = table.hosts[0].routes.iter().filter(|route| route.fault.is_some()).count();
+    assert_eq!(faults, 1, "of the closed rule alone");
 }

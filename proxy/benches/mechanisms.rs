@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
-use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery};
+use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery, SlowStart};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
-use outrigger_config::policy::{Budget as BudgetModel, Limits as LimitsModel, RateLimitRule};
+use outrigger_config::policy::{
+    Budget as BudgetModel, FailurePercentage, Limits as LimitsModel, Mode, Origin, Outlier, PerEndpoint, RateLimitRule,
+    SlowEndpoint, SuccessRate,
+};
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{Route as RouteModel, RouteTable, VirtualHost};
-use outrigger_proxy::cluster::{Budget, Cluster, Limit, Limits, Setting};
+use outrigger_proxy::cluster::{Budget, Cluster, Limit, Limits, Outcome, Report, Setting};
 use outrigger_proxy::endpoint::{Latency, Load};
 use outrigger_proxy::route::{Bucket, Facts, Found, Split};
 use outrigger_proxy::snapshot::{Context, ResourceSet, Snapshots, compile};
@@ -29,11 +32,13 @@ fn main() -> std::io::Result<()> {
         Balancing::default(),
         Balancing::Random,
         Balancing::RingHash { min_size: 1024, max_size: 8192 },
+        Balancing::Maglev { table_size: Balancing::DEFAULT_TABLE },
     ] {
         for (count, heaviest) in [(3, 1), (3, 5), (100, 1), (100, 5)] {
             pick(balancing, count, heaviest)?;
         }
     }
+    policies()?;
     let now = Instant::now();
     let policy = LimitsModel { max_requests: Some(1024), ..LimitsModel::default() };
     let limits = Arc::new(Limits::new(Some(&policy)));
@@ -67,17 +72,63 @@ fn name(text: &str) -> ResourceName {
     ResourceName::try_new(text).expect("a valid name")
 }
 
-fn pick(balancing: Balancing, count: u8, heaviest: u32) -> std::io::Result<()> {
-    let name = name("shop/catalog/http");
-    let endpoint = |index: u8| EndpointModel {
+/// What a pick, its place and its report cost with each policy of a destination alone; ten endpoints.
+fn policies() -> std::io::Result<()> {
+    type Change = fn(&mut ClusterModel, &mut Assignment);
+    let cases: [(&str, Change); 6] = [
+        ("none", |_, _| {}),
+        ("outlier detection", |model, _| model.outlier = Some(Outlier::with_defaults(Origin::default()))),
+        ("outlier detection, all comparisons", |model, _| {
+            model.outlier = Some(Outlier {
+                success_rate: Some(SuccessRate::with_defaults(Mode::Enforce)),
+                failure_percentage: Some(FailurePercentage::with_defaults(Mode::Enforce)),
+                latency: Some(SlowEndpoint::with_defaults(Mode::Observe)),
+                ..Outlier::with_defaults(Origin::default())
+            });
+        }),
+        ("slow start", |model, _| model.slow_start = Some(SlowStart::with_defaults(Duration::from_secs(60)))),
+        ("limits of each endpoint", |model, _| {
+            let per_endpoint = PerEndpoint { max_connections: Some(100), max_requests: Some(100) };
+            model.limits = Some(LimitsModel { per_endpoint, ..LimitsModel::default() });
+        }),
+        ("priorities", |_, assignment| {
+            assignment.endpoints.iter_mut().skip(5).for_each(|endpoint| endpoint.priority = 1);
+        }),
+    ];
+    for (what, change) in cases {
+        let name = name("shop/catalog/http");
+        let mut model = ClusterModel::new(name.clone(), Discovery::Eds(name.clone()));
+        let mut assignment =
+            Assignment::try_new(name, (0..10).map(|index| endpoint(index, 1)).collect()).expect("distinct addresses");
+        change(&mut model, &mut assignment);
+        let now = Instant::now();
+        let cluster = Cluster::new(model, Some(&assignment), None, Setting { workers: 1, seed: 0, now });
+        let mut rng = fastrand::Rng::with_seed(1);
+        measure(&format!("pick and report with {what}"), || {
+            let seat = cluster.pick(None, &[], now, &mut rng)?;
+            let latency = Some(Duration::from_millis(5));
+            cluster.report(seat.endpoint(), Report { outcome: Outcome::Success, latency, probe: false }, now)
+        })?;
+    }
+    Ok(())
+}
+
+fn endpoint(index: u8, heaviest: u32) -> EndpointModel {
+    EndpointModel {
         address: ([10, 0, 0, index], 80).into(),
         weight: 1 + u32::from(index) % heaviest,
         health: Health::Healthy,
+        priority: 0,
         locality: Locality::default(),
         workload: "".into(),
         version: "".into(),
-    };
-    let assignment = Assignment { name: name.clone(), endpoints: (0..count).map(endpoint).collect() };
+    }
+}
+
+fn pick(balancing: Balancing, count: u8, heaviest: u32) -> std::io::Result<()> {
+    let name = name("shop/catalog/http");
+    let endpoints = (0..count).map(|index| endpoint(index, heaviest)).collect();
+    let assignment = Assignment::try_new(name.clone(), endpoints).expect("distinct addresses");
     let model = ClusterModel { balancing, ..ClusterModel::new(name.clone(), Discovery::Eds(name)) };
     let now = Instant::now();
     let cluster = Cluster::new(model, Some(&assignment), None, Setting { workers: 1, seed: 0, now });

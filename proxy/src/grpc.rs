@@ -1,4 +1,39 @@
-//! gRPC statuses beside HTTP's: what a caller of the one gets where the other was said.
+//! What gRPC says beside HTTP: its statuses, and how long a call may take.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+/// The field that says how long a call may take.
+pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Reads a `grpc-timeout`: up to eight digits and a unit. What is no such thing is none.
+pub fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// A `grpc-timeout`, as fine as eight digits have it, never longer than it is.
+pub fn format_timeout(left: Duration) -> String {
+    const MOST: u128 = 99_999_999;
+    match (left.as_micros(), left.as_millis()) {
+        (micros @ 0..=MOST, _) => format!("{micros}u"),
+        (_, millis @ 0..=MOST) => format!("{millis}m"),
+        _ => format!("{}S", left.as_secs().min(99_999_999)),
+    }
+}
 
 /// The gRPC status of an HTTP status (gRPC's `http-grpc-status-mapping`, as proxies have it for their own answers).
 pub fn of_http(status: u16) -> u8 {
@@ -21,7 +56,30 @@ pub fn to_http(status: u8) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{of_http, to_http};
+    use std::time::Duration;
+
+    use proptest::prelude::{prop_assert, proptest};
+
+    use super::{format_timeout, of_http, parse_timeout, to_http};
+
+    #[test]
+    fn a_timeout_is_digits_and_a_unit() {
+        for (text, millis) in [("1S", Some(1000)), ("250m", Some(250)), ("1H", Some(3_600_000)), ("2000u", Some(2))] {
+            assert_eq!(parse_timeout(text), millis.map(Duration::from_millis), "{text}");
+        }
+        for bad in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "123456789n", "1\u{fffd}"] {
+            assert_eq!(parse_timeout(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_timeout_is_passed_on_no_longer_and_hardly_shorter(micros in 0_u64..40_000_000_000_000) {
+            let left = Duration::from_micros(micros);
+            let read = parse_timeout(&format_timeout(left)).expect("our own");
+            prop_assert!(read <= left && left - read < Duration::from_secs(1));
+        }
+    }
 
     #[test]
     fn success_is_success_and_unavailable_is_unavailable() {

@@ -12,6 +12,7 @@ use crate::exchange::{Request, Response};
 use crate::policy::admission::AdmissionLayer;
 use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
+use crate::policy::deadline::DeadlineLayer;
 use crate::policy::edit::EditLayer;
 use crate::policy::fault::FaultLayer;
 use crate::policy::mirror::MirrorLayer;
@@ -45,6 +46,7 @@ pub fn outbound() -> HttpService {
         .layer(RetryLayer)
         .layer(TryTimeoutLayer) // from here on for each attempt
         .layer(FaultLayer)
+        .layer(DeadlineLayer)
         .layer(BreakerLayer)
         .service(Upstream);
     BoxCloneSyncService::new(stack)
@@ -61,6 +63,7 @@ pub fn inbound() -> HttpService {
         .layer(RateLimitLayer)
         .layer(SplitLayer)
         .layer(TimeoutLayer)
+        .layer(DeadlineLayer)
         .layer(BreakerLayer)
         .service(Upstream);
     BoxCloneSyncService::new(stack)

@@ -63,6 +63,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         address: origin(),
         weight: 1,
         health: Health::Healthy,
+        priority: 0,
         locality: Locality::default(),
         workload: "catalog-1".into(),
         version: "".into(),

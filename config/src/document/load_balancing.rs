@@ -22,6 +22,8 @@ pub struct LoadBalancing {
     pub balance_factor: Option<u32>,
     /// How a newcomer gets its load.
     pub slow_start: Option<SlowStart>,
+    /// How much of a group of a priority may be missing before the next one helps, in percent.
+    pub overprovisioning: Option<u32>,
     /// Below which share of endpoints in those left out take part again.
     pub panic_threshold: Option<Percent>,
 }
@@ -54,6 +56,7 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     let balance_factor = fields.optional("balanceFactor").map(|field| field.integer(100..=100_000));
     let slow_start = fields.optional("slowStart").map(|field| read_slow_start(&field));
     let panic_threshold = fields.optional("panicThreshold").and_then(|field| field.number(Percent::try_new));
+    let overprovisioning = fields.optional("overprovisioningPercent").map(|field| field.integer(100..=100_000));
     fields.unsupported(&["zoneAware"]);
     let field = fields.finish();
     let check = |name: &str, is_there: bool, belongs: bool, algorithms: &str| {
@@ -88,7 +91,7 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
         _ => {}
     }
     let hash = hash.into_iter().flatten().flatten().collect();
-    LoadBalancing { balancing, hash, balance_factor, slow_start, panic_threshold }
+    LoadBalancing { balancing, hash, balance_factor, slow_start, overprovisioning, panic_threshold }
 }
 
 fn read_ring(field: &Field<'_>) -> (u32, u32) {
@@ -127,7 +130,8 @@ fn read_slow_start(field: &Field<'_>) -> SlowStart {
     slow
 }
 
-fn read_hash_key(field: &Field<'_>) -> Option<HashKey> {
+/// What requests are told apart by.
+pub(super) fn read_hash_key(field: &Field<'_>) -> Option<HashKey> {
     #[derive(Clone, Copy)]
     enum Type {
         Header,

@@ -2,6 +2,7 @@
 //! routes, or single rules; the most specific policy of a rule counts alone, nothing is merged.
 
 use super::fault::{parse_grpc_code, read_fault};
+use super::load_balancing::read_hash_key;
 use super::matches::METHODS;
 use super::policy::{LONGER_THAN_ZERO, TARGETS, read_mode};
 use super::reader::Field;
@@ -10,6 +11,7 @@ use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::{Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
 use crate::rewrite::DirectResponse;
+use crate::route::HashKey;
 use crate::value::format_duration;
 
 /// The spec of a RoutePolicy.
@@ -21,6 +23,8 @@ pub struct RoutePolicy {
     pub retry: RetryChoice,
     /// Timeouts for rules that say none themselves; its `per_try` is always absent (the retry's `perTryTimeout` says it).
     pub timeouts: Timeouts,
+    /// What backends are chosen by; empty: chance.
+    pub sticky: Vec<HashKey>,
     /// Which faults are injected.
     pub fault: Option<Fault>,
     /// What is answered in the place of every backend.
@@ -59,9 +63,16 @@ impl RoutePolicy {
             }
             read_response(&field)
         });
+        let sticky = fields.optional("stickyOn").map(|field| {
+            if !mode.enforces() {
+                field.unsupported("a choice of backends cannot be observed only; give it a policy of its own");
+            }
+            field.some(read_hash_key)
+        });
+        let sticky = sticky.into_iter().flatten().flatten().collect();
         let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
         fields.finish();
-        RoutePolicy { targets, retry, timeouts, fault, response }
+        RoutePolicy { targets, retry, timeouts, sticky, fault, response }
     }
 }
 

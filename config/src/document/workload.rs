@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::reader::Field;
 use super::reference::PortRef;
-use crate::endpoint::{Health, Locality};
+use crate::endpoint::{Assignment, Health, Locality};
 use crate::error::{Code, Problem};
 use crate::name::{ObjectName, check_label};
 
@@ -22,6 +22,8 @@ pub struct Workload {
     pub weight: u32,
     /// Where it stands; absent: nowhere in particular.
     pub locality: Locality,
+    /// Which group of its service it belongs to: those of 0 are asked first; absent: 0.
+    pub priority: u32,
     /// Whether it takes requests; absent: Healthy.
     pub health: Health,
 }
@@ -73,10 +75,11 @@ impl Workload {
         let outbound = fields.optional("outbound").map(|field| field.list(read_outbound)).unwrap_or_default();
         // The bound is Gateway API's for weights.
         let weight = fields.optional("weight").map_or(1, |field| field.integer(1..=1_000_000));
+        let priority = fields.optional("priority").map_or(0, |field| field.integer(0..=Assignment::MAX_PRIORITY));
         let locality = fields.optional("locality").map(|field| read_locality(&field)).unwrap_or_default();
         let health = fields.optional("health").and_then(|field| field.choice(HEALTH)).unwrap_or_default();
         fields.finish();
-        Workload { address, ports, outbound, weight, locality, health }
+        Workload { address, ports, outbound, weight, priority, locality, health }
     }
 
     /// The port of a name.

@@ -45,13 +45,18 @@ pub(super) fn assignment(index: &Index, name: &ObjectName, port: &ServicePort) -
             address: SocketAddr::new(known.address, known.port_named(&port.name)?.port),
             weight: known.weight,
             health: known.health,
+            priority: known.priority,
             locality: known.locality.clone(),
             workload: workload.name().into(),
             version: index.members.version(workload),
         })
     };
     let endpoints = index.members.workloads(name).iter().filter_map(endpoint).collect();
-    Assignment::try_new(name::cluster(name, port), endpoints).expect("no two workloads have one address, by `socket`")
+    let policy = index.backend_policy(name, port).map(|known| &known.spec.load_balancing);
+    let overprovisioning = policy.and_then(|policy| policy.overprovisioning);
+    Assignment::try_new(name::cluster(name, port), endpoints)
+        .expect("no two workloads have one address, by `socket`")
+        .overprovisioned(overprovisioning.unwrap_or(Assignment::DEFAULT_OVERPROVISIONING))
 }
 
 /// The ports of a service that a workload behind it has.

@@ -113,12 +113,17 @@ fn local_cluster(index: &Index, name: &ObjectName, port: &WorkloadPort, app_port
     let endpoint = Endpoint {
         address: application(app_port),
         weight: 1,
+        priority: 0,
         health: Health::Healthy,
         locality: index.workloads.get(name).map(|known| known.spec.locality.clone()).unwrap_or_default(),
         workload: name.name().into(),
         version: identity.version.clone(),
     };
-    let assignment = Assignment { name: resource.clone(), endpoints: vec![endpoint] };
+    let assignment = Assignment {
+        name: resource.clone(),
+        endpoints: vec![endpoint],
+        overprovisioning: Assignment::DEFAULT_OVERPROVISIONING,
+    };
     let services = services_of(index, name, port);
     let protocols: Vec<Protocol> =
         services.iter().filter_map(|(_, service)| Some(service.port_named(&port.name)?.protocol)).collect();

@@ -128,6 +128,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
     Route {
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
         answer: None,
+        sticky: policy.map(|policy| policy.sticky.clone()).unwrap_or_default(),
         mirrors: rule.filters.mirrors.iter().filter_map(|mirror| mirror_of(index, mirror)).collect(),
         rewrite: rule.filters.rewrite.clone(),
         timeouts,

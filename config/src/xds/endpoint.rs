@@ -1,9 +1,9 @@
 //! Endpoints (`envoy.config.endpoint.v3.ClusterLoadAssignment`).
 //!
 //! Endpoints are grouped by locality. Each locality has a weight, the sum of its endpoints', because gRPC passes over
-//! one that has none. Priorities, drops and LEDS are refused: the proxy would send requests where they must not go.
+//! one that has none. Drops and LEDS are refused: the proxy would send requests where they must not go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::endpoint::v3 as xds;
@@ -17,12 +17,18 @@ use crate::resource::ClientKind;
 
 /// Encodes an assignment; one without endpoints is complete too.
 pub(super) fn encode(assignment: &Assignment, client: ClientKind) -> xds::ClusterLoadAssignment {
-    let mut localities: BTreeMap<&Locality, Vec<&Endpoint>> = BTreeMap::new();
+    let mut localities: BTreeMap<(u32, &Locality), Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in &assignment.endpoints {
-        localities.entry(&endpoint.locality).or_default().push(endpoint);
+        localities.entry((endpoint.priority, &endpoint.locality)).or_default().push(endpoint);
     }
+    let priorities: BTreeSet<u32> = assignment.endpoints.iter().map(|endpoint| endpoint.priority).collect();
+    // gRPC refuses gaps between priorities; only their order means something.
+    let rank = |priority: u32| match client {
+        ClientKind::Outrigger => priority,
+        _ => priorities.range(..priority).count() as u32,
+    };
     let halvings = if client == ClientKind::Outrigger { 0 } else { halvings(&assignment.endpoints) };
-    let group = |(locality, endpoints): (&Locality, Vec<&Endpoint>)| {
+    let group = |((priority, locality), endpoints): ((u32, &Locality), Vec<&Endpoint>)| {
         let weight = endpoints.iter().fold(0u32, |sum, endpoint| sum.saturating_add(halved(endpoint.weight, halvings)));
         xds::LocalityLbEndpoints {
             locality: Some(core::Locality {
@@ -32,12 +38,17 @@ pub(super) fn encode(assignment: &Assignment, client: ClientKind) -> xds::Cluste
             }),
             lb_endpoints: endpoints.into_iter().map(|endpoint| encode_endpoint(endpoint, halvings, client)).collect(),
             load_balancing_weight: number(weight),
+            priority: rank(priority),
             ..Default::default()
         }
     };
     xds::ClusterLoadAssignment {
         cluster_name: assignment.name.to_string(),
         endpoints: localities.into_iter().map(group).collect(),
+        policy: (assignment.overprovisioning != Assignment::DEFAULT_OVERPROVISIONING).then(|| {
+            let overprovisioning_factor = number(assignment.overprovisioning);
+            xds::cluster_load_assignment::Policy { overprovisioning_factor, ..Default::default() }
+        }),
         ..Default::default()
     }
 }
@@ -48,16 +59,19 @@ pub(super) fn decode(message: &xds::ClusterLoadAssignment) -> Result<Assignment,
     let drops = message.policy.as_ref().is_some_and(|policy| !policy.drop_overloads.is_empty());
     refuse_all([("policy.drop_overloads", drops)])?;
     let groups = each("endpoints", &message.endpoints, decode_locality)?;
-    Assignment::try_new(name, groups.into_iter().flatten().collect()).map_err(|problem| problem.at_field("endpoints"))
+    let factor = message.policy.as_ref().and_then(|policy| policy.overprovisioning_factor.as_ref());
+    let factor = read_number(factor, Assignment::DEFAULT_OVERPROVISIONING);
+    let assignment = Assignment::try_new(name, groups.into_iter().flatten().collect());
+    assignment.map(|one| one.overprovisioned(factor)).map_err(|problem| problem.at_field("endpoints"))
 }
 
 fn decode_locality(message: &xds::LocalityLbEndpoints) -> Result<Vec<Endpoint>, Problem> {
-    refuse_all([("priority", message.priority != 0), ("lb_config", message.lb_config.is_some())])?;
+    refuse_all([("lb_config", message.lb_config.is_some())])?;
     let locality = message.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
         region: locality.region.as_str().into(),
         zone: locality.zone.as_str().into(),
     });
-    each("lb_endpoints", &message.lb_endpoints, |endpoint| decode_endpoint(endpoint, &locality))
+    each("lb_endpoints", &message.lb_endpoints, |endpoint| decode_endpoint(endpoint, message.priority, &locality))
 }
 
 /// How often weights must be halved until their sum fits the u32 that Envoy and gRPC add them up in. They keep their
@@ -89,7 +103,7 @@ fn encode_endpoint(endpoint: &Endpoint, halvings: u32, client: ClientKind) -> xd
     }
 }
 
-fn decode_endpoint(message: &xds::LbEndpoint, locality: &Locality) -> Result<Endpoint, Problem> {
+fn decode_endpoint(message: &xds::LbEndpoint, priority: u32, locality: &Locality) -> Result<Endpoint, Problem> {
     let endpoint = match &message.host_identifier {
         Some(xds::lb_endpoint::HostIdentifier::Endpoint(endpoint)) => endpoint,
         Some(xds::lb_endpoint::HostIdentifier::EndpointName(_)) => return Err(refused("endpoint_name")),
@@ -106,6 +120,7 @@ fn decode_endpoint(message: &xds::LbEndpoint, locality: &Locality) -> Result<End
         address: read_address("address", endpoint.address.as_ref()).map_err(|problem| problem.at_field("endpoint"))?,
         weight: read_number(message.load_balancing_weight.as_ref(), 1),
         health,
+        priority,
         locality: locality.clone(),
         workload: own.workload.into(),
         version: own.version.into(),

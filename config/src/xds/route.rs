@@ -20,7 +20,7 @@ use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
 use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
 use crate::resource::ClientKind;
-use crate::route::{Backend, Mirror, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 
 use xds::route_action::MaxStreamDuration;
 
@@ -171,6 +171,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         retry: route.retry.as_ref().map(own::retry),
         rate_limit: route.rate_limit.as_ref().map(own::rate_limit),
         fault: route.fault.as_ref().map(own::fault),
+        sticky: route.sticky.iter().map(backend::encode_hash).collect(),
     }
 }
 
@@ -219,6 +220,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         retry: policies.retry,
         rate_limit: policies.rate_limit,
         fault: policies.fault,
+        sticky: policies.sticky,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
         ..common
     })
@@ -242,6 +244,7 @@ struct Policies {
     retry: Option<Retry>,
     rate_limit: Option<RateLimit>,
     fault: Option<Fault>,
+    sticky: Vec<HashKey>,
 }
 
 fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
@@ -254,6 +257,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
         retry: retry.map_err(|problem| problem.at_field("retry"))?,
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
         fault: fault.map_err(|problem| problem.at_field("fault"))?,
+        sticky: each("sticky", &own.sticky, backend::decode_hash)?,
     })
 }
 
@@ -270,7 +274,7 @@ fn decode_standard(
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
     let (rate_limit, fault) = decode_filters(message)?;
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault })
+    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault, sticky: Vec::new() })
 }
 
 fn decode_filters(message: &xds::Route) -> Result<(Option<RateLimit>, Option<Fault>), Problem> {

@@ -388,6 +388,7 @@ fn localities_always_have_a_weight() {
         address: address.parse().expect("an address"),
         weight,
         health,
+        priority: if zone == "a" { 0 } else { 3 },
         locality: Locality { region: "r".into(), zone: zone.into() },
         workload: "w".into(),
         version: "v1".into(),
@@ -403,7 +404,9 @@ fn localities_always_have_a_weight() {
         let read: endpoint::ClusterLoadAssignment = read(&Resource::Assignment(assignment.clone()), client);
         let weights: Vec<_> = read.endpoints.iter().map(|group| wrapped(group.load_balancing_weight)).collect();
         assert_eq!(weights, [Some(15), Some(u32::MAX / 4 * 2)], "together they fit a u32");
-        assert!(read.endpoints.iter().all(|group| group.locality.is_some() && group.priority == 0));
+        assert!(read.endpoints.iter().all(|group| group.locality.is_some()));
+        let priorities: Vec<_> = read.endpoints.iter().map(|group| group.priority).collect();
+        assert_eq!(priorities, [0, 1], "without a gap, which gRPC refuses");
         let health: Vec<_> =
             read.endpoints.iter().flat_map(|group| &group.lb_endpoints).map(|one| one.health_status()).collect();
         let weights: Vec<_> =

@@ -80,6 +80,14 @@ fn domains_of(host: usize, count: usize) -> Vec<Domain> {
     [exact, last].iter().take(count).map(|text| Domain::parse(text).expect("a domain")).collect()
 }
 
+fn hash_key() -> impl Strategy<Value = HashKey> {
+    prop_oneof![
+        header_name().prop_map(HashKey::Header),
+        "[a-z]{1,8}".prop_map(|name| HashKey::Cookie(name.into())),
+        Just(HashKey::SourceIp)
+    ]
+}
+
 fn route() -> impl Strategy<Value = Route> {
     let backend =
         (name(), 0..1000u32, headers()).prop_map(|(cluster, weight, headers)| Backend { cluster, weight, headers });
@@ -88,42 +96,40 @@ fn route() -> impl Strategy<Value = Route> {
         rest
     });
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
-    let hash = prop_oneof![
-        header_name().prop_map(HashKey::Header),
-        "[a-z]{1,8}".prop_map(|name| HashKey::Cookie(name.into())),
-        Just(HashKey::SourceIp)
-    ];
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
     let policies = (of(retry()), of(rate_limit()), of(fault()));
-    let sends = (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, vec(hash, 0..3)).prop_map(
-        |(
-            (name, origin, matches, backends, timeouts),
-            (mut rewrite, mirrors),
-            headers,
-            (retry, rate_limit, fault),
-            hash,
-        )| {
-            rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
-            let origin = Origin(origin);
-            let answer = None;
-            Route {
-                name,
-                origin,
-                matches,
-                backends,
-                mirrors,
-                answer,
-                rewrite,
-                headers,
-                timeouts,
-                retry,
-                fault,
-                rate_limit,
-                hash,
-            }
-        },
-    );
+    let sends =
+        (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
+            .prop_map(
+                |(
+                    (name, origin, matches, backends, timeouts),
+                    (mut rewrite, mirrors),
+                    headers,
+                    (retry, rate_limit, fault),
+                    (hash, sticky),
+                )| {
+                    rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
+                    let origin = Origin(origin);
+                    let answer = None;
+                    Route {
+                        name,
+                        origin,
+                        matches,
+                        backends,
+                        sticky,
+                        mirrors,
+                        answer,
+                        rewrite,
+                        headers,
+                        timeouts,
+                        retry,
+                        fault,
+                        rate_limit,
+                        hash,
+                    }
+                },
+            );
     let answers = ((text(), text(), matches()), answer(), headers(), of(rate_limit())).prop_map(
         |((name, origin, matches), mut answer, headers, rate_limit)| {
             if let Answer::Redirect(redirect) = &mut answer {
@@ -411,21 +417,23 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 /// Any assignment.
 pub(crate) fn assignment() -> impl Strategy<Value = Assignment> {
-    (name(), vec(endpoint(), 0..6)).prop_map(|(name, mut endpoints)| {
+    (name(), vec(endpoint(), 0..6), 100..300u32).prop_map(|(name, mut endpoints, factor)| {
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints.dedup_by_key(|endpoint| endpoint.address);
-        Assignment::try_new(name, endpoints).expect("distinct addresses")
+        Assignment::try_new(name, endpoints).expect("distinct addresses").overprovisioned(factor)
     })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
     let locality = ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() });
-    (address(), 1..u32::MAX, health, locality, text(), text()).prop_map(
-        |(address, weight, health, locality, workload, version)| Endpoint {
+    let place = (locality, prop_oneof![Just(0), 0..129u32]);
+    (address(), 1..u32::MAX, health, place, text(), text()).prop_map(
+        |(address, weight, health, (locality, priority), workload, version)| Endpoint {
             address,
             weight,
             health,
+            priority,
             locality,
             workload,
             version,

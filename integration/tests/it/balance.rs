@@ -144,3 +144,37 @@ spec: {{ address: 127.0.0.1, ports: [{{ name: http, port: {} }}], {rest} }}",
     assert_eq!(shares.get("c"), None, "{shares:?}");
     assert!((290..=310).contains(&shares["a"]), "{shares:?}");
 }
+
+#[tokio::test]
+async fn a_priority_is_asked_when_the_one_before_it_fails() {
+    let origins = three().await;
+    let workload = |name: &str, origin: &Origin, priority: u32| {
+        format!(
+            "
+apiVersion: outrigger.dev/v1alpha1
+kind: Workload
+metadata: {{ name: {name}, namespace: shop, labels: {{ app: catalog }} }}
+spec: {{ address: 127.0.0.1, ports: [{{ name: http, port: {} }}], priority: {priority} }}",
+            origin.address().port()
+        )
+    };
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .with(&workload("a", &origins[0], 0))
+        .with(&workload("b", &origins[1], 0))
+        .with(&workload("c", &origins[2], 1))
+        .caller(CALLER)
+        .backend_policy(
+            "catalog",
+            "loadBalancing: { algorithm: RoundRobin }\n\
+             outlierDetection: { consecutiveErrors: 1, ejection: { base: 60s, maxPercent: 100 } }",
+        );
+    let mesh = Mesh::steered(documents).await;
+    let before = shares(&mesh.many("/", 100).await);
+    assert_eq!(before.get("c"), None, "{before:?}");
+    origins[0].fail_with(500);
+    mesh.many("/", 4).await;
+    let after = shares(&mesh.many("/", 400).await);
+    assert_eq!(after.get("a"), None, "{after:?}");
+    assert!((70..=170).contains(&after["c"]), "half of the first is 70 % of what it takes: {after:?}");
+}

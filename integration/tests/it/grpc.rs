@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use outrigger_integration::call::Call;
 use outrigger_integration::client::Client;
-use outrigger_integration::mesh::{Mesh, small};
-use outrigger_integration::origin::Origin;
+use outrigger_integration::mesh::{Mesh, SERVICE, small};
+use outrigger_integration::origin::{Origin, Seen};
+use outrigger_integration::wait;
 
 async fn pricing() -> (Origin, Mesh, Client) {
     let origin = Origin::start().await;
@@ -62,7 +63,7 @@ async fn a_status_passes_in_the_head_and_after_messages() {
 #[tokio::test]
 async fn metadata_passes_as_it_is() {
     let (origin, _mesh, mut client) = pricing().await;
-    let fields = [("x-tenant", "7"), ("trace-bin", "AAEC"), ("grpc-timeout", "5S")];
+    let fields = [("x-tenant", "7"), ("trace-bin", "AAEC")];
     Call::open(&mut client, "catalog", "Unary", &fields, "sku-1").await.end().await;
     let headers = &origin.seen()[0].headers;
     for (name, value) in fields {
@@ -90,4 +91,28 @@ async fn a_call_to_nowhere_is_unavailable() {
     let mut client = mesh.http2().await;
     let mut call = Call::open(&mut client, "catalog", "Unary", &[], "sku-1").await;
     assert_eq!(call.end().await, (vec![], Some(14)));
+}
+
+#[tokio::test]
+async fn a_callers_deadline_holds_and_what_is_left_of_it_is_passed_on() {
+    let origin = Origin::start().await;
+    let documents = small("kubernetes.io/h2c", &[origin.address()])
+        .route_policy("catalog", "retry: { attempts: 1, grpcCodes: [UNAVAILABLE], methods: [\"*\"] }");
+    let mesh = Mesh::standalone(documents).await;
+    let mut client = mesh.http2().await;
+    // One that nothing answers in time.
+    origin.delay(Duration::from_secs(60));
+    let mut call = Call::open(&mut client, SERVICE, "Unary", &[("grpc-timeout", "200m")], "a").await;
+    assert_eq!(call.end().await, (Vec::new(), Some(4)));
+    wait::holds("the call to be given up", || origin.given_up() == 1).await;
+    origin.delay(Duration::ZERO);
+    let mut call = Call::open(&mut client, SERVICE, "Refuse", &[("grpc-timeout", "60S")], "a").await;
+    assert_eq!(call.end().await.1, Some(14));
+    let left = |seen: &Seen| -> u64 {
+        let text = seen.headers["grpc-timeout"].to_str().expect("text");
+        text.strip_suffix('u').and_then(|micros| micros.parse().ok()).expect("microseconds")
+    };
+    let seen = origin.seen();
+    let [.., first, second] = &seen[..] else { panic!("two attempts") };
+    assert!(left(first) <= 60_000_000 && left(second) < left(first), "{} {}", left(first), left(second));
 }

@@ -6,6 +6,7 @@ use outrigger_integration::client::{get, post};
 use outrigger_integration::mesh::{Mesh, SERVICE, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::wait;
+use outrigger_integration::wire::Script;
 
 /// `catalog` whose requests are copied to `shadow`.
 async fn mirrored(share: &str) -> (Origin, Origin, Mesh) {
@@ -75,4 +76,25 @@ async fn a_long_body_is_not_copied() {
     mesh.send(get(SERVICE, "/next")).await;
     wait::holds("the copy to come", || shadow.requests() == 1).await;
     assert_eq!(shadow.seen()[0].path, "/next");
+}
+
+#[tokio::test]
+async fn nothing_that_a_mirror_says_reaches_the_caller() {
+    let origin = Origin::start().await;
+    let shadow = Script::saying("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 500 No\r\n\r\n").await;
+    let rule = "
+- filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: shadow, port: 80 } } }]
+  backendRefs: [{ name: catalog, port: 80 }]";
+    let documents =
+        small("http", &[origin.address()]).service("shadow", "http", &[shadow.address()]).route("catalog", rule);
+    let mesh = Mesh::standalone(documents).await;
+    let mut wire = mesh.wire().await;
+    // Long enough for the mirror's answer to come first.
+    origin.delay(Duration::from_millis(300));
+    for _ in 0..2 {
+        wire.send("GET / HTTP/1.1\r\nhost: catalog\r\n\r\n").await;
+        let response = wire.response().await;
+        assert_eq!((response.status, response.text().as_str()), (200, "origin\n"));
+    }
+    assert!(shadow.connections() > 0);
 }

@@ -63,3 +63,35 @@ spec:
     }
     assert_eq!(mesh.send(get("beta", "/")).await.status, 200);
 }
+
+#[tokio::test]
+async fn the_same_user_gets_the_same_version() {
+    let (first, second) = (Origin::named("v1").await, Origin::named("v2").await);
+    let documents = small("http", &[first.address()]).service("beta", "http", &[second.address()]).route(
+        "catalog",
+        "- backendRefs: [{ name: catalog, port: 80, weight: 70 }, { name: beta, port: 80, weight: 30 }]",
+    );
+    let documents = documents.with(
+        "
+apiVersion: outrigger.dev/v1alpha1
+kind: RoutePolicy
+metadata: { name: catalog, namespace: shop }
+spec:
+  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
+  stickyOn: [{ type: Header, name: x-user }, { type: Cookie, name: sid }]",
+    );
+    let mesh = Mesh::steered(documents).await;
+    let mut client = mesh.http1().await;
+    let mut beta = 0;
+    for user in 0..200 {
+        let mut versions = Vec::new();
+        for (name, value) in [("x-user", format!("user-{user}")), ("cookie", format!("a=b; sid=user-{user}"))] {
+            let reply = client.send(get("catalog", "/").with(name, &value)).await;
+            versions.push(reply.header("x-origin").expect("the origin says its name").to_owned());
+        }
+        assert_eq!(versions[0], versions[1], "user {user}");
+        beta += usize::from(versions[0] == "v2");
+    }
+    // Six standard deviations.
+    assert!((21..=99).contains(&beta), "{beta} of 200");
+}

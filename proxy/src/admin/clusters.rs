@@ -49,6 +49,9 @@ fn write_cluster(page: &mut String, cluster: &Cluster, now: Instant) -> std::fmt
     for endpoint in cluster.picker().endpoints() {
         let Endpoint { address, workload, version, .. } = &**endpoint;
         write!(page, "{name} endpoint {address} {} weight {}", state(endpoint, now), endpoint.weight())?;
+        if endpoint.priority() > 0 {
+            write!(page, " priority {}", endpoint.priority())?;
+        }
         write!(page, " active {} failures {}", endpoint.load.active(), endpoint.outlier.failures())?;
         if let Some(latency) = endpoint.load.latency(now) {
             write!(page, " latency_ms {:.2}", latency.as_secs_f64() * 1e3)?;
@@ -89,6 +92,7 @@ fn one(cluster: &Cluster, now: Instant) -> Value {
             "version": &*endpoint.version,
             "state": state(endpoint, now),
             "weight": endpoint.weight(),
+            "priority": endpoint.priority(),
             "active": endpoint.load.active(),
             "latency_ms": endpoint.load.latency(now).map(|latency| (latency.as_secs_f64() * 1e5).round() / 1e2),
             "consecutive_failures": endpoint.outlier.failures(),

@@ -97,6 +97,7 @@ fn route(route: &Route) -> Value {
         "origin": route.origin.to_string(),
         "match": matches(&route.matches),
         "backends": route.backends.iter().map(backend).collect::<Vec<_>>(),
+        "sticky": (!route.sticky.is_empty()).then(|| route.sticky.iter().map(hash).collect::<Vec<_>>()),
         "mirrors": (!route.mirrors.is_empty()).then(|| route.mirrors.iter().map(mirror).collect::<Vec<_>>()),
         "answer": route.answer.as_ref().map(answer),
         "rewrite": (!route.rewrite.is_empty()).then(|| rewrite(&route.rewrite)),
@@ -354,6 +355,7 @@ fn assignment(assignment: &Assignment) -> Value {
             "address": endpoint.address.to_string(),
             "weight": endpoint.weight,
             "health": format!("{:?}", endpoint.health),
+            "priority": endpoint.priority,
             "workload": &*endpoint.workload,
             "version": &*endpoint.version,
         })

@@ -13,6 +13,7 @@ use outrigger_config::cluster::Balancing;
 use crate::endpoint::Endpoint;
 
 pub mod bound;
+pub mod levels;
 pub mod maglev;
 pub mod members;
 pub mod p2c;
@@ -20,6 +21,7 @@ pub mod ring_hash;
 pub mod round_robin;
 
 pub use bound::Bound;
+pub use levels::Levels;
 pub use maglev::Maglev;
 pub use members::Members;
 pub use ring_hash::Ring;
@@ -32,6 +34,8 @@ pub struct Picker {
     method: Method,
     /// How much more than its part an endpoint may have, in percent; only a hash asks.
     factor: Option<u32>,
+    /// Where endpoints have several priorities: how the load is distributed among them, and a picker of each.
+    levels: Option<(Levels, Box<[Picker]>)>,
 }
 
 #[derive(Debug)]
@@ -57,7 +61,7 @@ impl Picker {
             Balancing::RingHash { min_size, max_size } => Method::RingHash(Ring::new(&members, min_size, max_size)),
             Balancing::Maglev { table_size } => Method::Maglev(Maglev::new(&members, table_size)),
         };
-        Picker { members, method, factor: None }
+        Picker { members, method, factor: None, levels: None }
     }
 
     /// Bounds the load of an endpoint that a hash leads to: beyond so many percent of its part, keys go on to the next.
@@ -67,9 +71,39 @@ impl Picker {
         self
     }
 
+    /// Chooses a priority first, where endpoints have several.
+    #[must_use]
+    pub fn levelled(mut self, balancing: Balancing, overprovisioning: u32, seed: u64) -> Self {
+        self.levels = Levels::new(self.members.endpoints(), overprovisioning).map(|levels| {
+            let picker = |group: &[Arc<Endpoint>]| Picker::new(balancing, group.to_vec(), seed).bounded(self.factor);
+            let pickers = levels.groups().map(picker).collect();
+            (levels, pickers)
+        });
+        self
+    }
+
+    /// Distributes the load among priorities anew. True if together they are wholly healthy by their
+    /// overprovisioning; false where there is only one, whose panic threshold decides alone.
+    pub fn assess(&self, is_in: impl Fn(&Endpoint) -> bool) -> bool {
+        self.levels.as_ref().is_some_and(|(levels, _)| levels.assess(is_in))
+    }
+
     /// One of the accepted endpoints; none only if none is accepted. `hash` is the request's key for a ring hash: a
     /// request without one goes anywhere.
     pub fn pick(
+        &self,
+        hash: Option<u64>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        accept: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&Arc<Endpoint>> {
+        let Some((levels, pickers)) = &self.levels else { return self.pick_one(hash, now, rng, accept) };
+        // The same key to the same priority. The lower half of it chooses inside.
+        let point = hash.map_or_else(|| rng.u32(0..100), |hash| (hash >> 32) as u32 % 100);
+        levels.order(point).find_map(|index| pickers[index].pick_one(hash, now, rng, &accept))
+    }
+
+    fn pick_one(
         &self,
         hash: Option<u64>,
         now: Instant,
@@ -130,6 +164,7 @@ pub(crate) mod tests {
                 address: ([10, 0, (index >> 8) as u8, index as u8], 80).into(),
                 weight: *weight,
                 health: Health::Healthy,
+                priority: 0,
                 locality: Locality::default(),
                 workload: "".into(),
                 version: "".into(),

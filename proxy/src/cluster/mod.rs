@@ -9,11 +9,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use outrigger_config::cluster::{Balancing, Cluster as Model};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
+use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
 use crate::endpoint::{Endpoint, Latency};
@@ -64,6 +66,8 @@ pub struct Cluster {
     pub traffic: Arc<Traffic>,
     /// Whether an endpoint's requests are limited.
     limited: bool,
+    /// How much of a priority may be missing, in percent.
+    overprovisioning: AtomicU32,
     picker: ArcSwap<Picker>,
     setting: Setting,
     ejections: Arc<Ejections>,
@@ -96,18 +100,26 @@ impl Cluster {
             || Arc::new(Ejections::new(setting.now, setting.seed)),
             |cluster| Arc::clone(&cluster.ejections),
         );
-        ejections.assess(config.panic_threshold, &endpoints, setting.now);
-        Cluster {
+        let overprovisioning = match (assignment, previous) {
+            (Some(assignment), _) => assignment.overprovisioning,
+            (None, Some(previous)) => previous.overprovisioning.load(Ordering::Relaxed),
+            (None, None) => Assignment::DEFAULT_OVERPROVISIONING,
+        };
+        let picker = picker(&config, endpoints, overprovisioning, setting.seed);
+        let cluster = Cluster {
             label: host.into(),
             limits,
             limited,
             budget,
             traffic: previous.map(|cluster| Arc::clone(&cluster.traffic)).unwrap_or_default(),
-            picker: ArcSwap::from_pointee(picker(&config, endpoints, setting.seed)),
+            overprovisioning: AtomicU32::new(overprovisioning),
+            picker: ArcSwap::from_pointee(picker),
             setting,
             ejections,
             config,
-        }
+        };
+        cluster.assess(setting.now);
+        cluster
     }
 
     /// Chooses an endpoint and takes a place there. `hash` is the request's key for a ring hash. One of `avoid`, the
@@ -199,7 +211,11 @@ impl Cluster {
     }
 
     fn assess(&self, now: Instant) {
-        self.ejections.assess(self.config.panic_threshold, self.picker.load().endpoints(), now);
+        let picker = self.picker.load();
+        let enough = picker.assess(|endpoint| endpoint.is_in(now));
+        // Other priorities bear what one cannot: there is no need for those that are left out.
+        let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
+        self.ejections.assess(threshold, picker.endpoints(), now);
     }
 
     /// Exchanges the endpoints, as EDS says. Those that stay keep their load, ejection and connections. True if
@@ -213,8 +229,13 @@ impl Cluster {
 
     fn exchange(&self, assignment: &Assignment, now: Instant) {
         let old = self.picker.load_full();
-        let stays = |(one, model): (&Arc<Endpoint>, &EndpointModel)| one.is(model) && one.weight() == model.weight;
-        if old.endpoints().len() == assignment.endpoints.len()
+        let stays = |(one, model): (&Arc<Endpoint>, &EndpointModel)| {
+            one.is(model) && one.weight() == model.weight && one.priority() == model.priority
+        };
+        let overprovisioning = assignment.overprovisioning;
+        let same = self.overprovisioning.swap(overprovisioning, Ordering::Relaxed) == overprovisioning;
+        if same
+            && old.endpoints().len() == assignment.endpoints.len()
             && old.endpoints().iter().zip(&assignment.endpoints).all(stays)
         {
             // Only health may differ, which needs no new picker.
@@ -224,7 +245,7 @@ impl Cluster {
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
-        let picker = Arc::new(picker(&self.config, endpoints, self.setting.seed));
+        let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.picker.store(picker);
@@ -273,8 +294,9 @@ impl AsRef<[Arc<Endpoint>]> for Endpoints {
     }
 }
 
-fn picker(config: &Model, endpoints: Vec<Arc<Endpoint>>, seed: u64) -> Picker {
-    Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor)
+fn picker(config: &Model, endpoints: Vec<Arc<Endpoint>>, overprovisioning: u32, seed: u64) -> Picker {
+    let picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
+    picker.levelled(config.balancing, overprovisioning, seed)
 }
 
 fn latency(balancing: Balancing) -> Latency {

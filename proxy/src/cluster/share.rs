@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use outrigger_config::endpoint::Health;
+
 use super::{Cluster, RetryPermit, Seat};
 use crate::endpoint::Endpoint;
 use crate::limits::{Acquired, Limit, Permit};
@@ -31,8 +33,10 @@ impl Cluster {
     }
 
     /// Why no endpoint was picked: true if some take requests and have as many as they may, which is counted.
-    pub fn is_full(&self, now: Instant) -> bool {
-        let full = self.limited && self.picker().endpoints().iter().any(|endpoint| endpoint.is_in(now));
+    pub fn is_full(&self) -> bool {
+        // Whoever is healthy is picked, be it in a panic, unless it is full.
+        let healthy = |endpoint: &Arc<Endpoint>| endpoint.health() == Health::Healthy;
+        let full = self.limited && self.picker().endpoints().iter().any(healthy);
         if full {
             self.limits.note_refused(Limit::Requests);
         }

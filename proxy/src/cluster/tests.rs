@@ -30,6 +30,7 @@ fn assignment(health: &[Health]) -> Assignment {
         address: address(index),
         weight: 1,
         health: *health,
+        priority: 0,
         locality: Locality::default(),
         workload: "".into(),
         version: "v1".into(),
@@ -359,6 +360,32 @@ fn where_all_begin_together_nobody_is_a_newcomer_and_who_comes_back_is_one() {
     assert!((seen - 1.0 / 3.0).abs() < 0.02, "{seen}");
 }
 
+#[test]
+fn a_priority_helps_as_far_as_the_one_before_it_is_not_healthy() {
+    let now = Instant::now();
+    let mut groups = healthy(8);
+    groups.endpoints.iter_mut().skip(4).for_each(|endpoint| endpoint.priority = 2);
+    let cluster = cluster(model(outlier(Mode::Enforce, 100.0)), &groups, now);
+    let first = |cluster: &Cluster| {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let seats = (0..20_000).filter_map(|_| cluster.pick(None, &[], now, &mut rng));
+        seats.filter(|seat| seat.endpoint().priority() == 0).count() as f64 / 20_000.0
+    };
+    // Of four: 100 %, 75 % and 50 % in are 140, 105 and 70 % of what it takes, 25 % are 35 %.
+    for (broken, share) in [(None, 1.0), (Some(0), 1.0), (Some(1), 0.70), (Some(2), 0.35), (Some(3), 0.0)] {
+        assert!(broken.is_none_or(|index| break_down(&cluster, index, now)));
+        assert!((first(&cluster) - share).abs() < 0.02, "{broken:?}: {}", first(&cluster));
+        assert!(!cluster.is_panicking() && cluster.panics() == 0, "the others bear it");
+    }
+    assert!((4..6).all(|index| break_down(&cluster, index, now)));
+    assert!(cluster.is_panicking(), "two of eight cannot");
+    // A change of priority keeps the endpoint.
+    let kept = endpoint(&cluster, 7);
+    groups.endpoints[7].priority = 0;
+    cluster.set_assignment(&groups, now);
+    assert!(Arc::ptr_eq(&kept, &endpoint(&cluster, 7)) && kept.priority() == 0);
+}
+
 fn per_endpoint(mode: Mode, most: u32) -> Model {
     let per_endpoint = PerEndpoint { max_connections: Some(most), max_requests: Some(most) };
     Model { limits: Some(LimitsModel { mode, per_endpoint, ..LimitsModel::default() }), ..model(None) }
@@ -371,12 +398,12 @@ fn a_full_endpoint_gives_way_and_full_ones_refuse() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
     assert_eq!(cluster.picker().endpoints().iter().map(|one| one.load.active()).collect::<Vec<_>>(), [2, 2, 2]);
-    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full(now));
+    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full());
     assert_eq!((cluster.limits.refused(Limit::Requests), cluster.panics()), (1, 0));
     drop(seats.pop());
     assert!(cluster.pick(None, &[], now, &mut rng).is_some());
     let none = self::cluster(per_endpoint(Mode::Enforce, 0), &healthy(3), now);
-    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(now), "0 means none");
+    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(), "0 means none");
     assert!(none.allows_no_connection(&endpoint(&none, 0)) && none.try_connect(&endpoint(&none, 0)).is_none());
 }
 

@@ -45,6 +45,7 @@ pub struct Endpoint {
     /// The connections to it.
     pub pool: Pool,
     weight: AtomicU32,
+    priority: AtomicU32,
     health: AtomicU8,
 }
 
@@ -62,6 +63,7 @@ impl Endpoint {
             limits: Arc::default(),
             pool: Pool::new(workers),
             weight: AtomicU32::new(model.weight),
+            priority: AtomicU32::new(model.priority),
             health: AtomicU8::new(model.health as u8),
         }
     }
@@ -77,6 +79,11 @@ impl Endpoint {
     /// Its share among its neighbours, at least 1. A balancer keeps the weights it was built with.
     pub fn weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Which group it belongs to. A balancer keeps the groups it was built with.
+    pub fn priority(&self) -> u32 {
+        self.priority.load(Ordering::Relaxed)
     }
 
     /// Whether its source says that it takes requests.
@@ -102,6 +109,7 @@ impl Endpoint {
     /// value is as good as one that came a moment earlier.
     pub fn update(&self, model: &Model) {
         self.weight.store(model.weight, Ordering::Relaxed);
+        self.priority.store(model.priority, Ordering::Relaxed);
         self.health.store(model.health as u8, Ordering::Relaxed);
     }
 }
@@ -131,6 +139,7 @@ mod tests {
             address: ([127, 0, 0, 1], 80).into(),
             weight: 2,
             health,
+            priority: 0,
             locality: Locality::default(),
             workload: "shop/catalog-1".into(),
             version: "v1".into(),

@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use super::Next;
 use crate::body::{Body, End, Ending, ReplaySource};
 use crate::error::Error;
-use crate::exchange::{Response, Routed, Targeted, Trail, grpc_status};
+use crate::exchange::{Connection, Response, Routed, Targeted, Trail, grpc_status};
 use crate::route::mirror::{Mirror as Target, Place};
 
 /// The longest body that is kept for a copy, bytes.
@@ -77,6 +77,8 @@ fn copy<S: Next<Targeted>>(inner: &S, targeted: &mut Targeted) {
     head.uri_mut().clone_from(http.uri());
     *head.version_mut() = http.version();
     head.headers_mut().clone_from(http.headers());
+    // The body is at hand when the copy goes out.
+    head.headers_mut().remove(header::EXPECT);
     let (trail, authority) = (Arc::clone(&targeted.aim.trail), targeted.aim.authority.clone());
     let mut copies = Copies { inner: inner.clone(), head, trail, authority, places, source: None };
     if http.body().is_empty() {
@@ -131,7 +133,17 @@ fn address(mut http: http::Request<Body>, trail: &Trail, authority: &HeaderValue
     if trail.traced {
         trail.context.inject(http.headers_mut(), true);
     }
-    let trail = Arc::new(Trail::new(&http, Arc::clone(&trail.connection)));
+    // Nothing that the copy's endpoint says may reach the caller: not even an interim response.
+    let of = &trail.connection;
+    let connection = Connection {
+        worker: of.worker,
+        peer: of.peer,
+        entrance: Arc::clone(&of.entrance),
+        side: None,
+        drain: of.drain.clone(),
+        shared: Arc::clone(&of.shared),
+    };
+    let trail = Arc::new(Trail::new(&http, Arc::new(connection)));
     let (authority, route) = (authority.clone(), Arc::clone(&mirror.route));
     let routed = Routed { http: Box::new(http), trail, authority, route };
     Some(Targeted::new(routed, cluster, mirror.target()?))

@@ -1,4 +1,5 @@
-//! Chooses the destination among a route's weighted backends, once for all attempts (xDS `WeightedCluster`).
+//! Chooses the destination among a route's weighted backends, once for all attempts (xDS `WeightedCluster`):
+//! by chance, or by what the route says that equal requests have in common.
 //! Raises [`Reason::DestinationUnavailable`] where the chosen one is not there.
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use futures_util::future::Either;
 use tower::{Layer, Service};
 
 use super::{CheckFuture, Next, refuse};
+use crate::affinity;
 use crate::error::{Error, Reason};
 use crate::exchange::{Routed, Targeted};
 
@@ -44,7 +46,11 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
             let detail = "the route neither answers nor leads anywhere";
             return refuse(Error::new(Reason::ProxyConfigurationError).because(detail));
         };
-        let target = targets.pick(&mut fastrand::Rng::new());
+        let peer = routed.trail.connection.peer;
+        let target = match affinity::key(&route.config.sticky, routed.http.headers(), peer) {
+            Some(key) => targets.pick_for(key),
+            None => targets.pick(&mut fastrand::Rng::new()),
+        };
         match &target.cluster {
             Some(cluster) => Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target))),
             None => {

@@ -1,6 +1,7 @@
 //! Bounds the whole request: all attempts, the waits between them, and the response's body (xDS
 //! `RouteAction.timeout` and `idle_timeout`; Gateway API `timeouts.request`). Raises [`Reason::HttpResponseTimeout`]
-//! and [`Reason::IdleTimeout`] before the head; after it, the body breaks for the same reasons.
+//! and [`Reason::IdleTimeout`] before the head; after it, the body breaks for the same reasons. A gRPC caller's own
+//! `grpc-timeout` counts where it is the shorter.
 //!
 //! A request counts as idle while neither its body nor its answer moves, so that a long upload is not taken for a
 //! silent one.
@@ -20,6 +21,7 @@ use super::{Next, PolicyFuture};
 use crate::body::Pulse;
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Targeted, Trail};
+use crate::grpc;
 
 /// Puts [`Timeout`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +51,12 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
     }
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
-        let timeouts = targeted.aim.route.config.timeouts;
+        let mut timeouts = targeted.aim.route.config.timeouts;
+        if targeted.aim.trail.grpc
+            && let Some(asked) = asked(targeted.http.headers())
+        {
+            timeouts.request = Some(timeouts.request.map_or(asked, |request| request.min(asked)));
+        }
         if timeouts.request.is_none() && timeouts.idle.is_none() {
             return Either::Left(self.inner.call(targeted));
         }
@@ -65,6 +72,11 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
         let watch = Watch { start, deadline, idle: timeouts.idle, pulse, trail };
         Either::Right(Box::pin(run(self.inner.call(targeted), watch)))
     }
+}
+
+/// How long a gRPC caller waits itself.
+fn asked(headers: &http::HeaderMap) -> Option<Duration> {
+    headers.get(grpc::TIMEOUT)?.to_str().ok().and_then(grpc::parse_timeout)
 }
 
 struct Watch {

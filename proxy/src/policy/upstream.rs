@@ -64,7 +64,7 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     // The first attempt begins with the request: asking for the time costs more than the difference.
     let now = if aim.attempt == 0 { aim.trail.started } else { Instant::now() };
     let Some(seat) = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()) else {
-        if aim.cluster.is_full(now) {
+        if aim.cluster.is_full() {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
             return Err(Error::new(Reason::BreakerRequests).because(detail));
         }

@@ -1,6 +1,6 @@
 //! One of several, by weight (xDS `WeightedCluster`).
 //!
-//! Each part gets its share of the requests by chance; a part of weight 0 is drained and gets none. With a single part
+//! Each part gets its share of the requests by chance, or by a key of theirs, so that equal ones go the same way; a part of weight 0 is drained and gets none. With a single part
 //! no chance is asked.
 
 /// Parts and the running sums of their weights.
@@ -31,7 +31,20 @@ impl<T> Split<T> {
     /// One part.
     pub fn pick(&self, rng: &mut fastrand::Rng) -> &T {
         let Some(total) = self.ends.last() else { return &self.first };
-        let point = rng.u64(0..*total);
+        self.at(rng.u64(0..*total))
+    }
+
+    /// The part of whatever has this key: always the same, as long as the weights are. Where the weight of one of two
+    /// parts grows, keys only move to it.
+    pub fn pick_for(&self, key: u64) -> &T {
+        let Some(total) = self.ends.last() else { return &self.first };
+        // A balancer behind the split hashes by the same key: without this its keys would all be of one range.
+        let mixed = u128::from(mix(key));
+        self.at(((mixed * u128::from(*total)) >> 64) as u64)
+    }
+
+    /// The part whose share has this point.
+    fn at(&self, point: u64) -> &T {
         // Splits have a handful of parts, which a scan finds sooner than a search.
         let index = self.ends.iter().take_while(|end| **end <= point).count();
         index.checked_sub(1).and_then(|index| self.rest.get(index)).unwrap_or(&self.first)
@@ -41,6 +54,13 @@ impl<T> Split<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         std::iter::once(&self.first).chain(&self.rest)
     }
+}
+
+/// The finalizer of SplitMix64: every bit of the key counts for every bit of the outcome.
+fn mix(key: u64) -> u64 {
+    let key = (key ^ (key >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let key = (key ^ (key >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    key ^ (key >> 31)
 }
 
 #[cfg(test)]
@@ -82,6 +102,32 @@ mod tests {
                 let spread = 5.0 * (share * (1.0 - share) / f64::from(PICKS)).sqrt();
                 prop_assert!((f64::from(seen) / f64::from(PICKS) - share).abs() <= spread, "{weights:?}");
             }
+        }
+
+        #[test]
+        fn a_key_stays_with_its_part_and_moves_only_to_one_that_grows(
+            keys in prop::collection::vec(0_u64..u64::MAX, 1..200),
+            old in 1_u32..99,
+            more in 0_u32..100,
+        ) {
+            let new = (old + more).min(99);
+            let split = |second: u32| Split::new([(100 - second, "old"), (second, "new")]).expect("parts");
+            let (before, after) = (split(old), split(new));
+            for key in keys {
+                prop_assert_eq!(before.pick_for(key), before.pick_for(key));
+                prop_assert!(*before.pick_for(key) == "old" || *after.pick_for(key) == "new");
+            }
+        }
+
+        #[test]
+        fn keys_spread_by_weight(second in 1_u32..100, start in 0_u64..u64::MAX / 2) {
+            const KEYS: u64 = 20_000;
+            let split = Split::new([(100 - second, 0_usize), (second, 1)]).expect("parts");
+            let hits = (0..KEYS).filter(|key| *split.pick_for(start + key) == 1).count() as f64;
+            let share = f64::from(second) / 100.0;
+            // Five standard deviations; keys in a row are as good as any.
+            let spread = 5.0 * (share * (1.0 - share) / KEYS as f64).sqrt();
+            prop_assert!((hits / KEYS as f64 - share).abs() <= spread + 1e-9);
         }
     }
 }

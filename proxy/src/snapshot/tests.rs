@@ -29,6 +29,7 @@ fn assignment(text: &str, ports: &[u16]) -> Resource {
         address: ([127, 0, 0, 1], *port).into(),
         weight: 1,
         health: Health::Healthy,
+        priority: 0,
         locality: Locality::default(),
         workload: "".into(),
         version: "".into(),

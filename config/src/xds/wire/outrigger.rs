@@ -69,6 +69,9 @@ pub struct Route {
     /// Which faults are injected.
     #[prost(message, optional, tag = "5")]
     pub fault: Option<Fault>,
+    /// What backends are chosen by.
+    #[prost(message, repeated, tag = "6")]
+    pub sticky: Vec<route::route_action::HashPolicy>,
 }
 
 /// A fault policy.

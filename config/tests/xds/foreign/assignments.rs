@@ -53,8 +53,13 @@ fn an_empty_assignment_is_one() {
 #[test]
 fn what_cannot_be_carried_out_is_refused_with_its_path() {
     let mut failover = base(vec![one("10.0.0.1", 80)]);
+    failover.endpoints[0].priority = 200;
+    refused("priority", read(&failover), Code::InvalidValue, "endpoints.priority");
     failover.endpoints[0].priority = 1;
-    refused("priority", read(&failover), Code::Unsupported, "endpoints[0].priority");
+    failover.policy =
+        Some(endpoint::cluster_load_assignment::Policy { overprovisioning_factor: number(200), ..Default::default() });
+    let taken = read(&failover).expect("taken");
+    assert_eq!((taken.endpoints[0].priority, taken.overprovisioning), (1, 200));
     let mut drops = base(Vec::new());
     let overload = endpoint::cluster_load_assignment::policy::DropOverload::default();
     drops.policy =

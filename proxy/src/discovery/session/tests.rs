@@ -36,6 +36,7 @@ fn assignment(text: &str, port: u16) -> Resource {
         address: ([127, 0, 0, 1], port).into(),
         weight: 1,
         health: outrigger_config::endpoint::Health::Healthy,
+        priority: 0,
         locality: outrigger_config::endpoint::Locality::default(),
         workload: "".into(),
         version: "".into(),
