@@ -12,7 +12,7 @@ use outrigger_config::listener::Direction;
 
 use crate::body::{End, Ending};
 use crate::cluster::limits::Permit;
-use crate::cluster::{Change, Outcome, Report, Seat};
+use crate::cluster::{Change, Cluster, Outcome, Report, Seat};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Aim, Cause};
 use crate::pool::{H1, H2Stream};
@@ -44,6 +44,8 @@ pub struct Attempt {
     lease: Option<Lease>,
     _permit: Option<Permit>,
     completed: bool,
+    /// Its endpoint is known to be good already.
+    reported: bool,
     /// Its response went to the caller: there will be no other attempt.
     last: bool,
 }
@@ -59,6 +61,7 @@ impl Attempt {
         aim.trail.note(|notes| {
             notes.attempts += 1;
             notes.cut = None;
+            notes.in_line = false;
             notes.endpoint = Some(seat.endpoint().address);
         });
         Box::new(Attempt {
@@ -73,6 +76,7 @@ impl Attempt {
             lease: None,
             _permit: permit,
             completed: false,
+            reported: false,
             last: false,
         })
     }
@@ -98,6 +102,12 @@ impl Attempt {
         self.status = status;
         self.grpc_status = grpc_status;
         self.lease = Some(lease);
+        // A good head decides a probe: a stream may go on for hours, and its caller may end it.
+        if self.seat.is_probe() && self.outcome() == Some(Outcome::Success) {
+            self.report(Outcome::Success, Instant::now());
+            self.seat.end_probe();
+            self.reported = true;
+        }
     }
 
     /// It failed without a response.
@@ -113,6 +123,10 @@ impl Attempt {
             (502..=504, _) | (_, Some(4 | 14)) => return Some(Outcome::Gateway),
             (500.., _) | (_, Some(2 | 13 | 15)) => return Some(Outcome::Failure),
             _ => {}
+        }
+        // It never had a connection: a limit of ours held it up.
+        if self.status == 0 && self.aim.trail.read(|notes| notes.in_line) {
+            return None;
         }
         match self.reason.or_else(|| self.cut()) {
             // Neither a caller that left nor a limit of ours says anything of the endpoint.
@@ -135,14 +149,8 @@ impl Attempt {
         if let (Some(Outcome::Success) | None, Some(latency)) = (outcome, self.head_after) {
             self.endpoint().load.observe(now, latency);
         }
-        if let Some(outcome) = outcome {
-            let report = Report { outcome, latency: self.head_after, probe: self.seat.is_probe() };
-            if let Some(change) = self.aim.cluster.report(self.endpoint(), report, now) {
-                if matches!(&change, Change::Ejected(ejected) if !ejected.mode.enforces()) {
-                    self.aim.trail.note(|notes| notes.would |= Would::EJECT);
-                }
-                change.tell(&self.aim.cluster.label);
-            }
+        if let Some(outcome) = outcome.filter(|outcome| !self.reported || *outcome != Outcome::Success) {
+            self.report(outcome, now);
         }
         if let Some(Lease::H1(connection)) = self.lease.take()
             && self.completed
@@ -157,6 +165,16 @@ impl Attempt {
             trail.note(|notes| notes.alone |= alone);
             let parent = (!alone).then_some(self.aim.trail.context.span_id);
             telemetry.spans.submit(self.aim.trail.connection.worker, self.span(parent));
+        }
+    }
+
+    fn report(&self, outcome: Outcome, now: Instant) {
+        let report = Report { outcome, latency: self.head_after, probe: self.seat.is_probe() };
+        if let Some(change) = self.aim.cluster.report(self.endpoint(), report, now) {
+            if matches!(&change, Change::Ejected(ejected) if !ejected.mode.enforces()) {
+                self.aim.trail.note(|notes| notes.would |= Would::EJECT);
+            }
+            change.tell(&self.aim.cluster.label);
         }
     }
 
@@ -227,23 +245,27 @@ impl Drop for Attempt {
 
 /// Gives a connection back to its worker's slot, unless somebody on another worker waits for the right to make one.
 fn give_back(aim: &Aim, endpoint: &Arc<Endpoint>, mut connection: H1, now: Instant) {
-    use crate::cluster::limits::Limit;
     let worker = aim.trail.connection.worker;
     if connection.is_closed() {
         return;
     }
-    if aim.cluster.limits.held(Limit::Pending) > 0 && !endpoint.pool.has_waiters(worker) {
-        return;
-    }
     if connection.is_ready() {
-        endpoint.pool.give_h1(worker, connection.rested(now));
+        rest(&aim.cluster, endpoint, worker, connection.rested(now));
         return;
     }
     // The rest of the request is still leaving: the answer came early. It has a little time.
-    let endpoint = Arc::clone(endpoint);
+    let (cluster, endpoint) = (Arc::clone(&aim.cluster), Arc::clone(endpoint));
     tokio::spawn(async move {
         if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(5), connection.ready()).await {
-            endpoint.pool.give_h1(worker, connection.rested(Instant::now()));
+            rest(&cluster, &endpoint, worker, connection.rested(Instant::now()));
         }
     });
+}
+
+fn rest(cluster: &Cluster, endpoint: &Endpoint, worker: usize, connection: H1) {
+    use crate::cluster::limits::Limit;
+    let wanted = cluster.limits.held(Limit::Pending) > 0 && cluster.is_out_of_connections(endpoint);
+    if !wanted || endpoint.pool.has_waiters(worker) {
+        endpoint.pool.give_h1(worker, connection);
+    }
 }

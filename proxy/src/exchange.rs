@@ -193,6 +193,8 @@ pub struct Notes {
     pub retried: bool,
     /// Why a timeout gave the current attempt up, before it was dropped.
     pub cut: Option<Reason>,
+    /// The current attempt waits because a limit of ours allows no connection.
+    pub in_line: bool,
     /// Its one attempt is a span without a root above it.
     pub alone: bool,
     /// How many attempts began.

@@ -145,19 +145,20 @@ spec: {{ address: 127.0.0.1, ports: [{{ name: http, port: {} }}], {rest} }}",
     assert!((290..=310).contains(&shares["a"]), "{shares:?}");
 }
 
-#[tokio::test]
-async fn a_priority_is_asked_when_the_one_before_it_fails() {
-    let origins = three().await;
-    let workload = |name: &str, origin: &Origin, priority: u32| {
-        format!(
-            "
+fn workload(name: &str, origin: &Origin, priority: u32) -> String {
+    format!(
+        "
 apiVersion: outrigger.dev/v1alpha1
 kind: Workload
 metadata: {{ name: {name}, namespace: shop, labels: {{ app: catalog }} }}
 spec: {{ address: 127.0.0.1, ports: [{{ name: http, port: {} }}], priority: {priority} }}",
-            origin.address().port()
-        )
-    };
+        origin.address().port()
+    )
+}
+
+#[tokio::test]
+async fn a_priority_is_asked_when_the_one_before_it_fails() {
+    let origins = three().await;
     let documents = Documents::new()
         .selecting("catalog", "http", "app: catalog")
         .with(&workload("a", &origins[0], 0))
@@ -177,4 +178,24 @@ spec: {{ address: 127.0.0.1, ports: [{{ name: http, port: {} }}], priority: {pri
     let after = shares(&mesh.many("/", 400).await);
     assert_eq!(after.get("a"), None, "{after:?}");
     assert!((70..=170).contains(&after["c"]), "half of the first is 70 % of what it takes: {after:?}");
+}
+
+#[tokio::test]
+async fn a_priority_that_lost_all_of_its_own_comes_back() {
+    let origins = three().await;
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .with(&workload("a", &origins[0], 0))
+        .with(&workload("b", &origins[1], 1))
+        .caller(CALLER)
+        .backend_policy("catalog", "outlierDetection: { consecutiveErrors: 1, ejection: { base: 300ms, max: 300ms } }");
+    let mesh = Mesh::steered(documents).await;
+    origins[0].fail_with(500);
+    wait::until("the second to be asked", async || (mesh.get("/").await.header("x-origin") == Some("b")).then_some(()))
+        .await;
+    origins[0].fail_next(0, 200);
+    wait::until("the first to be asked again", async || {
+        (mesh.get("/").await.header("x-origin") == Some("a")).then_some(())
+    })
+    .await;
 }

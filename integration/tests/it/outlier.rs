@@ -1,5 +1,6 @@
 //! Outlier detection: a workload that keeps failing is left out, comes back, and is never the last to go.
 
+use outrigger_integration::client::get;
 use outrigger_integration::mesh::{Mesh, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::wait;
@@ -152,4 +153,41 @@ async fn with_too_few_in_all_take_part_again() {
     assert_eq!(strict.caller().metric("outrigger_balancer_panic", &[]).await, 1.0);
     assert!(strict.caller().metric("outrigger_balancer_panics_total", &[]).await >= 4.0);
     assert_eq!(mesh.caller().metric("outrigger_balancer_panic", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_stream_does_not_keep_its_workload_on_probation() {
+    let (_good, bad, mesh) =
+        one_failing("consecutiveErrors: 3, interval: 100ms, ejection: { base: 300ms, max: 300ms }").await;
+    mesh.many("/", 20).await;
+    bad.fail_next(0, 200);
+    // The probe is a response without an end.
+    let mut client = mesh.http1().await;
+    let probe = wait::until("a stream to be the probe", async || {
+        let mut client = mesh.http1().await;
+        let response = client.start(get("catalog", "/stall")).await;
+        (response.headers()["x-origin"] == "bad").then_some((client, response))
+    })
+    .await;
+    wait::until("the workload to be asked beside it", async || {
+        (client.send(get("catalog", "/")).await.header("x-origin") == Some("bad")).then_some(())
+    })
+    .await;
+    drop(probe);
+}
+
+#[tokio::test]
+async fn waiting_for_a_limit_of_ours_is_no_failure_of_the_workload() {
+    let (first, second) = (Origin::named("first").await, Origin::named("second").await);
+    let documents = small("http", &[first.address(), second.address()])
+        .route("catalog", "- timeouts: { request: 300ms }\n  backendRefs: [{ name: catalog, port: 80 }]")
+        .backend_policy(
+            "catalog",
+            "limits: { perEndpoint: { maxConnections: 1 } }\noutlierDetection: { consecutiveErrors: 3, ejection: { base: 60s } }",
+        );
+    let mut mesh = Mesh::standalone(documents).await;
+    // Both connections are taken; what waits for them is cut by its route.
+    let replies = futures_util::future::join_all((0..30).map(|_| mesh.get("/slow/250"))).await;
+    assert!(replies.iter().any(|reply| reply.status == 504), "some waited in vain");
+    assert_eq!(mesh.caller().metric("outrigger_ejections_total", &[]).await, 0.0);
 }

@@ -212,7 +212,10 @@ impl Cluster {
 
     fn assess(&self, now: Instant) {
         let picker = self.picker.load();
-        let enough = picker.assess(|endpoint| endpoint.is_in(now));
+        // One on probation counts as in: else a priority that lost all of its own would never be asked, and nobody in
+        // it proved good.
+        let inside = |one: &Endpoint| one.health() == Health::Healthy && !one.outlier.is_ejected(now);
+        let enough = picker.assess(inside);
         // Other priorities bear what one cannot: there is no need for those that are left out.
         let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
         self.ejections.assess(threshold, picker.endpoints(), now);

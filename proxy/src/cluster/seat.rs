@@ -54,11 +54,18 @@ impl Seat {
     }
 }
 
+impl Seat {
+    /// The probe is decided, though the request goes on: another may take its place.
+    pub fn end_probe(&mut self) {
+        if std::mem::take(&mut self.probe) {
+            self.endpoint.outlier.end_probe();
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.endpoint.load.leave();
-        if self.probe {
-            self.endpoint.outlier.end_probe();
-        }
+        self.end_probe();
     }
 }

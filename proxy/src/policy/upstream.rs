@@ -6,9 +6,11 @@
 //! connection that turns out to be gone is replaced silently, as often as there are pooled ones.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use http::{Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use outrigger_config::cluster::Protocol;
@@ -61,8 +63,8 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let Targeted { mut http, aim, permit, .. } = targeted;
     let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
-    // The first attempt begins with the request: asking for the time costs more than the difference.
-    let now = if aim.attempt == 0 { aim.trail.started } else { Instant::now() };
+    // Not when the request began: a fault may have held it up, and nothing of that is its endpoint's.
+    let now = Instant::now();
     let Some(seat) = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()) else {
         if aim.cluster.is_full() {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
@@ -218,15 +220,26 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
         }
         None => {
             let _pending = wait_in_line(attempt)?;
-            aim.cluster.make_room(endpoint);
-            let free = endpoint.pool.wait_h1(aim.trail.connection.worker);
-            tokio::select! {
-                Ok(connection) = free => return Ok(connection),
-                permit = aim.cluster.connection(endpoint) => permit,
-            }
+            let mut free = endpoint.pool.wait_h1(aim.trail.connection.worker).fuse();
+            let mut permit = pin!(aim.cluster.connection(endpoint));
+            let permit = loop {
+                // One may come to rest elsewhere without a look at who waits.
+                aim.cluster.make_room(endpoint);
+                tokio::select! {
+                    Ok(connection) = &mut free => {
+                        leave_line(aim);
+                        return Ok(connection);
+                    }
+                    permit = &mut permit => break permit,
+                    () = tokio::time::sleep(LOOK * TURN) => {}
+                }
+            };
+            permit
         }
     };
-    connect::h1(endpoint.address, timeout, permit).await
+    let connection = connect::h1(endpoint.address, timeout, permit).await?;
+    leave_line(aim);
+    Ok(connection)
 }
 
 /// A place on a connection, and whether others made that connection before.
@@ -255,12 +268,16 @@ async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
                 pending = Some(wait_in_line(attempt)?);
             }
             match room_on_h2(attempt).await {
-                Ok(stream) => return Ok((stream, true)),
+                Ok(stream) => {
+                    leave_line(aim);
+                    return Ok((stream, true));
+                }
                 Err(permit) => permit,
             }
         }
     };
     let connection = connect::h2(endpoint.address, timeout, permit).await?;
+    leave_line(aim);
     drop(pending);
     Ok((endpoint.pool.share_h2(worker, connection), false))
 }
@@ -305,10 +322,19 @@ fn wait_in_line(attempt: &Attempt) -> Result<Permit, Error> {
         return Err(Error::new(Reason::BreakerConnections).because(detail));
     }
     match aim.cluster.limits.try_acquire(Limit::Pending) {
-        Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => Ok(permit),
+        Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => {
+            aim.trail.note(|notes| notes.in_line = true);
+            Ok(permit)
+        }
         Acquired::Refused => Err(Error::new(Reason::BreakerPending)
             .because(format_args!("{} has as many requests waiting as its limit allows", aim.cluster.label))),
     }
+}
+
+/// It has its connection: from here on it waits for its endpoint. Not sooner: whoever is cut as he begins to connect had no
+/// time left to hold against anybody.
+fn leave_line(aim: &Aim) {
+    aim.trail.note(|notes| notes.in_line = false);
 }
 
 #[cfg(test)]
