@@ -2,7 +2,8 @@
 //!
 //! Failures in a row are counted on the endpoint, without a lock. Only when they reach the limit does the cluster
 //! decide, one decision at a time: at most `max_percent` of the endpoints are out at once, one always may be, and the
-//! last that takes requests never is. In Observe the decision is made and told, and nothing changes.
+//! last that takes requests never is. In Observe the decision is made and told, and nothing changes. Requests under way
+//! outlive their configuration: what they report decides nothing under another policy, or over who is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -88,21 +89,36 @@ pub(super) struct Ejections {
 
 #[derive(Debug)]
 pub(super) struct Governor {
+    /// The policy of the newest configuration.
+    policy: Option<Arc<Outlier>>,
+    /// The endpoints of this moment.
+    endpoints: Arc<[Arc<Endpoint>]>,
     ejected: Vec<Arc<Endpoint>>,
     swept: Instant,
     rng: fastrand::Rng,
 }
 
 impl Governor {
-    /// Forgets whoever is no longer an endpoint.
+    /// Exchanges the endpoints, and forgets whoever is no longer one.
     pub(super) fn keep(&mut self, endpoints: &[Arc<Endpoint>]) {
+        self.endpoints = endpoints.into();
         self.ejected.retain(|one| endpoints.iter().any(|other| Arc::ptr_eq(one, other)));
+    }
+
+    fn enforces(&self) -> bool {
+        self.policy.as_deref().is_some_and(Outlier::enforces)
+    }
+
+    /// Whether a decision by `policy` over `endpoint` still concerns anybody.
+    fn is_current(&self, policy: &Outlier, endpoint: &Arc<Endpoint>) -> bool {
+        self.policy.as_deref() == Some(policy) && self.endpoints.iter().any(|one| Arc::ptr_eq(one, endpoint))
     }
 }
 
 impl Ejections {
     pub(super) fn new(now: Instant, seed: u64) -> Self {
-        let governor = Governor { ejected: Vec::new(), swept: now, rng: fastrand::Rng::with_seed(seed) };
+        let rng = fastrand::Rng::with_seed(seed);
+        let governor = Governor { policy: None, endpoints: Arc::default(), ejected: Vec::new(), swept: now, rng };
         Ejections {
             governor: Mutex::new(governor),
             done: Default::default(),
@@ -113,11 +129,21 @@ impl Ejections {
         }
     }
 
-    /// Takes a report in; `endpoints` gives those of this moment, once the governor is locked.
-    pub(super) fn report<E: AsRef<[Arc<Endpoint>]>>(
+    /// A new configuration: its policy, and the endpoints it begins with.
+    pub(super) fn govern(&self, policy: Option<&Outlier>, endpoints: &[Arc<Endpoint>]) {
+        let mut governor = self.governor.lock();
+        governor.policy = policy.map(|policy| Arc::new(policy.clone()));
+        governor.keep(endpoints);
+        if !governor.enforces() {
+            // Without the policy nobody stays out by it.
+            endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
+        }
+    }
+
+    /// Takes in a report of a request that began under `policy`.
+    pub(super) fn report(
         &self,
         policy: &Outlier,
-        endpoints: impl FnOnce() -> E,
         endpoint: &Arc<Endpoint>,
         report: Report,
         now: Instant,
@@ -143,14 +169,14 @@ impl Ejections {
             }
             _ if report.probe => {
                 let mut governor = self.governor.lock();
-                self.decide(policy, &mut governor, endpoints().as_ref(), endpoint, (Cause::Probe, Mode::Enforce), now)
+                self.decide(policy, &mut governor, endpoint, (Cause::Probe, Mode::Enforce), now)
             }
             // What was under way when it was ejected says nothing new.
             _ if endpoint.outlier.is_out(now) => None,
             outcome => {
                 let cause = endpoint.outlier.fail(outcome, policy)?;
                 let mut governor = self.governor.lock();
-                self.decide(policy, &mut governor, endpoints().as_ref(), endpoint, (cause, policy.mode), now)
+                self.decide(policy, &mut governor, endpoint, (cause, policy.mode), now)
             }
         }
     }
@@ -159,17 +185,19 @@ impl Ejections {
         &self,
         policy: &Outlier,
         governor: &mut Governor,
-        endpoints: &[Arc<Endpoint>],
         endpoint: &Arc<Endpoint>,
         (cause, mode): (Cause, Mode),
         now: Instant,
     ) -> Option<Change> {
+        if !governor.is_current(policy, endpoint) {
+            return None;
+        }
         // A failed probe makes nobody leave who was in.
         let out = endpoint.outlier.is_out(now);
         if out != (cause == Cause::Probe) {
             return None;
         }
-        if !out && !may_eject(policy, endpoints, endpoint, now) {
+        if !out && !may_eject(policy, &governor.endpoints, endpoint, now) {
             self.overflows.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -189,14 +217,10 @@ impl Ejections {
 
     /// Lets back whose ejection ended, and once an interval compares endpoints and shortens the next ejection of those
     /// that were calm.
-    pub(super) fn sweep<E: AsRef<[Arc<Endpoint>]>>(
-        &self,
-        policy: Option<&Outlier>,
-        endpoints: impl FnOnce() -> E,
-        now: Instant,
-    ) -> Vec<Change> {
+    pub(super) fn sweep(&self, now: Instant) -> Vec<Change> {
         let mut governor = self.governor.lock();
-        let back = governor.ejected.extract_if(.., |endpoint| !endpoint.outlier.is_out(now));
+        let enforces = governor.enforces();
+        let back = governor.ejected.extract_if(.., |endpoint| !enforces || !endpoint.outlier.is_out(now));
         let mut changes: Vec<_> = back.map(Change::Back).collect();
         for change in &changes {
             if let Change::Back(endpoint) = change {
@@ -204,26 +228,18 @@ impl Ejections {
                 endpoint.ramp.begin(now);
             }
         }
-        let Some(policy) = policy else { return changes };
+        let Some(policy) = governor.policy.clone() else { return changes };
         if now.saturating_duration_since(governor.swept) < policy.interval {
             return changes;
         }
         governor.swept = now;
-        let endpoints = endpoints();
-        let endpoints = endpoints.as_ref();
+        let endpoints = Arc::clone(&governor.endpoints);
         if policy.compares() {
             let tallies: Vec<_> = endpoints.iter().map(|endpoint| endpoint.outlier.take()).collect();
-            for (index, cause, mode) in comparison::outliers(policy, &tallies) {
+            for (index, cause, mode) in comparison::outliers(&policy, &tallies) {
                 // Of several causes the first is enough, and who is out already stays it.
                 if !endpoints[index].outlier.is_out(now) {
-                    changes.extend(self.decide(
-                        policy,
-                        &mut governor,
-                        endpoints,
-                        &endpoints[index],
-                        (cause, mode),
-                        now,
-                    ));
+                    changes.extend(self.decide(&policy, &mut governor, &endpoints[index], (cause, mode), now));
                 }
             }
         }

@@ -326,6 +326,39 @@ fn without_the_policy_nobody_stays_out_by_it() {
     }
 }
 
+#[test]
+fn what_began_under_another_configuration_ejects_nobody() {
+    let now = Instant::now();
+    let setting = Setting { workers: 1, seed: 0, now };
+    let old = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(3), now);
+    for policy in [None, outlier(Mode::Observe, 100.0), outlier(Mode::Enforce, 50.0)] {
+        let new = Cluster::new(model(policy), None, Some(&old), setting);
+        assert!(!break_down(&old, 0, now));
+        assert_eq!((picks(&new, &[], now), new.sweep(now).len()), ([0, 1, 2].map(address).to_vec(), 0));
+    }
+    // Under the same policy it speaks for those who are still there.
+    let new = Cluster::new(old.config.clone(), Some(&healthy(2)), Some(&old), setting);
+    assert!(!break_down(&old, 2, now) && break_down(&old, 0, now));
+    assert_eq!((picks(&new, &[], now), ejections(&new)), (vec![address(1)], (1, 0)));
+    // A probe that was under way brings nobody out again for good.
+    let probe = Report { outcome: Outcome::NoAnswer, latency: None, probe: true };
+    let failing = endpoint(&new, 0);
+    let last = Cluster::new(model(None), None, Some(&new), setting);
+    assert!(new.report(&failing, probe, now + 30 * SECOND).is_none());
+    assert_eq!(back(&last.sweep(now + 30 * SECOND)), [address(0)]);
+    assert_eq!(picks(&last, &[], now + 30 * SECOND), [address(0), address(1)]);
+}
+
+#[test]
+fn an_endpoint_that_is_gone_is_no_longer_kept_as_ejected() {
+    let now = Instant::now();
+    let outlier = outlier(Mode::Enforce, 100.0).map(|outlier| Outlier { probe_requests: 0, ..outlier });
+    let old = cluster(model(outlier), &healthy(3), now);
+    assert!(break_down(&old, 2, now));
+    let new = Cluster::new(old.config.clone(), Some(&healthy(2)), Some(&old), Setting { workers: 1, seed: 0, now });
+    assert!(new.sweep(now + 300 * SECOND).is_empty(), "nobody comes back who is gone");
+}
+
 /// The shares of each endpoint of two in so many picks.
 fn share_of_second(cluster: &Cluster, now: Instant) -> f64 {
     let mut rng = fastrand::Rng::with_seed(3);
