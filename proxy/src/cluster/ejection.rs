@@ -2,8 +2,9 @@
 //!
 //! Failures in a row are counted on the endpoint, without a lock. Only when they reach the limit does the cluster
 //! decide, one decision at a time: at most `max_percent` of the endpoints are out at once, one always may be, and the
-//! last that takes requests never is. In Observe the decision is made and told, and nothing changes. Requests under way
-//! outlive their configuration: what they report decides nothing under another policy, or over who is gone.
+//! last that takes requests never is. In Observe the decision is made and told, and changes nothing but the endpoint's
+//! record of what would have been, by which the next one is made. Requests under way outlive their configuration: what
+//! they report decides nothing under another policy, or over who is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,6 +86,8 @@ pub(super) struct Ejections {
     overflows: AtomicU64,
     panics: AtomicU64,
     panicking: AtomicBool,
+    /// Whether no room was found for an ejection, until somebody may be back.
+    full: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -126,6 +129,7 @@ impl Ejections {
             overflows: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             panicking: AtomicBool::new(false),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -134,6 +138,7 @@ impl Ejections {
         let mut governor = self.governor.lock();
         governor.policy = policy.map(|policy| Arc::new(policy.clone()));
         governor.keep(endpoints);
+        self.make_room();
         if !governor.enforces() {
             // Without the policy nobody stays out by it.
             endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
@@ -161,6 +166,7 @@ impl Ejections {
                 governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
                 endpoint.outlier.restore();
                 endpoint.ramp.begin(now);
+                self.make_room();
                 Some(Change::Back(Arc::clone(endpoint)))
             }
             Outcome::Success => {
@@ -172,9 +178,14 @@ impl Ejections {
                 self.decide(policy, &mut governor, endpoint, (Cause::Probe, Mode::Enforce), now)
             }
             // What was under way when it was ejected says nothing new.
-            _ if endpoint.outlier.is_out(now) => None,
+            _ if is_left_out(endpoint, policy.mode, now) => None,
             outcome => {
                 let cause = endpoint.outlier.fail(outcome, policy)?;
+                // Who keeps failing while too many are out costs the others no lock.
+                if self.full.load(Ordering::Relaxed) {
+                    self.overflows.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
                 let mut governor = self.governor.lock();
                 self.decide(policy, &mut governor, endpoint, (cause, policy.mode), now)
             }
@@ -194,21 +205,27 @@ impl Ejections {
         }
         // A failed probe makes nobody leave who was in.
         let out = endpoint.outlier.is_out(now);
-        if out != (cause == Cause::Probe) {
+        if out != (cause == Cause::Probe) || (!out && is_left_out(endpoint, mode, now)) {
             return None;
         }
-        if !out && !may_eject(policy, &governor.endpoints, endpoint, now) {
+        if !out && !may_eject(policy, &governor.endpoints, endpoint, mode, now) {
             self.overflows.fetch_add(1, Ordering::Relaxed);
+            if mode == policy.mode {
+                self.full.store(true, Ordering::Relaxed);
+            }
             return None;
         }
-        let time = ejection_time(policy, endpoint.outlier.times(), &mut governor.rng);
+        let state = &endpoint.outlier;
+        let times = if mode.enforces() { state.times() } else { state.rehearsed_times() };
+        let time = ejection_time(policy, times, &mut governor.rng);
         let counts = if mode.enforces() {
-            endpoint.outlier.eject(now, time, policy.probe_requests);
+            state.eject(now, time, policy.probe_requests);
             // Once, even if it failed anew before it was swept.
             governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
             governor.ejected.push(Arc::clone(endpoint));
             &self.done
         } else {
+            state.rehearse(now, time);
             &self.would
         };
         counts[cause as usize].fetch_add(1, Ordering::Relaxed);
@@ -219,6 +236,7 @@ impl Ejections {
     /// that were calm.
     pub(super) fn sweep(&self, now: Instant) -> Vec<Change> {
         let mut governor = self.governor.lock();
+        self.make_room();
         let enforces = governor.enforces();
         let back = governor.ejected.extract_if(.., |endpoint| !enforces || !endpoint.outlier.is_out(now));
         let mut changes: Vec<_> = back.map(Change::Back).collect();
@@ -243,8 +261,13 @@ impl Ejections {
                 }
             }
         }
-        endpoints.iter().filter(|one| !one.outlier.is_out(now)).for_each(|one| one.outlier.calm());
+        endpoints.iter().for_each(|one| one.outlier.calm(now));
         changes
+    }
+
+    /// Somebody may be back, or others may count: the next decision is made anew. To be called with the governor locked.
+    pub(super) fn make_room(&self) {
+        self.full.store(false, Ordering::Relaxed);
     }
 
     /// Holds the share of endpoints that are in against the panic threshold.
@@ -279,10 +302,23 @@ impl Ejections {
     }
 }
 
-/// Whether one more endpoint may be left out: never the last, at most the share, but always one.
-pub fn may_eject(policy: &Outlier, endpoints: &[Arc<Endpoint>], candidate: &Endpoint, now: Instant) -> bool {
-    let out = endpoints.iter().filter(|endpoint| endpoint.outlier.is_out(now)).count() as u64;
-    let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && other.is_in(now));
+/// Whether it is left out, or in Observe would be.
+fn is_left_out(endpoint: &Endpoint, mode: Mode, now: Instant) -> bool {
+    endpoint.outlier.is_out(now) || (!mode.enforces() && endpoint.outlier.is_rehearsed(now))
+}
+
+/// Whether one more endpoint may be left out: never the last, at most the share, but always one. In Observe those that
+/// would be out count too.
+pub fn may_eject(
+    policy: &Outlier,
+    endpoints: &[Arc<Endpoint>],
+    candidate: &Endpoint,
+    mode: Mode,
+    now: Instant,
+) -> bool {
+    let out = endpoints.iter().filter(|endpoint| is_left_out(endpoint, mode, now)).count() as u64;
+    let is_in = |one: &Endpoint| one.is_in(now) && !is_left_out(one, mode, now);
+    let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && is_in(other));
     let most = endpoints.len() as u64 * u64::from(policy.max_percent.millionths()) / 1_000_000;
     another && out < most.max(1)
 }

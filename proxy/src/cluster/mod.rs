@@ -245,6 +245,7 @@ impl Cluster {
         let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
+        self.ejections.make_room();
         self.picker.store(picker);
     }
 

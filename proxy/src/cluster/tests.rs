@@ -259,6 +259,51 @@ fn an_observed_ejection_is_told_and_not_done() {
 }
 
 #[test]
+fn an_observed_ejection_is_told_once_and_grows_and_fills_the_share_as_a_real_one() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Observe, 10.0)), &healthy(3), now);
+    let (failing, other) = (endpoint(&cluster, 0), endpoint(&cluster, 1));
+    let fail = |endpoint: &Arc<Endpoint>, now| {
+        let changes = (0..100).filter_map(|_| told(cluster.report(endpoint, Outcome::Failure, now)));
+        changes.map(|ejected| ejected.time.as_secs()).collect::<Vec<_>>()
+    };
+    assert_eq!(fail(&failing, now), [30]);
+    assert_eq!(fail(&failing, now + 29 * SECOND), [0; 0], "it would be out");
+    assert_eq!(fail(&other, now + 29 * SECOND), [0; 0], "one of three is the share");
+    assert_eq!((ejections(&cluster), cluster.ejection_overflows()), ((0, 1), 50));
+    cluster.sweep(now + 29 * SECOND);
+    assert_eq!(fail(&failing, now + 30 * SECOND), [60]);
+    assert_eq!(fail(&other, now + 91 * SECOND), [30]);
+    // Calm intervals shorten it again.
+    (10..20).for_each(|step| drop(cluster.sweep(now + 10 * step * SECOND)));
+    assert_eq!(fail(&failing, now + 200 * SECOND), [30]);
+    assert_eq!(picks(&cluster, &[], now), [0, 1, 2].map(address));
+    assert_eq!(ejections(&cluster), (0, 4));
+    // What would have been is nothing to one that acts.
+    let acting =
+        Cluster::new(model(outlier(Mode::Enforce, 10.0)), None, Some(&cluster), Setting { workers: 1, seed: 0, now });
+    assert!(break_down(&acting, 1, now + 201 * SECOND));
+    assert_eq!(endpoint(&acting, 1).outlier.remaining(now + 201 * SECOND), Some(30 * SECOND));
+}
+
+#[test]
+fn over_its_share_a_failure_waits_for_no_lock_until_somebody_may_be_back() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(3), now);
+    assert!(break_down(&cluster, 0, now) && !break_down(&cluster, 1, now));
+    // A report that took the lock would wait for ever.
+    let held = cluster.ejections.governor.lock();
+    assert!(!break_down(&cluster, 1, now) && !break_down(&cluster, 2, now));
+    drop(held);
+    assert_eq!(cluster.ejection_overflows(), 3);
+    cluster.set_assignment(&healthy(20), now);
+    assert!(break_down(&cluster, 1, now), "two of twenty");
+    assert!(!break_down(&cluster, 2, now));
+    assert!(probe(&cluster, 0, Outcome::Success, now + 30 * SECOND).is_some());
+    assert!(break_down(&cluster, 2, now + 30 * SECOND), "one is back");
+}
+
+#[test]
 fn the_last_is_never_ejected() {
     let now = Instant::now();
     let one = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(1), now);
