@@ -1,8 +1,8 @@
 //! Which endpoints are left out, and for how long (xDS `outlier_detection`).
 //!
 //! Failures in a row are counted on the endpoint, without a lock. Only when they reach the limit does the cluster
-//! decide, one decision at a time: at most `max_percent` of the endpoints are out at once, one always may be, and the
-//! last that takes requests never is. In Observe the decision is made and told, and changes nothing but the endpoint's
+//! decide, one decision at a time: while `max_percent` of the endpoints are serving an ejection nobody follows, one always
+//! may, and the last that takes requests never. Who only waits for a probe may wait long, and uses up no share. In Observe the decision is made and told, and changes nothing but the endpoint's
 //! record of what would have been, by which the next one is made. Requests under way outlive their configuration: what
 //! they report decides nothing under another policy, or over who is gone.
 
@@ -16,7 +16,7 @@ use outrigger_config::value::Percent;
 use parking_lot::Mutex;
 
 use super::comparison;
-use crate::endpoint::{Cause, Endpoint, Outcome};
+use crate::endpoint::{Cause, Endpoint, Outcome, OutlierState};
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug)]
@@ -307,8 +307,9 @@ fn is_left_out(endpoint: &Endpoint, mode: Mode, now: Instant) -> bool {
     endpoint.outlier.is_out(now) || (!mode.enforces() && endpoint.outlier.is_rehearsed(now))
 }
 
-/// Whether one more endpoint may be left out: never the last, at most the share, but always one. In Observe those that
-/// would be out count too.
+/// Whether one more endpoint may be left out: never the last, at most the share, but always one. Who takes nothing by
+/// its source's word or only waits for a probe, which may never come where its priority is not asked, is no part of the
+/// share; in Observe those that would be out are.
 pub fn may_eject(
     policy: &Outlier,
     endpoints: &[Arc<Endpoint>],
@@ -316,7 +317,9 @@ pub fn may_eject(
     mode: Mode,
     now: Instant,
 ) -> bool {
-    let out = endpoints.iter().filter(|endpoint| is_left_out(endpoint, mode, now)).count() as u64;
+    let serves = |state: &OutlierState| state.is_ejected(now) || (!mode.enforces() && state.is_rehearsed(now));
+    let counts = |one: &&Arc<Endpoint>| one.health() == Health::Healthy && serves(&one.outlier);
+    let out = endpoints.iter().filter(counts).count() as u64;
     let is_in = |one: &Endpoint| one.is_in(now) && !is_left_out(one, mode, now);
     let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && is_in(other));
     let most = endpoints.len() as u64 * u64::from(policy.max_percent.millionths()) / 1_000_000;

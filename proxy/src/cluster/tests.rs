@@ -304,6 +304,25 @@ fn over_its_share_a_failure_waits_for_no_lock_until_somebody_may_be_back() {
 }
 
 #[test]
+fn who_cannot_be_probed_uses_up_no_share() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(4), now);
+    assert!(break_down(&cluster, 0, now) && !break_down(&cluster, 1, now));
+    // Its time is over, and no probe comes.
+    assert!(cluster.sweep(now + 30 * SECOND).is_empty());
+    assert!(endpoint(&cluster, 0).outlier.is_out(now + 30 * SECOND));
+    assert!(break_down(&cluster, 1, now + 30 * SECOND) && !break_down(&cluster, 2, now + 30 * SECOND));
+    // Its source says that it takes nothing anyway.
+    let (healthy, unhealthy) = (Health::Healthy, Health::Unhealthy);
+    cluster.set_assignment(&assignment(&[healthy, unhealthy, healthy, healthy]), now + 31 * SECOND);
+    cluster.sweep(now + 31 * SECOND);
+    assert!(break_down(&cluster, 2, now + 31 * SECOND));
+    // Share or not, the last stays.
+    assert!(!break_down(&cluster, 3, now + 100 * SECOND));
+    assert_eq!(picks(&cluster, &[], now + 31 * SECOND).len(), 3, "too few are in");
+}
+
+#[test]
 fn the_last_is_never_ejected() {
     let now = Instant::now();
     let one = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(1), now);
@@ -566,8 +585,10 @@ proptest! {
             now += Duration::from_secs(wait);
             let endpoint = endpoint(&cluster, index % count);
             let reported = cluster.report(&endpoint, Outcome::Failure, now);
-            let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_out(now)).count();
-            prop_assert!(ejected <= (count * percent as usize / 100).max(1) && ejected < count);
+            let picker = cluster.picker();
+            let of = |is: &dyn Fn(&Endpoint) -> bool| picker.endpoints().iter().filter(|one| is(one)).count();
+            prop_assert!(of(&|one| one.outlier.is_ejected(now)) <= (count * percent as usize / 100).max(1));
+            prop_assert!(of(&|one| one.outlier.is_out(now)) < count);
             prop_assert!(reported.is_none() || endpoint.outlier.is_ejected(now));
             cluster.sweep(now);
         }
