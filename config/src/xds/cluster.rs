@@ -20,6 +20,7 @@ use crate::error::Problem;
 use crate::name::{ObjectName, ResourceName};
 use crate::policy::{Budget, Limits, Outlier};
 use crate::resource::ClientKind;
+use crate::value::Percent;
 
 use xds::cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig};
 
@@ -64,7 +65,8 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     if client == ClientKind::Envoy {
         message.outlier_detection = cluster.outlier.as_ref().and_then(outlier::encode);
-        if message.outlier_detection.is_some() {
+        // Envoy ejects even an only host so, and without a panic threshold then has none.
+        if message.outlier_detection.is_some() && cluster.panic_threshold != Percent::ZERO {
             bytes = outlier::supplement();
         }
     }

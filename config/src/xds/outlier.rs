@@ -179,7 +179,7 @@ struct OutlierSupplement {
     always_eject_one_host: Option<pb::BoolValue>,
 }
 
-/// The bytes to append to an encoded cluster that has outlier detection.
+/// The bytes to append to an encoded cluster that has outlier detection, and a panic threshold to fall back on.
 pub(super) fn supplement() -> Vec<u8> {
     let always_eject_one_host = Some(pb::BoolValue { value: true });
     ClusterSupplement { outlier_detection: Some(OutlierSupplement { always_eject_one_host }) }.encode_to_vec()

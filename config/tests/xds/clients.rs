@@ -335,6 +335,19 @@ fn envoy_is_told_to_eject_by_errors_alone_and_always_one() {
 }
 
 #[test]
+fn envoy_without_a_panic_threshold_is_not_told_to_eject_an_only_host() {
+    let mut cluster = eds();
+    cluster.outlier = Some(Outlier::with_defaults(Origin::default()));
+    for (threshold, always) in [(Percent::ZERO, None), (Percent::HUNDRED, Some(true))] {
+        cluster.panic_threshold = threshold;
+        let read: cluster::Cluster = read(&Resource::Cluster(cluster.clone()), ClientKind::Envoy);
+        let outlier = read.outlier_detection.expect("detection");
+        assert_eq!(outlier.always_eject_one_host.map(|one| one.value), always, "{threshold:?}");
+        assert_eq!(wrapped(outlier.max_ejection_percent), Some(10));
+    }
+}
+
+#[test]
 fn envoy_is_told_what_acts_of_outlier_detection_and_no_more() {
     let mut cluster = eds();
     cluster.panic_threshold = Percent::try_new(20.0).expect("a share");

@@ -68,22 +68,14 @@ impl Maglev {
 
     /// The endpoint of a key; the next in the table while it is not accepted.
     pub fn pick(&self, members: &Members, hash: u64, accept: impl Fn(usize, &Endpoint) -> bool) -> Option<usize> {
-        let endpoints = members.endpoints();
         let length = self.places.len();
         if length == 0 {
             return None;
         }
-        let accepts = |index: usize| accept(index, &endpoints[index]);
         // In range: a remainder of the table's length.
         let start = (hash % length as u64) as usize;
         let (before, after) = self.places.split_at(start);
-        // Neighbours in the table are endpoints by chance: where a few looks for each find nobody, hardly anybody is
-        // accepted, and those are looked at one by one, beginning where the key says.
-        let near = after.iter().chain(before).take(endpoints.len().saturating_mul(4));
-        near.map(|index| *index as usize).find(|index| accepts(*index)).or_else(|| {
-            let first = (hash % endpoints.len() as u64) as usize;
-            (first..endpoints.len()).chain(0..first).find(|index| accepts(*index))
-        })
+        members.follow(hash, after.iter().chain(before).map(|index| *index as usize), accept)
     }
 }
 

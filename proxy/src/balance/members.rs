@@ -51,6 +51,29 @@ impl Members {
         if self.is_uniform() { 1.0 } else { self.mean / self.weights[index] as f32 }
     }
 
+    /// The first accepted one of `near`, the indexes that follow a key's place in a long table.
+    ///
+    /// Neighbours there are endpoints by chance: where a few looks for each find nobody, hardly anybody is accepted, and
+    /// those are looked at one by one, beginning where the key says.
+    pub fn follow(
+        &self,
+        hash: u64,
+        near: impl Iterator<Item = usize>,
+        accept: impl Fn(usize, &Endpoint) -> bool,
+    ) -> Option<usize> {
+        let accepts = |index: &usize| accept(*index, &self.endpoints[*index]);
+        near.take(self.few_looks()).find(&accepts).or_else(|| {
+            // In range: a remainder of their number.
+            let first = (hash % self.endpoints.len().max(1) as u64) as usize;
+            (first..self.endpoints.len()).chain(0..first).find(&accepts)
+        })
+    }
+
+    /// How many looks are a few for each.
+    pub fn few_looks(&self) -> usize {
+        self.endpoints.len().saturating_mul(4)
+    }
+
     /// One of the accepted endpoints by chance, by weight.
     ///
     /// Drawing again after a refusal keeps the proportions among the accepted; only when chance keeps failing are all

@@ -37,12 +37,11 @@ impl Ring {
         Ring { points: points.into() }
     }
 
-    /// The endpoint of a key.
+    /// The endpoint of a key; the next on the ring while it is not accepted.
     pub fn pick(&self, members: &Members, hash: u64, accept: impl Fn(usize, &Endpoint) -> bool) -> Option<usize> {
         let start = self.points.partition_point(|(point, _)| *point < hash);
         let (before, after) = self.points.split_at(start);
-        let points = after.iter().chain(before).map(|(_, index)| *index as usize);
-        points.into_iter().find(|index| accept(*index, &members.endpoints()[*index]))
+        members.follow(hash, after.iter().chain(before).map(|(_, index)| *index as usize), accept)
     }
 
     /// How many points there are.
@@ -83,6 +82,33 @@ mod tests {
             assert_eq!(ring.pick(&members, key(number), |_, _| true), Some(home));
         }
         assert_eq!(ring.pick(&members, 0, |_, _| false), None);
+    }
+
+    #[test]
+    fn nobody_accepted_costs_a_few_looks_and_anybody_is_found() {
+        let members = members(&[1, 1, 1_000_000]);
+        let ring = Ring::new(&members, 1 << 20, 1 << 20);
+        let looks = std::cell::Cell::new(0);
+        let pick = |number, accepted: &[usize]| {
+            ring.pick(&members, key(number), |index, _| {
+                looks.set(looks.get() + 1);
+                accepted.contains(&index)
+            })
+        };
+        for number in 0..100 {
+            assert_eq!((pick(number, &[]), looks.take()), (None, 15));
+            assert_eq!(pick(number, &[0]), Some(0));
+            assert_eq!(pick(number, &[0, 1]), pick(number, &[0, 1]));
+            looks.set(0);
+        }
+        let seen = shares(3, 1000, {
+            let mut number = 0;
+            move || {
+                number += 1;
+                ring.pick(&members, key(number), |index, _| index < 2)
+            }
+        });
+        assert!(seen[0] > 0.25 && seen[1] > 0.25, "keys do not all go to the same one: {seen:?}");
     }
 
     #[test]

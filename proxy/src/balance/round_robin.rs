@@ -36,7 +36,11 @@ impl Turns {
     pub fn pick(&self, members: &Members, accept: impl Fn(&Endpoint) -> bool) -> Option<usize> {
         let endpoints = members.endpoints();
         let length = if self.order.is_empty() { endpoints.len() } else { self.order.len() };
-        for _ in 0..length {
+        for look in 0..length {
+            // A long cycle is gone through only if it leads to somebody: whose turn comes first keeps parts exact.
+            if look == members.few_looks() && !endpoints.iter().any(|endpoint| accept(endpoint)) {
+                return None;
+            }
             let turn = self.next.fetch_add(1, Ordering::Relaxed) % length;
             let index = self.order.get(turn).map_or(turn, |index| *index as usize);
             if accept(&endpoints[index]) {
@@ -116,6 +120,22 @@ mod tests {
             seen.iter().zip([1.0, 0.0, 1.0, 1.0]).all(|(seen, part)| (seen - part / 3.0).abs() < 0.001),
             "{seen:?}"
         );
+    }
+
+    #[test]
+    fn nobody_accepted_costs_a_few_looks_and_the_light_ones_keep_their_parts() {
+        let endpoints = endpoints(&[4000, 2, 1]);
+        let heavy = endpoints[0].address;
+        let members = Members::new(endpoints);
+        let turns = Turns::new(&members, 0);
+        let looks = std::cell::Cell::new(0);
+        let nobody = turns.pick(&members, |_| {
+            looks.set(looks.get() + 1);
+            false
+        });
+        assert_eq!((nobody, looks.get()), (None, 15));
+        let seen = shares(3, 300, || turns.pick(&members, |endpoint| endpoint.address != heavy));
+        assert!((seen[1] - 2.0 / 3.0).abs() < 0.01 && (seen[2] - 1.0 / 3.0).abs() < 0.01, "{seen:?}");
     }
 
     #[test]

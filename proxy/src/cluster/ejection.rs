@@ -1,8 +1,10 @@
 //! Which endpoints are left out, and for how long (xDS `outlier_detection`).
 //!
 //! Failures in a row are counted on the endpoint, without a lock. Only when they reach the limit does the cluster
-//! decide, one decision at a time: at most `max_percent` of the endpoints are out at once, one always may be, and the
-//! last that takes requests never is. In Observe the decision is made and told, and nothing changes.
+//! decide, one decision at a time: while `max_percent` of the endpoints are serving an ejection nobody follows, one always
+//! may, and the last that takes requests never. Who only waits for a probe may wait long, and uses up no share. In Observe the decision is made and told, and changes nothing but the endpoint's
+//! record of what would have been, by which the next one is made. Requests under way outlive their configuration: what
+//! they report decides nothing under another policy, or over who is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +16,7 @@ use outrigger_config::value::Percent;
 use parking_lot::Mutex;
 
 use super::comparison;
-use crate::endpoint::{Cause, Endpoint, Outcome};
+use crate::endpoint::{Cause, Endpoint, Outcome, OutlierState};
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug)]
@@ -84,25 +86,42 @@ pub(super) struct Ejections {
     overflows: AtomicU64,
     panics: AtomicU64,
     panicking: AtomicBool,
+    /// Whether no room was found for an ejection, until somebody may be back.
+    full: AtomicBool,
 }
 
 #[derive(Debug)]
 pub(super) struct Governor {
+    /// The policy of the newest configuration.
+    policy: Option<Arc<Outlier>>,
+    /// The endpoints of this moment.
+    endpoints: Arc<[Arc<Endpoint>]>,
     ejected: Vec<Arc<Endpoint>>,
     swept: Instant,
     rng: fastrand::Rng,
 }
 
 impl Governor {
-    /// Forgets whoever is no longer an endpoint.
+    /// Exchanges the endpoints, and forgets whoever is no longer one.
     pub(super) fn keep(&mut self, endpoints: &[Arc<Endpoint>]) {
+        self.endpoints = endpoints.into();
         self.ejected.retain(|one| endpoints.iter().any(|other| Arc::ptr_eq(one, other)));
+    }
+
+    fn enforces(&self) -> bool {
+        self.policy.as_deref().is_some_and(Outlier::enforces)
+    }
+
+    /// Whether a decision by `policy` over `endpoint` still concerns anybody.
+    fn is_current(&self, policy: &Outlier, endpoint: &Arc<Endpoint>) -> bool {
+        self.policy.as_deref() == Some(policy) && self.endpoints.iter().any(|one| Arc::ptr_eq(one, endpoint))
     }
 }
 
 impl Ejections {
     pub(super) fn new(now: Instant, seed: u64) -> Self {
-        let governor = Governor { ejected: Vec::new(), swept: now, rng: fastrand::Rng::with_seed(seed) };
+        let rng = fastrand::Rng::with_seed(seed);
+        let governor = Governor { policy: None, endpoints: Arc::default(), ejected: Vec::new(), swept: now, rng };
         Ejections {
             governor: Mutex::new(governor),
             done: Default::default(),
@@ -110,14 +129,26 @@ impl Ejections {
             overflows: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             panicking: AtomicBool::new(false),
+            full: AtomicBool::new(false),
         }
     }
 
-    /// Takes a report in; `endpoints` gives those of this moment, once the governor is locked.
-    pub(super) fn report<E: AsRef<[Arc<Endpoint>]>>(
+    /// A new configuration: its policy, and the endpoints it begins with.
+    pub(super) fn govern(&self, policy: Option<&Outlier>, endpoints: &[Arc<Endpoint>]) {
+        let mut governor = self.governor.lock();
+        governor.policy = policy.map(|policy| Arc::new(policy.clone()));
+        governor.keep(endpoints);
+        self.make_room();
+        if !governor.enforces() {
+            // Without the policy nobody stays out by it.
+            endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
+        }
+    }
+
+    /// Takes in a report of a request that began under `policy`.
+    pub(super) fn report(
         &self,
         policy: &Outlier,
-        endpoints: impl FnOnce() -> E,
         endpoint: &Arc<Endpoint>,
         report: Report,
         now: Instant,
@@ -135,6 +166,7 @@ impl Ejections {
                 governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
                 endpoint.outlier.restore();
                 endpoint.ramp.begin(now);
+                self.make_room();
                 Some(Change::Back(Arc::clone(endpoint)))
             }
             Outcome::Success => {
@@ -143,14 +175,19 @@ impl Ejections {
             }
             _ if report.probe => {
                 let mut governor = self.governor.lock();
-                self.decide(policy, &mut governor, endpoints().as_ref(), endpoint, (Cause::Probe, Mode::Enforce), now)
+                self.decide(policy, &mut governor, endpoint, (Cause::Probe, Mode::Enforce), now)
             }
             // What was under way when it was ejected says nothing new.
-            _ if endpoint.outlier.is_out(now) => None,
+            _ if is_left_out(endpoint, policy.mode, now) => None,
             outcome => {
                 let cause = endpoint.outlier.fail(outcome, policy)?;
+                // Who keeps failing while too many are out costs the others no lock.
+                if self.full.load(Ordering::Relaxed) {
+                    self.overflows.fetch_add(1, Ordering::Relaxed);
+                    return None;
+                }
                 let mut governor = self.governor.lock();
-                self.decide(policy, &mut governor, endpoints().as_ref(), endpoint, (cause, policy.mode), now)
+                self.decide(policy, &mut governor, endpoint, (cause, policy.mode), now)
             }
         }
     }
@@ -159,28 +196,36 @@ impl Ejections {
         &self,
         policy: &Outlier,
         governor: &mut Governor,
-        endpoints: &[Arc<Endpoint>],
         endpoint: &Arc<Endpoint>,
         (cause, mode): (Cause, Mode),
         now: Instant,
     ) -> Option<Change> {
+        if !governor.is_current(policy, endpoint) {
+            return None;
+        }
         // A failed probe makes nobody leave who was in.
         let out = endpoint.outlier.is_out(now);
-        if out != (cause == Cause::Probe) {
+        if out != (cause == Cause::Probe) || (!out && is_left_out(endpoint, mode, now)) {
             return None;
         }
-        if !out && !may_eject(policy, endpoints, endpoint, now) {
+        if !out && !may_eject(policy, &governor.endpoints, endpoint, mode, now) {
             self.overflows.fetch_add(1, Ordering::Relaxed);
+            if mode == policy.mode {
+                self.full.store(true, Ordering::Relaxed);
+            }
             return None;
         }
-        let time = ejection_time(policy, endpoint.outlier.times(), &mut governor.rng);
+        let state = &endpoint.outlier;
+        let times = if mode.enforces() { state.times() } else { state.rehearsed_times() };
+        let time = ejection_time(policy, times, &mut governor.rng);
         let counts = if mode.enforces() {
-            endpoint.outlier.eject(now, time, policy.probe_requests);
+            state.eject(now, time, policy.probe_requests);
             // Once, even if it failed anew before it was swept.
             governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
             governor.ejected.push(Arc::clone(endpoint));
             &self.done
         } else {
+            state.rehearse(now, time);
             &self.would
         };
         counts[cause as usize].fetch_add(1, Ordering::Relaxed);
@@ -189,14 +234,11 @@ impl Ejections {
 
     /// Lets back whose ejection ended, and once an interval compares endpoints and shortens the next ejection of those
     /// that were calm.
-    pub(super) fn sweep<E: AsRef<[Arc<Endpoint>]>>(
-        &self,
-        policy: Option<&Outlier>,
-        endpoints: impl FnOnce() -> E,
-        now: Instant,
-    ) -> Vec<Change> {
+    pub(super) fn sweep(&self, now: Instant) -> Vec<Change> {
         let mut governor = self.governor.lock();
-        let back = governor.ejected.extract_if(.., |endpoint| !endpoint.outlier.is_out(now));
+        self.make_room();
+        let enforces = governor.enforces();
+        let back = governor.ejected.extract_if(.., |endpoint| !enforces || !endpoint.outlier.is_out(now));
         let mut changes: Vec<_> = back.map(Change::Back).collect();
         for change in &changes {
             if let Change::Back(endpoint) = change {
@@ -204,31 +246,28 @@ impl Ejections {
                 endpoint.ramp.begin(now);
             }
         }
-        let Some(policy) = policy else { return changes };
+        let Some(policy) = governor.policy.clone() else { return changes };
         if now.saturating_duration_since(governor.swept) < policy.interval {
             return changes;
         }
         governor.swept = now;
-        let endpoints = endpoints();
-        let endpoints = endpoints.as_ref();
+        let endpoints = Arc::clone(&governor.endpoints);
         if policy.compares() {
             let tallies: Vec<_> = endpoints.iter().map(|endpoint| endpoint.outlier.take()).collect();
-            for (index, cause, mode) in comparison::outliers(policy, &tallies) {
+            for (index, cause, mode) in comparison::outliers(&policy, &tallies) {
                 // Of several causes the first is enough, and who is out already stays it.
                 if !endpoints[index].outlier.is_out(now) {
-                    changes.extend(self.decide(
-                        policy,
-                        &mut governor,
-                        endpoints,
-                        &endpoints[index],
-                        (cause, mode),
-                        now,
-                    ));
+                    changes.extend(self.decide(&policy, &mut governor, &endpoints[index], (cause, mode), now));
                 }
             }
         }
-        endpoints.iter().filter(|one| !one.outlier.is_out(now)).for_each(|one| one.outlier.calm());
+        endpoints.iter().for_each(|one| one.outlier.calm(now));
         changes
+    }
+
+    /// Somebody may be back, or others may count: the next decision is made anew. To be called with the governor locked.
+    pub(super) fn make_room(&self) {
+        self.full.store(false, Ordering::Relaxed);
     }
 
     /// Holds the share of endpoints that are in against the panic threshold.
@@ -263,10 +302,26 @@ impl Ejections {
     }
 }
 
-/// Whether one more endpoint may be left out: never the last, at most the share, but always one.
-pub fn may_eject(policy: &Outlier, endpoints: &[Arc<Endpoint>], candidate: &Endpoint, now: Instant) -> bool {
-    let out = endpoints.iter().filter(|endpoint| endpoint.outlier.is_out(now)).count() as u64;
-    let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && other.is_in(now));
+/// Whether it is left out, or in Observe would be.
+fn is_left_out(endpoint: &Endpoint, mode: Mode, now: Instant) -> bool {
+    endpoint.outlier.is_out(now) || (!mode.enforces() && endpoint.outlier.is_rehearsed(now))
+}
+
+/// Whether one more endpoint may be left out: never the last, at most the share, but always one. Who takes nothing by
+/// its source's word or only waits for a probe, which may never come where its priority is not asked, is no part of the
+/// share; in Observe those that would be out are.
+pub fn may_eject(
+    policy: &Outlier,
+    endpoints: &[Arc<Endpoint>],
+    candidate: &Endpoint,
+    mode: Mode,
+    now: Instant,
+) -> bool {
+    let serves = |state: &OutlierState| state.is_ejected(now) || (!mode.enforces() && state.is_rehearsed(now));
+    let counts = |one: &&Arc<Endpoint>| one.health() == Health::Healthy && serves(&one.outlier);
+    let out = endpoints.iter().filter(counts).count() as u64;
+    let is_in = |one: &Endpoint| one.is_in(now) && !is_left_out(one, mode, now);
+    let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && is_in(other));
     let most = endpoints.len() as u64 * u64::from(policy.max_percent.millionths()) / 1_000_000;
     another && out < most.max(1)
 }

@@ -92,10 +92,6 @@ impl Cluster {
         };
         endpoints.iter().for_each(|endpoint| endpoint.load.tune(latency(config.balancing)));
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(config.limits.as_ref()));
-        if !config.outlier.as_ref().is_some_and(outrigger_config::policy::Outlier::enforces) {
-            // Without the policy nobody stays out by it.
-            endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
-        }
         let ejections = previous.map_or_else(
             || Arc::new(Ejections::new(setting.now, setting.seed)),
             |cluster| Arc::clone(&cluster.ejections),
@@ -106,6 +102,7 @@ impl Cluster {
             (None, None) => Assignment::DEFAULT_OVERPROVISIONING,
         };
         let picker = picker(&config, endpoints, overprovisioning, setting.seed);
+        ejections.govern(config.outlier.as_ref(), picker.endpoints());
         let cluster = Cluster {
             label: host.into(),
             limits,
@@ -196,7 +193,7 @@ impl Cluster {
     /// Says how an attempt ended. Returns what follows for the endpoint, for whoever tells people.
     pub fn report(&self, endpoint: &Arc<Endpoint>, report: impl Into<Report>, now: Instant) -> Option<Change> {
         let policy = self.config.outlier.as_ref()?;
-        let change = self.ejections.report(policy, || Endpoints(self.picker()), endpoint, report.into(), now)?;
+        let change = self.ejections.report(policy, endpoint, report.into(), now)?;
         self.assess(now);
         Some(change)
     }
@@ -205,7 +202,7 @@ impl Cluster {
     /// those that stand out among their neighbours, and shortens the next ejection of those that were calm. To be
     /// called about every second; balancers do not wait for it.
     pub fn sweep(&self, now: Instant) -> Vec<Change> {
-        let changes = self.ejections.sweep(self.config.outlier.as_ref(), || Endpoints(self.picker()), now);
+        let changes = self.ejections.sweep(now);
         self.assess(now);
         changes
     }
@@ -251,6 +248,7 @@ impl Cluster {
         let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
+        self.ejections.make_room();
         self.picker.store(picker);
     }
 
@@ -285,15 +283,6 @@ impl Cluster {
     /// Whether so few endpoints are in that those left out take part again.
     pub fn is_panicking(&self) -> bool {
         self.ejections.is_panicking()
-    }
-}
-
-/// The endpoints of a picker, held by it.
-struct Endpoints(Arc<Picker>);
-
-impl AsRef<[Arc<Endpoint>]> for Endpoints {
-    fn as_ref(&self) -> &[Arc<Endpoint>] {
-        self.0.endpoints()
     }
 }
 

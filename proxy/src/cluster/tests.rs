@@ -259,6 +259,70 @@ fn an_observed_ejection_is_told_and_not_done() {
 }
 
 #[test]
+fn an_observed_ejection_is_told_once_and_grows_and_fills_the_share_as_a_real_one() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Observe, 10.0)), &healthy(3), now);
+    let (failing, other) = (endpoint(&cluster, 0), endpoint(&cluster, 1));
+    let fail = |endpoint: &Arc<Endpoint>, now| {
+        let changes = (0..100).filter_map(|_| told(cluster.report(endpoint, Outcome::Failure, now)));
+        changes.map(|ejected| ejected.time.as_secs()).collect::<Vec<_>>()
+    };
+    assert_eq!(fail(&failing, now), [30]);
+    assert_eq!(fail(&failing, now + 29 * SECOND), [0; 0], "it would be out");
+    assert_eq!(fail(&other, now + 29 * SECOND), [0; 0], "one of three is the share");
+    assert_eq!((ejections(&cluster), cluster.ejection_overflows()), ((0, 1), 50));
+    cluster.sweep(now + 29 * SECOND);
+    assert_eq!(fail(&failing, now + 30 * SECOND), [60]);
+    assert_eq!(fail(&other, now + 91 * SECOND), [30]);
+    // Calm intervals shorten it again.
+    (10..20).for_each(|step| drop(cluster.sweep(now + 10 * step * SECOND)));
+    assert_eq!(fail(&failing, now + 200 * SECOND), [30]);
+    assert_eq!(picks(&cluster, &[], now), [0, 1, 2].map(address));
+    assert_eq!(ejections(&cluster), (0, 4));
+    // What would have been is nothing to one that acts.
+    let acting =
+        Cluster::new(model(outlier(Mode::Enforce, 10.0)), None, Some(&cluster), Setting { workers: 1, seed: 0, now });
+    assert!(break_down(&acting, 1, now + 201 * SECOND));
+    assert_eq!(endpoint(&acting, 1).outlier.remaining(now + 201 * SECOND), Some(30 * SECOND));
+}
+
+#[test]
+fn over_its_share_a_failure_waits_for_no_lock_until_somebody_may_be_back() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(3), now);
+    assert!(break_down(&cluster, 0, now) && !break_down(&cluster, 1, now));
+    // A report that took the lock would wait for ever.
+    let held = cluster.ejections.governor.lock();
+    assert!(!break_down(&cluster, 1, now) && !break_down(&cluster, 2, now));
+    drop(held);
+    assert_eq!(cluster.ejection_overflows(), 3);
+    cluster.set_assignment(&healthy(20), now);
+    assert!(break_down(&cluster, 1, now), "two of twenty");
+    assert!(!break_down(&cluster, 2, now));
+    assert!(probe(&cluster, 0, Outcome::Success, now + 30 * SECOND).is_some());
+    assert!(break_down(&cluster, 2, now + 30 * SECOND), "one is back");
+}
+
+#[test]
+fn who_cannot_be_probed_uses_up_no_share() {
+    let now = Instant::now();
+    let cluster = cluster(model(outlier(Mode::Enforce, 10.0)), &healthy(4), now);
+    assert!(break_down(&cluster, 0, now) && !break_down(&cluster, 1, now));
+    // Its time is over, and no probe comes.
+    assert!(cluster.sweep(now + 30 * SECOND).is_empty());
+    assert!(endpoint(&cluster, 0).outlier.is_out(now + 30 * SECOND));
+    assert!(break_down(&cluster, 1, now + 30 * SECOND) && !break_down(&cluster, 2, now + 30 * SECOND));
+    // Its source says that it takes nothing anyway.
+    let (healthy, unhealthy) = (Health::Healthy, Health::Unhealthy);
+    cluster.set_assignment(&assignment(&[healthy, unhealthy, healthy, healthy]), now + 31 * SECOND);
+    cluster.sweep(now + 31 * SECOND);
+    assert!(break_down(&cluster, 2, now + 31 * SECOND));
+    // Share or not, the last stays.
+    assert!(!break_down(&cluster, 3, now + 100 * SECOND));
+    assert_eq!(picks(&cluster, &[], now + 31 * SECOND).len(), 3, "too few are in");
+}
+
+#[test]
 fn the_last_is_never_ejected() {
     let now = Instant::now();
     let one = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(1), now);
@@ -324,6 +388,39 @@ fn without_the_policy_nobody_stays_out_by_it() {
         assert_eq!(picks(&new, &[], now), [address(0), address(1)]);
         assert_eq!(new.sweep(now).len(), 1);
     }
+}
+
+#[test]
+fn what_began_under_another_configuration_ejects_nobody() {
+    let now = Instant::now();
+    let setting = Setting { workers: 1, seed: 0, now };
+    let old = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(3), now);
+    for policy in [None, outlier(Mode::Observe, 100.0), outlier(Mode::Enforce, 50.0)] {
+        let new = Cluster::new(model(policy), None, Some(&old), setting);
+        assert!(!break_down(&old, 0, now));
+        assert_eq!((picks(&new, &[], now), new.sweep(now).len()), ([0, 1, 2].map(address).to_vec(), 0));
+    }
+    // Under the same policy it speaks for those who are still there.
+    let new = Cluster::new(old.config.clone(), Some(&healthy(2)), Some(&old), setting);
+    assert!(!break_down(&old, 2, now) && break_down(&old, 0, now));
+    assert_eq!((picks(&new, &[], now), ejections(&new)), (vec![address(1)], (1, 0)));
+    // A probe that was under way brings nobody out again for good.
+    let probe = Report { outcome: Outcome::NoAnswer, latency: None, probe: true };
+    let failing = endpoint(&new, 0);
+    let last = Cluster::new(model(None), None, Some(&new), setting);
+    assert!(new.report(&failing, probe, now + 30 * SECOND).is_none());
+    assert_eq!(back(&last.sweep(now + 30 * SECOND)), [address(0)]);
+    assert_eq!(picks(&last, &[], now + 30 * SECOND), [address(0), address(1)]);
+}
+
+#[test]
+fn an_endpoint_that_is_gone_is_no_longer_kept_as_ejected() {
+    let now = Instant::now();
+    let outlier = outlier(Mode::Enforce, 100.0).map(|outlier| Outlier { probe_requests: 0, ..outlier });
+    let old = cluster(model(outlier), &healthy(3), now);
+    assert!(break_down(&old, 2, now));
+    let new = Cluster::new(old.config.clone(), Some(&healthy(2)), Some(&old), Setting { workers: 1, seed: 0, now });
+    assert!(new.sweep(now + 300 * SECOND).is_empty(), "nobody comes back who is gone");
 }
 
 /// The shares of each endpoint of two in so many picks.
@@ -488,8 +585,10 @@ proptest! {
             now += Duration::from_secs(wait);
             let endpoint = endpoint(&cluster, index % count);
             let reported = cluster.report(&endpoint, Outcome::Failure, now);
-            let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_out(now)).count();
-            prop_assert!(ejected <= (count * percent as usize / 100).max(1) && ejected < count);
+            let picker = cluster.picker();
+            let of = |is: &dyn Fn(&Endpoint) -> bool| picker.endpoints().iter().filter(|one| is(one)).count();
+            prop_assert!(of(&|one| one.outlier.is_ejected(now)) <= (count * percent as usize / 100).max(1));
+            prop_assert!(of(&|one| one.outlier.is_out(now)) < count);
             prop_assert!(reported.is_none() || endpoint.outlier.is_ejected(now));
             cluster.sweep(now);
         }

@@ -89,6 +89,9 @@ pub struct OutlierState {
     times: AtomicU32,
     /// When the ejection ends, nanoseconds since the epoch; 0 if there was none.
     until: AtomicU64,
+    /// The same two of ejections that would have been, which change nothing.
+    rehearsed_times: AtomicU32,
+    rehearsed_until: AtomicU64,
     /// Probes that must still succeed after that.
     probes: AtomicU32,
     /// Whether a probe is under way.
@@ -110,6 +113,8 @@ impl OutlierState {
             local: AtomicU32::new(0),
             times: AtomicU32::new(0),
             until: AtomicU64::new(0),
+            rehearsed_times: AtomicU32::new(0),
+            rehearsed_until: AtomicU64::new(0),
             probes: AtomicU32::new(0),
             probing: AtomicBool::new(false),
             counts: AtomicU64::new(0),
@@ -166,6 +171,17 @@ impl OutlierState {
         self.times.load(Ordering::Relaxed)
     }
 
+    /// The same of ejections that would have been.
+    pub fn rehearsed_times(&self) -> u32 {
+        self.rehearsed_times.load(Ordering::Relaxed)
+    }
+
+    /// Whether it would be ejected, were the policy enforced.
+    pub fn is_rehearsed(&self, now: Instant) -> bool {
+        let until = self.rehearsed_until.load(Ordering::Relaxed);
+        until != 0 && until > self.nanos(now)
+    }
+
     /// Whether it is ejected.
     pub fn is_ejected(&self, now: Instant) -> bool {
         let until = self.until.load(Ordering::Relaxed);
@@ -215,10 +231,16 @@ impl OutlierState {
 
     /// Ejects it for `time`, and until so many probes succeeded after that.
     pub fn eject(&self, now: Instant, time: Duration, probes: u32) {
-        let until = self.nanos(now).saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
         self.times.fetch_add(1, Ordering::Relaxed);
         self.probes.store(probes, Ordering::Relaxed);
-        self.until.store(until, Ordering::Relaxed);
+        self.until.store(self.end(now, time), Ordering::Relaxed);
+    }
+
+    /// Notes that it would have been ejected for `time`; failures of before do not count for the next time.
+    pub fn rehearse(&self, now: Instant, time: Duration) {
+        self.rehearsed_times.fetch_add(1, Ordering::Relaxed);
+        self.rehearsed_until.store(self.end(now, time), Ordering::Relaxed);
+        self.succeed();
     }
 
     /// It is back, whether or not its time is over; failures of before do not count against it.
@@ -228,10 +250,13 @@ impl OutlierState {
         self.succeed();
     }
 
-    /// An interval passed without an ejection: the next one is a step shorter.
-    pub fn calm(&self) {
-        if self.times() > 0 {
+    /// An interval passed: if it is not out, its next ejection is a step shorter.
+    pub fn calm(&self, now: Instant) {
+        if self.times() > 0 && !self.is_out(now) {
             self.times.fetch_sub(1, Ordering::Relaxed);
+        }
+        if self.rehearsed_times() > 0 && !self.is_rehearsed(now) {
+            self.rehearsed_times.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -254,6 +279,10 @@ impl OutlierState {
             failures: (counts >> 32) as u32,
             latency: micros.checked_div(u64::from(answers)).map(Duration::from_micros),
         }
+    }
+
+    fn end(&self, now: Instant, time: Duration) -> u64 {
+        self.nanos(now).saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn nanos(&self, now: Instant) -> u64 {
@@ -357,9 +386,25 @@ mod tests {
         assert!(!state.is_ejected(now + Duration::from_secs(3)) && !state.is_out(now + Duration::from_secs(3)));
         state.restore();
         assert!(!state.is_ejected(now));
-        state.calm();
-        state.calm();
+        state.calm(now);
+        state.calm(now);
         assert_eq!(state.times(), 0);
+    }
+
+    #[test]
+    fn an_ejection_that_would_have_been_ends_too_and_leaves_it_in() {
+        let now = Instant::now();
+        let state = OutlierState::new(now);
+        assert!(!state.is_rehearsed(now));
+        state.rehearse(now, Duration::from_secs(3));
+        state.calm(now);
+        assert!(
+            state.is_rehearsed(now + Duration::from_millis(2999)) && !state.is_rehearsed(now + Duration::from_secs(3))
+        );
+        assert!(!state.is_out(now) && state.admits(now));
+        assert_eq!((state.times(), state.rehearsed_times()), (0, 1));
+        state.calm(now + Duration::from_secs(3));
+        assert_eq!(state.rehearsed_times(), 0);
     }
 
     #[test]
