@@ -222,7 +222,7 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
             let _pending = wait_in_line(attempt)?;
             let mut free = endpoint.pool.wait_h1(aim.trail.connection.worker).fuse();
             let mut permit = pin!(aim.cluster.connection(endpoint));
-            let permit = loop {
+            loop {
                 // One may come to rest elsewhere without a look at who waits.
                 aim.cluster.make_room(endpoint);
                 tokio::select! {
@@ -233,8 +233,7 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
                     permit = &mut permit => break permit,
                     () = tokio::time::sleep(LOOK * TURN) => {}
                 }
-            };
-            permit
+            }
         }
     };
     let connection = connect::h1(endpoint.address, timeout, permit).await?;
