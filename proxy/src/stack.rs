@@ -61,8 +61,13 @@ pub fn inbound() -> HttpService {
         .layer(AdmissionLayer)
         .layer(RouteMatchLayer)
         .layer(RateLimitLayer)
+        .layer(FaultLayer)
+        .layer(AnswerLayer)
         .layer(SplitLayer)
+        .layer(EditLayer)
+        .layer(MirrorLayer)
         .layer(TimeoutLayer)
+        .layer(FaultLayer) // for the one attempt
         .layer(DeadlineLayer)
         .layer(BreakerLayer)
         .service(Upstream);

@@ -3,8 +3,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outrigger_config::resource::ResourceType;
-use outrigger_integration::ads::{Ads, resources};
+use outrigger_config::policy::fault::{Abort, AbortWith, Fault, Scope};
+use outrigger_config::policy::{Mode, Origin as PolicyOrigin};
+use outrigger_config::resource::{ClientKind, Resource, ResourceType};
+use outrigger_config::rewrite::{Answer, DirectResponse};
+use outrigger_config::route::{Mirror, PathMatch, Route};
+use outrigger_config::value::Percent;
+use outrigger_config::xds;
+use outrigger_integration::ads::{Ads, Sets, resources};
 use outrigger_integration::client::{Client, get, read};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, small};
@@ -101,4 +107,59 @@ async fn what_is_left_of_a_listener_that_is_gone_has_the_drain_timeout() {
     assert!(!cut.complete && begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
     assert!(proxy.process().runs());
     wait::holds("the origin to hear of it", || origin.under_way() == 0).await;
+}
+
+/// The routes of every table of `sets`, changed.
+fn with_routes(sets: &mut Sets, change: impl Fn(&mut Vec<Route>)) {
+    for (_, value) in sets.get_mut(&ResourceType::Table).unwrap() {
+        let Ok(Resource::Table(mut table)) = xds::decode(ResourceType::Table, value) else { panic!("a table") };
+        table.hosts.iter_mut().filter(|host| !host.routes.is_empty()).for_each(|host| change(&mut host.routes));
+        *value = xds::encode(&Resource::Table(table), ClientKind::Outrigger).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_inbound_route_does_all_that_it_is_told_to() {
+    let origin = Origin::start().await;
+    let documents =
+        Documents::new().selecting("catalog", "http", "app: catalog").sidecar("catalog-1", "catalog", origin.address());
+    let mut sets = resources(&documents, "catalog-1");
+    with_routes(&mut sets, |routes| {
+        let plain = routes[0].clone();
+        let below = |path: &str| {
+            let mut route = plain.clone();
+            (route.name, route.matches.path) = (path.into(), PathMatch::Prefix(path.into()));
+            route
+        };
+        let (mut edited, mut aborted, mut copied) = (below("/edited"), below("/aborted"), below("/copied"));
+        edited.headers.request.set = vec![("x-asked".into(), "changed".into())];
+        edited.headers.response.set = vec![("x-answered".into(), "changed".into())];
+        let mut answered =
+            Route::answering("answered", Answer::Direct(DirectResponse { status: 418, body: "".into() }));
+        answered.matches.path = PathMatch::Prefix("/answered".into());
+        aborted.fault = Some(Fault {
+            origin: PolicyOrigin::default(),
+            mode: Mode::Enforce,
+            scope: Scope::Request,
+            headers: Vec::new(),
+            delay: None,
+            abort: Some(Abort { with: AbortWith::Status(429), percent: Percent::HUNDRED }),
+        });
+        copied.mirrors = vec![Mirror { cluster: plain.backends[0].cluster.clone(), percent: Percent::HUNDRED }];
+        let mut attempt = aborted.clone();
+        (attempt.name, attempt.matches.path) = ("/attempt".into(), PathMatch::Prefix("/attempt".into()));
+        attempt.fault.as_mut().unwrap().scope = Scope::Attempt;
+        routes.splice(0..0, [edited, answered, aborted, attempt, copied]);
+    });
+    let ads = Ads::start(sets).await;
+    let _proxy = Start::steered(ads.address(), "catalog-1").ready().await;
+    let mut client = Client::http1(documents.inbound("catalog-1")).await;
+    for (path, status) in [("/answered", 418), ("/aborted", 429), ("/attempt", 429)] {
+        assert_eq!(client.send(get("catalog", path)).await.status, status, "{path}");
+    }
+    assert_eq!(origin.requests(), 0);
+    assert_eq!(client.send(get("catalog", "/edited")).await.header("x-answered"), Some("changed"));
+    assert_eq!(origin.seen()[0].headers["x-asked"], "changed");
+    assert_eq!(client.send(get("catalog", "/copied")).await.status, 200);
+    wait::holds("the request and its copy", || origin.requests() == 3).await;
 }

@@ -35,6 +35,16 @@ async fn a_grpc_caller_gets_a_grpc_status() {
 }
 
 #[tokio::test]
+async fn a_grpc_caller_waits_no_longer_for_a_delay_than_it_said() {
+    let (origin, mesh) = faulty("kubernetes.io/h2c", "fault: { delay: { fixed: 60s } }").await;
+    let start = Instant::now();
+    let headers = [("grpc-timeout", "200m")];
+    let mut call = Call::open(&mut mesh.http2().await, SERVICE, "Unary", &headers, "a").await;
+    assert_eq!(call.end().await, (Vec::new(), Some(4)));
+    assert!(start.elapsed() < Duration::from_secs(10) && origin.requests() == 0);
+}
+
+#[tokio::test]
 async fn only_requests_with_the_field_are_delayed() {
     let fault = "fault: { headers: [{ name: x-chaos, value: slow }], delay: { fixed: 300ms } }";
     let (_origin, mesh) = faulty("http", fault).await;

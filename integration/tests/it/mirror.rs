@@ -98,3 +98,17 @@ async fn nothing_that_a_mirror_says_reaches_the_caller() {
     }
     assert!(shadow.connections() > 0);
 }
+
+#[tokio::test]
+async fn a_slow_upload_takes_no_place_of_a_copy() {
+    let (origin, shadow, mesh) = mirrored("").await;
+    let mut uploads = Vec::new();
+    for _ in 0..101 {
+        let mut wire = mesh.wire().await;
+        wire.send("POST /sink HTTP/1.1\r\nhost: catalog\r\ncontent-length: 4\r\n\r\nab").await;
+        uploads.push(wire);
+    }
+    wait::holds("the uploads to be under way", || origin.under_way() == 101).await;
+    assert_eq!(mesh.get("/").await.status, 200);
+    wait::holds("the copy to come", || shadow.requests() == 1).await;
+}

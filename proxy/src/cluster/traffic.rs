@@ -3,7 +3,7 @@
 //! An attempt costs one relaxed addition, when it is over. Waiting is timed only where no connection is at hand, which
 //! is not where most requests pass.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use crate::endpoint::Outcome;
@@ -16,6 +16,7 @@ pub struct Traffic {
     failed: AtomicU64,
     aborted: AtomicU64,
     waits: Counts,
+    copies: AtomicUsize,
 }
 
 impl Traffic {
@@ -41,6 +42,17 @@ impl Traffic {
         let connection = connection.await;
         self.waits.add(began.elapsed());
         connection
+    }
+
+    /// Counts a copy of a request that begins, unless `most` are under way.
+    pub fn begin_copy(&self, most: usize) -> bool {
+        // Relaxed: the count alone is shared, nothing is published by it.
+        self.copies.fetch_update(Relaxed, Relaxed, |held| (held < most).then_some(held + 1)).is_ok()
+    }
+
+    /// A copy that began is over.
+    pub fn end_copy(&self) {
+        self.copies.fetch_sub(1, Relaxed);
     }
 
     /// How long attempts waited that found no connection at hand.

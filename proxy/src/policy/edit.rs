@@ -4,7 +4,8 @@
 //!
 //! Only what an endpoint answered is changed: an answer of the proxy itself is made behind the last door, by
 //! [`super::respond`], and says what happened, whatever the route. Raises
-//! [`Reason::HttpRequestDenied`] for a path whose dots climb out of what the route matched.
+//! [`Reason::HttpRequestDenied`] for a path whose dots climb out of what the route matched, or that is too long once it is
+//! rewritten.
 
 use std::future::ready;
 use std::task::{Context, Poll};
@@ -45,9 +46,9 @@ impl<S: Next<Targeted>> Service<Targeted> for Edit<S> {
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
         let Some(edits) = targeted.edits.take() else { return Either::Left(self.inner.call(targeted)) };
-        if edits.request(&mut targeted.http, &mut targeted.aim.authority).is_err() {
-            let detail = "the path's dots leave what the route takes";
-            return Either::Right(Box::pin(ready(Err(Error::new(Reason::HttpRequestDenied).because(detail)))));
+        if let Err(refusal) = edits.request(&mut targeted.http, &mut targeted.aim.authority) {
+            let error = Error::new(Reason::HttpRequestDenied).because(refusal.detail());
+            return Either::Right(Box::pin(ready(Err(error))));
         }
         let answer = self.inner.call(targeted);
         if edits.leaves_responses() {

@@ -12,6 +12,7 @@ use outrigger_config::policy::fault::Scope;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use super::timeout::allowed;
 use super::{Next, PolicyFuture};
 use crate::body::Body;
 use crate::error::{Error, Reason};
@@ -59,7 +60,8 @@ impl<S: Next<Routed>> Service<Routed> for Fault<S> {
         let mut inner = self.inner.clone();
         Either::Right(Box::pin(async move {
             let start = Instant::from_std(routed.trail.started);
-            let deadline = routed.route.config.timeouts.request.map(|request| start + request);
+            let timeout = routed.route.config.timeouts.request;
+            let deadline = allowed(timeout, routed.http.headers(), &routed.trail).map(|allowed| start + allowed);
             let end = Instant::now() + delay;
             tokio::time::sleep_until(deadline.map_or(end, |deadline| deadline.min(end))).await;
             if deadline.is_some_and(|deadline| deadline < end) {

@@ -67,9 +67,8 @@ fn copy<S: Next<Targeted>>(inner: &S, targeted: &mut Targeted) {
     }
     let rng = &mut fastrand::Rng::new();
     let chosen = targeted.aim.route.mirrors.iter().filter(|mirror| mirror.is_chosen(rng));
-    let places: Vec<(Arc<Target>, Place)> =
-        chosen.filter_map(|mirror| Some((Arc::clone(mirror), Target::enter(mirror)?))).collect();
-    if places.is_empty() {
+    let mirrors: Vec<Arc<Target>> = chosen.map(Arc::clone).collect();
+    if mirrors.is_empty() {
         return;
     }
     let mut head = http::Request::new(());
@@ -80,7 +79,7 @@ fn copy<S: Next<Targeted>>(inner: &S, targeted: &mut Targeted) {
     // The body is at hand when the copy goes out.
     head.headers_mut().remove(header::EXPECT);
     let (trail, authority) = (Arc::clone(&targeted.aim.trail), targeted.aim.authority.clone());
-    let mut copies = Copies { inner: inner.clone(), head, trail, authority, places, source: None };
+    let mut copies = Copies { inner: inner.clone(), head, trail, authority, mirrors, source: None };
     if http.body().is_empty() {
         copies.send(&Bytes::new());
         return;
@@ -97,7 +96,7 @@ struct Copies<S> {
     head: http::Request<()>,
     trail: Arc<Trail>,
     authority: HeaderValue,
-    places: Vec<(Arc<Target>, Place)>,
+    mirrors: Vec<Arc<Target>>,
     source: Option<ReplaySource>,
 }
 
@@ -116,9 +115,11 @@ impl<S: Next<Targeted>> Ending for Copies<S> {
 }
 
 impl<S: Next<Targeted>> Copies<S> {
-    /// Each in a task of its own, which ends with its answer or its timeout.
+    /// Each in a task of its own, which ends with its answer or its timeout. A place is taken only now: a slow upload
+    /// is no copy under way.
     fn send(&mut self, body: &Bytes) {
-        for (mirror, place) in self.places.drain(..) {
+        for mirror in self.mirrors.drain(..) {
+            let Some(place) = mirror.enter() else { continue };
             let http = self.head.clone().map(|()| Body::full(body.clone()));
             if let Some(targeted) = address(http, &self.trail, &self.authority, &mirror) {
                 tokio::spawn(run(self.inner.clone(), targeted, mirror, place));

@@ -17,6 +17,7 @@ use super::Next;
 use crate::body::Body;
 use crate::error::{Error, More, Reason};
 use crate::exchange::{Request, Response, Trail};
+use crate::route::answer::is_bodiless;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -101,10 +102,7 @@ fn respond(error: &Error, trail: &Trail) -> Response {
     if trail.grpc {
         as_grpc(&mut response, error);
     } else if trail.method != Method::HEAD {
-        let text = format!("{error}\n");
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
-        *response.body_mut() = Body::full(text);
+        as_text(&mut response, error);
     }
     // After a request that could be read in two ways nothing more is read from its connection.
     let malformed = matches!(error.reason, Reason::HttpRequestDenied | Reason::HttpRequestTooLarge);
@@ -129,6 +127,17 @@ fn proxy_status(error: &Error) -> String {
         text.push('"');
     }
     text
+}
+
+/// Nothing where the status allows no content, as an injected fault's may.
+fn as_text(response: &mut Response, error: &Error) {
+    if is_bodiless(response.status()) {
+        return;
+    }
+    let text = format!("{error}\n");
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(text.len()));
+    *response.body_mut() = Body::full(text);
 }
 
 fn as_grpc(response: &mut Response, error: &Error) {
@@ -157,7 +166,10 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{percent_encoded, proxy_status};
+    use http::StatusCode;
+
+    use super::{as_text, percent_encoded, proxy_status};
+    use crate::body::Body;
     use crate::error::{Error, Reason};
 
     #[test]
@@ -167,6 +179,18 @@ mod tests {
             proxy_status(&error),
             "outrigger; error=connection_refused; details=\"said \\\"no\\\\way\\\"??X: y ??\""
         );
+    }
+
+    #[test]
+    fn a_status_without_content_gets_none() {
+        let error = Error::new(Reason::FaultInjected);
+        for (status, bodiless) in [(204, true), (205, true), (304, true), (200, false), (503, false)] {
+            let mut response = http::Response::new(Body::empty());
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            as_text(&mut response, &error);
+            let found = (response.body().is_empty(), response.headers().is_empty());
+            assert_eq!(found, (bodiless, bodiless), "{status}");
+        }
     }
 
     #[test]

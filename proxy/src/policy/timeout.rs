@@ -52,11 +52,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
         let mut timeouts = targeted.aim.route.config.timeouts;
-        if targeted.aim.trail.grpc
-            && let Some(asked) = asked(targeted.http.headers())
-        {
-            timeouts.request = Some(timeouts.request.map_or(asked, |request| request.min(asked)));
-        }
+        timeouts.request = allowed(timeouts.request, targeted.http.headers(), &targeted.aim.trail);
         if timeouts.request.is_none() && timeouts.idle.is_none() {
             return Either::Left(self.inner.call(targeted));
         }
@@ -72,6 +68,12 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
         let watch = Watch { start, deadline, idle: timeouts.idle, pulse, trail };
         Either::Right(Box::pin(run(self.inner.call(targeted), watch)))
     }
+}
+
+/// How long a request may take: what its route says, or what its gRPC caller waits where that is shorter.
+pub(super) fn allowed(route: Option<Duration>, headers: &http::HeaderMap, trail: &Trail) -> Option<Duration> {
+    let asked = trail.grpc.then(|| asked(headers)).flatten();
+    route.into_iter().chain(asked).min()
 }
 
 /// How long a gRPC caller waits itself.

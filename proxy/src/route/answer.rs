@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use outrigger_config::matching::PathMatch;
-use outrigger_config::rewrite::{Answer as Model, Redirect, Scheme};
+use outrigger_config::rewrite::{Answer as Model, DirectResponse, Redirect, Scheme};
 
 use super::edit::Edits;
 use super::rewrite::{self, Climbs};
@@ -43,20 +43,7 @@ impl Answer {
                 }
                 response
             }
-            Model::Direct(direct) => {
-                let mut response = empty(direct.status);
-                let fields = response.headers_mut();
-                if !direct.body.is_empty() {
-                    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-                }
-                if !matches!(direct.status, 204 | 304) {
-                    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(direct.body.len()));
-                }
-                if request.method() != Method::HEAD {
-                    *response.body_mut() = Body::full(direct.body.as_bytes().to_vec());
-                }
-                response
-            }
+            Model::Direct(direct) => self::direct(direct, request.method()),
         };
         if grpc {
             response = as_grpc(response.status());
@@ -66,6 +53,27 @@ impl Answer {
         }
         Ok(response)
     }
+}
+
+fn direct(direct: &DirectResponse, method: &Method) -> Response<Body> {
+    let mut response = empty(direct.status);
+    if is_bodiless(response.status()) {
+        return response;
+    }
+    let fields = response.headers_mut();
+    if !direct.body.is_empty() {
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    fields.insert(header::CONTENT_LENGTH, HeaderValue::from(direct.body.len()));
+    if method != Method::HEAD {
+        *response.body_mut() = Body::full(direct.body.as_bytes().to_vec());
+    }
+    response
+}
+
+/// Whether a response of this status has no content (RFC 9110, 15.3.5, 15.3.6 and 15.4.5).
+pub fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn empty(status: u16) -> Response<Body> {
@@ -125,12 +133,22 @@ fn as_grpc(status: StatusCode) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, Request};
+    use http::{HeaderValue, Method, Request};
     use outrigger_config::matching::PathMatch;
-    use outrigger_config::rewrite::{PathRewrite, Redirect, Scheme};
+    use outrigger_config::rewrite::{DirectResponse, PathRewrite, Redirect, Scheme};
 
-    use super::location;
+    use super::{direct, location};
     use crate::body::Body;
+
+    #[test]
+    fn a_direct_answer_has_a_body_where_its_status_has() {
+        let answer = |status: u16| direct(&DirectResponse { status, body: "text".into() }, &Method::GET);
+        for (status, bodiless) in [(204, true), (205, true), (304, true), (200, false)] {
+            let response = answer(status);
+            let found = (response.body().is_empty(), response.headers().is_empty());
+            assert_eq!(found, (bodiless, bodiless), "{status}");
+        }
+    }
 
     #[test]
     fn a_redirect_keeps_what_it_does_not_name() {

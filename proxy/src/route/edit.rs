@@ -12,6 +12,31 @@ use outrigger_config::route::Route as Model;
 
 use super::rewrite::{self, Climbs};
 
+/// Why a request cannot be sent as its route says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The rest of its path would leave what the replacement names.
+    Climbs,
+    /// What its path is rewritten to is no target: it is too long for one.
+    NoTarget,
+}
+
+impl Refusal {
+    /// What its caller is told.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Refusal::Climbs => "the path's dots leave what the route takes",
+            Refusal::NoTarget => "the rewritten path is too long",
+        }
+    }
+}
+
+impl From<Climbs> for Refusal {
+    fn from(_: Climbs) -> Self {
+        Refusal::Climbs
+    }
+}
+
 /// The changes on one way: a route's own, then those of the backend.
 #[derive(Debug)]
 pub struct Edits {
@@ -39,13 +64,13 @@ impl Edits {
     }
 
     /// Changes a request for `authority`, before it is sent.
-    pub fn request<B>(&self, request: &mut Request<B>, authority: &mut HeaderValue) -> Result<(), Climbs> {
+    pub fn request<B>(&self, request: &mut Request<B>, authority: &mut HeaderValue) -> Result<(), Refusal> {
         if let Some((matched, path)) = &self.path
             // `*` of OPTIONS is no path.
             && request.uri().path().starts_with('/')
         {
             let path = rewrite::path(request.uri().path(), matched, path)?;
-            put_path(request.uri_mut(), path);
+            put_path(request.uri_mut(), path)?;
         }
         if let Some(host) = &self.host {
             authority.clone_from(host);
@@ -65,17 +90,17 @@ impl Edits {
     }
 }
 
-fn put_path(uri: &mut Uri, mut path: String) {
+/// Nothing goes on with the path it had: that one is neither rewritten nor in its normal form.
+fn put_path(uri: &mut Uri, mut path: String) -> Result<(), Refusal> {
     if let Some(query) = uri.query() {
         path.push('?');
         path.push_str(query);
     }
     let mut parts = std::mem::take(uri).into_parts();
-    // What a request had and what validation let in makes a path.
-    if let Ok(path) = PathAndQuery::try_from(path) {
-        parts.path_and_query = Some(path);
-    }
-    *uri = Uri::from_parts(parts).unwrap_or_default();
+    // What a request had and what validation let in makes a path, if it is not longer than one may be.
+    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| Refusal::NoTarget)?);
+    *uri = Uri::from_parts(parts).map_err(|_| Refusal::NoTarget)?;
+    Ok(())
 }
 
 /// Changes with their names and values parsed.
@@ -119,7 +144,7 @@ mod tests {
     use outrigger_config::rewrite::{PathRewrite, Rewrite};
     use outrigger_config::route::Route;
 
-    use super::Edits;
+    use super::{Edits, Refusal};
 
     fn changes(set: &[&str], add: &[&str], remove: &[&str], value: &str) -> HeaderChanges {
         let fields = |names: &[&str]| names.iter().map(|name| ((*name).into(), value.into())).collect();
@@ -161,6 +186,21 @@ mod tests {
             assert_eq!((request.uri().to_string().as_str(), authority.as_bytes()), (expected, &b"b:81"[..]));
         }
         let mut request = Request::builder().uri("/..").body(()).expect("a request");
-        assert!(edits.request(&mut request, &mut HeaderValue::from_static("a")).is_err());
+        assert_eq!(edits.request(&mut request, &mut HeaderValue::from_static("a")), Err(Refusal::Climbs));
+    }
+
+    #[test]
+    fn a_target_that_is_too_long_once_rewritten_is_refused() {
+        let mut route = Route::forward("all", ResourceName::try_new("a").expect("a name"));
+        route.rewrite.path = Some(PathRewrite::Prefix("/v2".into()));
+        let edits = Edits::new(&route, &route.headers).expect("changes");
+        let rewritten = |length: usize| {
+            let uri = format!("/a?{}", "b".repeat(length - "/a?".len()));
+            let mut request = Request::builder().uri(uri).body(()).expect("a request");
+            edits.request(&mut request, &mut HeaderValue::from_static("a")).map(|()| request.uri().path().to_owned())
+        };
+        const LONGEST: usize = 65_534;
+        assert_eq!(rewritten(LONGEST - "/v2".len()).as_deref(), Ok("/v2/a"));
+        assert_eq!(rewritten(LONGEST), Err(Refusal::NoTarget));
     }
 }

@@ -11,6 +11,9 @@ use outrigger_config::value::Percent;
 use super::matcher::{Facts, Matcher};
 use crate::grpc;
 
+/// The longest delay that a request may ask for itself.
+const MAX_ASKED_DELAY: Duration = Duration::from_secs(60);
+
 /// A fault policy, ready for requests.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -58,7 +61,10 @@ impl Fault {
         }
         let headers = facts.headers;
         let delay = self.policy.delay.and_then(|delay| {
-            let asked = || number(headers, "x-envoy-fault-delay-request").map(Duration::from_millis);
+            let asked = || {
+                let asked = number(headers, "x-envoy-fault-delay-request").map(Duration::from_millis)?;
+                Some(asked.min(MAX_ASKED_DELAY))
+            };
             let share = match delay.fixed {
                 Some(_) => delay.percent,
                 None => share(headers, "x-envoy-fault-delay-request-percentage", delay.percent),
@@ -171,6 +177,8 @@ mod tests {
             decide(&by_header, &[("x-envoy-fault-delay-request", "150"), ("x-envoy-fault-abort-grpc-request", "8")]);
         assert_eq!(verdict.delay, Some(Duration::from_millis(150)));
         assert_eq!(verdict.abort, Some(Abort { status: 429, grpc: 8 }));
+        let forever = [("x-envoy-fault-delay-request", "18446744073709551615")];
+        assert_eq!(decide(&by_header, &forever).delay, Some(Duration::from_secs(60)));
         for bad in ["-1", "x", "199", "600"] {
             assert!(decide(&by_header, &[("x-envoy-fault-abort-request", bad)]).is_nothing(), "{bad}");
         }

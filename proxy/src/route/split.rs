@@ -3,6 +3,8 @@
 //! Each part gets its share of the requests by chance, or by a key of theirs, so that equal ones go the same way; a part of weight 0 is drained and gets none. With a single part
 //! no chance is asked.
 
+use xxhash_rust::xxh3::xxh3_64;
+
 /// Parts and the running sums of their weights.
 #[derive(Clone, Debug)]
 pub struct Split<T> {
@@ -10,6 +12,8 @@ pub struct Split<T> {
     rest: Box<[T]>,
     /// For each part where its share ends; the last is the total. Empty where there is one part.
     ends: Box<[u64]>,
+    /// Makes what it picks for a key independent of what other splits pick for it.
+    salt: u64,
 }
 
 impl<T> Split<T> {
@@ -25,7 +29,14 @@ impl<T> Split<T> {
         let first = weighed.next()?;
         let rest: Box<[T]> = weighed.collect();
         let ends = if rest.is_empty() { Box::default() } else { ends.into() };
-        Some(Split { first, rest, ends })
+        Some(Split { first, rest, ends, salt: 0 })
+    }
+
+    /// Of the route `name`: a split behind another would otherwise only get keys of one range, and miss its weights.
+    /// The same in every proxy, so that a key goes the same way wherever it is split.
+    #[must_use]
+    pub fn of(self, name: &str) -> Self {
+        Split { salt: xxh3_64(name.as_bytes()), ..self }
     }
 
     /// One part.
@@ -39,7 +50,7 @@ impl<T> Split<T> {
     pub fn pick_for(&self, key: u64) -> &T {
         let Some(total) = self.ends.last() else { return &self.first };
         // A balancer behind the split hashes by the same key: without this its keys would all be of one range.
-        let mixed = u128::from(mix(key));
+        let mixed = u128::from(mix(key ^ self.salt));
         self.at(((mixed * u128::from(*total)) >> 64) as u64)
     }
 
@@ -65,7 +76,7 @@ fn mix(key: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, proptest};
 
     use super::Split;
 
@@ -117,6 +128,22 @@ mod tests {
                 prop_assert_eq!(before.pick_for(key), before.pick_for(key));
                 prop_assert!(*before.pick_for(key) == "old" || *after.pick_for(key) == "new");
             }
+        }
+
+        #[test]
+        fn a_split_behind_a_split_has_its_weights(
+            names in ("[a-z]{1,9}/rule-[0-9]", "[a-z]{1,9}/rule-[0-9]").prop_filter("two routes", |(a, b)| a != b),
+            first in 20_u32..80,
+            second in 1_u32..100,
+            start in 0_u64..u64::MAX / 2,
+        ) {
+            const KEYS: u64 = 20_000;
+            let split = |name: &str, second| Split::new([(100 - second, 0_usize), (second, 1)]).map(|split| split.of(name));
+            let (before, behind) = (split(&names.0, first).expect("parts"), split(&names.1, second).expect("parts"));
+            let passed: Vec<u64> = (start..start + KEYS).filter(|key| *before.pick_for(*key) == 1).collect();
+            let hits = passed.iter().filter(|key| *behind.pick_for(**key) == 1).count() as f64;
+            let share = hits / passed.len() as f64;
+            prop_assert!((share - f64::from(second) / 100.0).abs() <= 0.05, "{share} of {second}");
         }
 
         #[test]

@@ -137,7 +137,7 @@ impl Tables<'_> {
     /// None for a route whose weights are all zero, which validation refuses.
     fn route(&mut self, table: &TableName, model: &RouteModel, direction: Direction) -> Option<Arc<Route>> {
         let target = |backend: &Backend| (backend.weight, self.target(backend, model, direction));
-        let targets = Split::new(model.backends.iter().map(target));
+        let targets = Split::new(model.backends.iter().map(target)).map(|split| split.of(&model.name));
         let answer = model.answer.as_ref().map(|answer| self.answer(answer, model, direction));
         if targets.is_none() && answer.is_none() {
             return None;

@@ -10,9 +10,11 @@ use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{Mode, Origin, RateLimit, RateLimitRule};
 use outrigger_config::resource::{Resource, ResourceType};
-use outrigger_config::route::{Backend, Route as RouteModel, RouteTable, VirtualHost};
+use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
+use outrigger_config::value::Percent;
 
 use super::{Context, ResourceSet, Snapshot, Snapshots, compile};
+use crate::route::mirror::MAX_UNDER_WAY;
 use crate::route::{Facts, Found, Route, Verdict};
 use crate::telemetry::Metrics;
 
@@ -141,6 +143,24 @@ fn endpoints_stay_while_their_assignment_is_on_its_way() {
     set.insert(Resource::Cluster(model));
     let second = build(&set, Some(&first));
     assert_eq!(second.cluster(&name("a")).expect("after").picker().endpoints().len(), 2);
+}
+
+#[test]
+fn there_are_never_more_copies_than_places_whatever_the_snapshot() {
+    let mut set = shop();
+    let Resource::Table(mut model) = table("t", &["a"], None) else { panic!("a table") };
+    model.hosts[0].routes[0].mirrors = vec![MirrorModel { cluster: name("b"), percent: Percent::HUNDRED }];
+    set.insert(Resource::Table(model));
+    let first = build(&set, None);
+    let enter = |snapshot: &Snapshot| route(snapshot).mirrors[0].enter();
+    let mut places: Vec<_> = std::iter::from_fn(|| enter(&first)).take(MAX_UNDER_WAY + 1).collect();
+    assert_eq!(places.len(), MAX_UNDER_WAY);
+    let model = ClusterModel { balancing: Balancing::Random, ..set.clusters[&name("b")].clone() };
+    set.insert(Resource::Cluster(model));
+    let second = build(&set, Some(&first));
+    assert!(enter(&second).is_none());
+    places.pop();
+    assert!(enter(&second).is_some());
 }
 
 #[test]
