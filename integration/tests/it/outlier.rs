@@ -180,14 +180,24 @@ async fn a_stream_does_not_keep_its_workload_on_probation() {
 async fn waiting_for_a_limit_of_ours_is_no_failure_of_the_workload() {
     let (first, second) = (Origin::named("first").await, Origin::named("second").await);
     let documents = small("http", &[first.address(), second.address()])
-        .route("catalog", "- timeouts: { request: 300ms }\n  backendRefs: [{ name: catalog, port: 80 }]")
+        .route(
+            "catalog",
+            "- matches: [{ path: { value: /slow } }]\n  backendRefs: [{ name: catalog, port: 80 }]\n\
+             - timeouts: { request: 200ms }\n  backendRefs: [{ name: catalog, port: 80 }]",
+        )
         .backend_policy(
             "catalog",
-            "limits: { perEndpoint: { maxConnections: 1 } }\noutlierDetection: { consecutiveErrors: 3, ejection: { base: 60s } }",
+            "loadBalancing: { algorithm: RoundRobin }\n\
+             limits: { perEndpoint: { maxConnections: 1 } }\n\
+             outlierDetection: { consecutiveErrors: 3, ejection: { base: 60s } }",
         );
     let mut mesh = Mesh::standalone(documents).await;
-    // Both connections are taken; what waits for them is cut by its route.
-    let replies = futures_util::future::join_all((0..30).map(|_| mesh.get("/slow/250"))).await;
-    assert!(replies.iter().any(|reply| reply.status == 504), "some waited in vain");
+    let others = async {
+        wait::holds("both connections to be taken", || first.under_way() == 1 && second.under_way() == 1).await;
+        futures_util::future::join_all((0..20).map(|_| mesh.get("/"))).await
+    };
+    let (held, _also_held, others) = tokio::join!(mesh.get("/slow/3000"), mesh.get("/slow/3000"), others);
+    assert_eq!(held.status, 200);
+    assert!(others.iter().all(|reply| reply.status == 504), "they waited in vain");
     assert_eq!(mesh.caller().metric("outrigger_ejections_total", &[]).await, 0.0);
 }
