@@ -10,6 +10,7 @@ pub mod error;
 pub mod telemetry;
 pub mod fields;
 pub mod hop;
+pub mod head;
 pub mod io;
 pub mod drain;
 pub mod pipe;

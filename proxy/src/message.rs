@@ -12,6 +12,7 @@ use crate::body::{Body, Broken};
 use crate::error::{Error, Reason};
 use crate::exchange::Trail;
 use crate::fields::Fields;
+use crate::head;
 use crate::hop;
 use crate::pool::Failure;
 
@@ -66,12 +67,7 @@ pub fn repeatable(request: &http::Request<Body>) -> Option<Box<http::Request<Bod
     if !safe || !request.body().is_empty() {
         return None;
     }
-    let mut copy = http::Request::new(Body::empty());
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    *copy.version_mut() = request.version();
-    Some(Box::new(copy))
+    Some(Box::new(head::copy(request).map(|()| Body::empty())))
 }
 
 /// Makes an endpoint's response head the caller's: without the fields of one hop, in the caller's version.

@@ -19,6 +19,7 @@ use super::Next;
 use crate::body::{Body, End, Ending, ReplaySource};
 use crate::error::Error;
 use crate::exchange::{Connection, Response, Routed, Targeted, Trail, grpc_status};
+use crate::head;
 use crate::route::mirror::{Mirror as Target, Place};
 
 /// The longest body that is kept for a copy, bytes.
@@ -71,11 +72,7 @@ fn copy<S: Next<Targeted>>(inner: &S, targeted: &mut Targeted) {
     if mirrors.is_empty() {
         return;
     }
-    let mut head = http::Request::new(());
-    head.method_mut().clone_from(http.method());
-    head.uri_mut().clone_from(http.uri());
-    *head.version_mut() = http.version();
-    head.headers_mut().clone_from(http.headers());
+    let mut head = head::copy(http);
     // The body is at hand when the copy goes out.
     head.headers_mut().remove(header::EXPECT);
     let (trail, authority) = (Arc::clone(&targeted.aim.trail), targeted.aim.authority.clone());

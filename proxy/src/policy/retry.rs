@@ -23,6 +23,7 @@ use crate::body::{Body, ReplaySource};
 use crate::cluster::budget::RetryPermit;
 use crate::error::{Error, Reason, RetryClass};
 use crate::exchange::{Aim, Cause, Response, Targeted, grpc_status};
+use crate::head;
 use crate::telemetry::Would;
 
 /// Puts [`Retry`] around a room.
@@ -79,12 +80,8 @@ impl Copy {
         if policy.only_unsent() || !policy.methods.allows(http.method().as_str()) || is_upgrade(http.headers()) {
             return (Copy::None, http);
         }
+        let head = head::copy(&http);
         let (parts, body) = (*http).into_parts();
-        let mut head = http::Request::new(());
-        head.method_mut().clone_from(&parts.method);
-        head.uri_mut().clone_from(&parts.uri);
-        *head.version_mut() = parts.version;
-        head.headers_mut().clone_from(&parts.headers);
         if body.is_empty() {
             return (Copy::Head(Box::new(head)), Box::new(http::Request::from_parts(parts, body)));
         }

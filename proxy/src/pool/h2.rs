@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{Failure, Interim, Sent};
 use crate::body::{self, Body, Broken, Received};
+use crate::head;
 use crate::pipe::Pipe;
 
 /// The most streams on one connection, whatever more the endpoint would take: past it another connection spreads the
@@ -134,8 +135,8 @@ impl H2 {
             self.close();
             return Err(Box::new(Sent::Unsent(request, Failure::Http2(error))));
         }
+        let copy = head::copy(&request);
         let (parts, body) = request.into_parts();
-        let copy = copy(&parts);
         match sender.send_request(http::Request::from_parts(parts, ()), body.is_empty()) {
             Ok((response, stream)) => Ok(Begun { copy, response, upload: Upload::of(body, stream) }),
             Err(error) => Err(Box::new(Sent::Failed(Failure::Http2(error)))),
@@ -183,15 +184,6 @@ impl Upload {
             Upload::Over(body) => body.map(|body| *body),
         }
     }
-}
-
-fn copy(parts: &http::request::Parts) -> http::Request<()> {
-    let mut copy = http::Request::new(());
-    copy.method_mut().clone_from(&parts.method);
-    copy.uri_mut().clone_from(&parts.uri);
-    copy.headers_mut().clone_from(&parts.headers);
-    *copy.version_mut() = parts.version;
-    copy
 }
 
 impl H2Stream {
