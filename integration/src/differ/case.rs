@@ -26,9 +26,12 @@ pub struct Case {
     /// Further clusters `$id-NAME`; what is said is added to a cluster with every default.
     #[serde(default)]
     pub clusters: BTreeMap<String, Map<String, Value>>,
-    /// The endpoints of `$id`; see [`super::upstream::Upstream::endpoint`].
+    /// The endpoints of `$id`.
     #[serde(default = "one_endpoint")]
-    pub endpoints: Vec<String>,
+    pub endpoints: Vec<Endpoint>,
+    /// Which protocol is spoken to them: `h1`, `h2`, or the caller's where nothing is said.
+    #[serde(default)]
+    pub speaks: String,
     /// Added to the action of the only route, which leads to `$id`.
     #[serde(default)]
     pub action: Map<String, Value>,
@@ -58,6 +61,28 @@ pub struct Case {
     pub call: Option<Call>,
     /// What Envoy is expected to do, by the names of [`super::outcome`]; each call's, or one for all of them.
     pub envoy: Value,
+}
+
+/// An endpoint: its name alone, or with more to say of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Endpoint {
+    /// See [`super::upstream::Upstream::endpoint`].
+    Plain(String),
+    /// With its weight, its health and its priority.
+    Told {
+        /// Its name.
+        at: String,
+        /// Its share.
+        #[serde(default = "one")]
+        weight: u32,
+        /// What its source says of it: `HEALTHY`, `DRAINING`.
+        #[serde(default = "healthy")]
+        health: String,
+        /// Who comes first.
+        #[serde(default)]
+        priority: u32,
+    },
 }
 
 /// A call, or many of the same.
@@ -106,8 +131,16 @@ pub struct Call {
     pub patience: Option<String>,
 }
 
-fn one_endpoint() -> Vec<String> {
-    vec!["a".to_owned()]
+fn one_endpoint() -> Vec<Endpoint> {
+    vec![Endpoint::Plain("a".to_owned())]
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn healthy() -> String {
+    "HEALTHY".to_owned()
 }
 
 fn first_protocol() -> String {

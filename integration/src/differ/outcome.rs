@@ -40,7 +40,7 @@ const LATE: Duration = Duration::from_millis(2500);
 #[derive(Debug)]
 pub enum Ending {
     /// It was answered.
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// The connection ended before the head.
     Broken,
     /// The caller went away, as it had waited too long: for what.
@@ -59,7 +59,7 @@ pub fn timing(took: Duration, after: Option<Duration>) -> String {
 }
 
 /// All there is to compare of one call. `told`: what a proxy says by itself was written in the resources.
-pub fn of_one(ending: &Ending, seen: &[Seen], time: String, told: bool) -> Value {
+pub fn of_one(ending: &Ending, seen: &[Seen], time: &str, told: bool) -> Value {
     let requests: Vec<Value> = seen.iter().map(request).collect();
     let mut outcome = json!({ "time": time, "attempts": seen.len(), "requests": requests });
     match ending {
@@ -88,10 +88,12 @@ pub fn of_one(ending: &Ending, seen: &[Seen], time: String, told: bool) -> Value
 }
 
 /// All there is to compare of many calls.
-pub fn of_many(endings: &[Ending], seen: &[Seen], most_at_once: Option<usize>, time: String) -> Value {
+pub fn of_many(endings: &[Ending], seen: &[Seen], most_at_once: Option<usize>, time: &str) -> Value {
+    let endpoints = tally(seen.iter().map(|one| one.endpoint.clone()));
     let mut outcome = json!({
         "time": time,
         "attempts": seen.len(),
+        "spread": endpoints.len(),
         "outcomes": counted(endings.iter().map(label)),
         "endpoints": counted(seen.iter().map(|one| one.endpoint.clone())),
     });
@@ -119,8 +121,13 @@ pub fn of_shares(endings: &[Ending], seen: &[Seen], shares: &Map<String, Value>)
     json!({ "shares": said, "outcomes": outcomes })
 }
 
-/// These places of an outcome alone.
-pub fn only(outcome: &Value, places: &[String]) -> Value {
+/// These places of an outcome alone; all of it where there are none, but for the number of endpoints, which stands in
+/// their names already.
+pub fn only(mut outcome: Value, places: &[String]) -> Value {
+    if places.is_empty() {
+        outcome.as_object_mut().map(|places| places.remove("spread"));
+        return outcome;
+    }
     let mut kept = json!({});
     for place in places {
         let (first, second) = place.split_once('/').unwrap_or((place, ""));

@@ -45,13 +45,13 @@ pub async fn play(case: &Case, side: &str, address: SocketAddr, upstream: &Upstr
         let time = outcome::timing(begun.elapsed(), call.after.as_deref().map(duration));
         let seen = settled(&play).await;
         let outcome = match (call.parallel, call.repeat) {
-            (0, 0) => outcome::of_one(&endings[0], &seen, time, told),
+            (0, 0) => outcome::of_one(&endings[0], &seen, &time, told),
             _ if !call.shares.is_empty() => outcome::of_shares(&endings, &seen, &call.shares),
             // Only what waits at the gate is surely under way at once.
-            _ if script == "gate" => outcome::of_many(&endings, &seen, Some(play.most_under_way()), time),
-            _ => outcome::of_many(&endings, &seen, None, time),
+            _ if script == "gate" => outcome::of_many(&endings, &seen, Some(play.most_under_way()), &time),
+            _ => outcome::of_many(&endings, &seen, None, &time),
         };
-        outcomes.push(if call.only.is_empty() { outcome } else { outcome::only(&outcome, &call.only) });
+        outcomes.push(outcome::only(outcome, &call.only));
     }
     if outcomes.len() == 1 { outcomes.remove(0) } else { outcomes.into() }
 }
@@ -118,7 +118,7 @@ async fn ask_over(client: &mut Client, call: &Call, key: &str, number: usize) ->
     let patience = call.patience.as_deref().map_or(PATIENCE, duration);
     match tokio::time::timeout(patience, head).await {
         Ok(Ok(response)) => match tokio::time::timeout(PATIENCE, read(response)).await {
-            Ok(reply) => Ending::Reply(reply),
+            Ok(reply) => Ending::Reply(Box::new(reply)),
             Err(_) => Ending::Left("in the body"),
         },
         Ok(Err(_)) => Ending::Broken,

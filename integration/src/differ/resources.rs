@@ -1,11 +1,12 @@
 //! A case as xDS resources, in Envoy's JSON: a listener, a table of routes, clusters. Both sides get the same, but for
 //! the port that the listener is on.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::case::{Case, merge};
+use super::case::{Case, Endpoint, merge};
 
 /// What every message in an `Any` begins with.
 const PREFIX: &str = "type.googleapis.com/";
@@ -85,19 +86,17 @@ fn routes(case: &Case) -> Vec<Value> {
 
 /// The clusters of a case: `$id`, and `$id-NAME` for each further one. `endpoint` knows where each endpoint is.
 pub fn clusters(case: &Case, endpoint: impl Fn(&str) -> SocketAddr) -> Vec<Value> {
-    let one = |name: String, endpoints: &[String], more: &Map<String, Value>| {
-        let endpoints: Vec<Value> =
-            endpoints.iter().map(|letter| json!({ "endpoint": { "address": socket(endpoint(letter)) } })).collect();
+    let one = |name: String, endpoints: &[Endpoint], speaks: &str, more: &Map<String, Value>| {
         let mut cluster = json!({
             "name": name,
             "type": "STATIC",
             "connect_timeout": "5s",
             "lb_policy": "ROUND_ROBIN",
-            "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] },
+            "load_assignment": { "cluster_name": name, "endpoints": localities(endpoints, &endpoint) },
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    json!({ "use_downstream_protocol_config": { "http2_protocol_options": {} } }),
+                    spoken(speaks),
                 ),
             },
         });
@@ -106,16 +105,45 @@ pub fn clusters(case: &Case, endpoint: impl Fn(&str) -> SocketAddr) -> Vec<Value
         }
         typed("envoy.config.cluster.v3.Cluster", cluster)
     };
-    let mut clusters = vec![one(case.id.clone(), &case.endpoints, &case.cluster)];
+    let mut clusters = vec![one(case.id.clone(), &case.endpoints, &case.speaks, &case.cluster)];
     for (name, more) in &case.clusters {
         let mut more = more.clone();
         let endpoints = match more.remove("endpoints") {
-            Some(Value::Array(letters)) => letters.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             _ => vec![name.clone()],
         };
-        clusters.push(one(format!("{}-{name}", case.id), &endpoints, &more));
+        let endpoints: Vec<Endpoint> = endpoints.into_iter().map(Endpoint::Plain).collect();
+        clusters.push(one(format!("{}-{name}", case.id), &endpoints, "", &more));
     }
     clusters
+}
+
+/// The endpoints of a cluster, those of each priority together.
+fn localities(endpoints: &[Endpoint], address: impl Fn(&str) -> SocketAddr) -> Vec<Value> {
+    let mut by_priority: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
+    for endpoint in endpoints {
+        let (at, weight, health, priority) = match endpoint {
+            Endpoint::Plain(at) => (at, 1, "HEALTHY", 0),
+            Endpoint::Told { at, weight, health, priority } => (at, *weight, health.as_str(), *priority),
+        };
+        let one = json!({
+            "endpoint": { "address": socket(address(at)) },
+            "health_status": health,
+            "load_balancing_weight": weight,
+        });
+        by_priority.entry(priority).or_default().push(one);
+    }
+    let locality = |(priority, endpoints)| json!({ "priority": priority, "lb_endpoints": endpoints });
+    by_priority.into_iter().map(locality).collect()
+}
+
+fn spoken(protocol: &str) -> Value {
+    match protocol {
+        "" => json!({ "use_downstream_protocol_config": { "http2_protocol_options": {} } }),
+        "h1" => json!({ "explicit_http_config": { "http_protocol_options": {} } }),
+        "h2" => json!({ "explicit_http_config": { "http2_protocol_options": {} } }),
+        other => panic!("{other:?} is no protocol"),
+    }
 }
 
 fn socket(address: SocketAddr) -> Value {

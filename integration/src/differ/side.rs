@@ -126,11 +126,11 @@ pub async fn envoy(envoy: &Path, given: &Given) -> Side {
     Side { ports: ports_of(&given.envoy), refused: none, _ads: ads, _runs: runs }
 }
 
-/// Starts our proxy and waits until it is ready.
+/// Starts our proxy, with one worker as well, and waits until it is ready.
 pub async fn ours(given: &Given) -> Side {
     let refused = given.refused();
     let ads = Ads::start(given.sets(&given.ours, &refused)).await;
-    let proxy = Start::steered(ads.address(), "web").ready().await;
+    let proxy = Start::steered_alone(ads.address(), "web").ready().await;
     Side { ports: ports_of(&given.ours), refused, _ads: ads, _runs: Runs::Ours { _proxy: proxy } }
 }
 
