@@ -114,7 +114,7 @@ pub struct Call {
     /// So many at once; what came of them is counted.
     #[serde(default)]
     pub parallel: usize,
-    /// How many of those at once must have reached the upstream or have ended before `gate` opens.
+    /// How many of those at once must stand at the upstream's `gate` or have ended before it opens; all, if not said.
     #[serde(default)]
     pub settled: usize,
     /// Of those many, the shares in percent that are expected, by endpoint or by outcome, within chance.

@@ -35,6 +35,8 @@ pub const NEVER_IN_REQUESTS: [&str; 11] = [
 const EARLY: Duration = Duration::from_millis(30);
 /// How much later: the machine may be busy.
 const LATE: Duration = Duration::from_millis(2500);
+/// And how much more for each of many calls.
+const EACH: Duration = Duration::from_millis(200);
 
 /// How a call went.
 #[derive(Debug)]
@@ -47,13 +49,14 @@ pub enum Ending {
     Left(&'static str),
 }
 
-/// When something ended, in classes that a busy machine does not blur.
-pub fn timing(took: Duration, after: Option<Duration>) -> String {
+/// When so many calls had ended, in classes that a busy machine does not blur.
+pub fn timing(took: Duration, after: Option<Duration>, calls: usize) -> String {
+    let late = LATE + EACH * u32::try_from(calls).unwrap_or(u32::MAX);
     match after {
-        None if took <= LATE => "at once".to_owned(),
+        None if took <= late => "at once".to_owned(),
         None => "late".to_owned(),
         Some(after) if took + EARLY < after => format!("before {after:?}"),
-        Some(after) if took <= after + LATE => format!("after {after:?}"),
+        Some(after) if took <= after + late => format!("after {after:?}"),
         Some(after) => format!("long after {after:?}"),
     }
 }
@@ -262,9 +265,9 @@ mod tests {
     #[test]
     fn timing_has_classes() {
         let ms = Duration::from_millis;
-        assert_eq!(timing(ms(20), None), "at once");
-        assert_eq!(timing(ms(400), Some(ms(500))), "before 500ms");
-        assert_eq!(timing(ms(700), Some(ms(500))), "after 500ms");
-        assert_eq!(timing(ms(9000), Some(ms(500))), "long after 500ms");
+        assert_eq!(timing(ms(20), None, 0), "at once");
+        assert_eq!(timing(ms(400), Some(ms(500)), 0), "before 500ms");
+        assert_eq!(timing(ms(700), Some(ms(500)), 0), "after 500ms");
+        assert_eq!(timing(ms(9000), Some(ms(500)), 0), "long after 500ms");
     }
 }

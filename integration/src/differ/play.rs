@@ -42,7 +42,8 @@ pub async fn play(case: &Case, side: &str, address: SocketAddr, upstream: &Upstr
             (0, count) => one_by_one(call, &key, address, count).await,
             (count, _) => at_once(call, &key, address, count, &play).await,
         };
-        let time = outcome::timing(begun.elapsed(), call.after.as_deref().map(duration));
+        let (count, after) = (call.parallel.max(call.repeat), call.after.as_deref().map(duration));
+        let time = outcome::timing(begun.elapsed(), after, count);
         let seen = settled(&play).await;
         let outcome = match (call.parallel, call.repeat) {
             (0, 0) => outcome::of_one(&endings[0], &seen, &time, told),
@@ -155,7 +156,7 @@ async fn at_once(call: &Call, key: &str, address: SocketAddr, count: usize, play
     let gate = async {
         let end = Instant::now() + SETTLING;
         let wanted = if call.settled == 0 { count } else { call.settled };
-        while play.under_way() + over.load(Ordering::Relaxed) < wanted && Instant::now() < end {
+        while play.at_gate() + over.load(Ordering::Relaxed) < wanted && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         play.open();

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `503` | that status |
 //! | `hang` | nothing, until it is given up |
-//! | `gate` | 200, once as many calls as the case says are under way or over |
+//! | `gate` | 200, once as many calls as the case says stand here or are over |
 //! | `reset` | the stream, with HTTP/1 the connection, is broken off |
 //! | `refuse` | with HTTP/2 REFUSED_STREAM, with HTTP/1 as `reset` |
 //! | `stall` | a head, a part of the body, and nothing more |
@@ -72,6 +72,7 @@ pub struct Play {
     seen: Mutex<Vec<Seen>>,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    at_gate: AtomicUsize,
     gate: watch::Sender<bool>,
 }
 
@@ -179,6 +180,7 @@ impl Play {
             seen: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
+            at_gate: AtomicUsize::new(0),
             gate: watch::Sender::new(false),
         }
     }
@@ -188,9 +190,9 @@ impl Play {
         self.seen.lock().clone()
     }
 
-    /// How many are under way.
-    pub fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Relaxed)
+    /// How many have come to the gate so far.
+    pub fn at_gate(&self) -> usize {
+        self.at_gate.load(Ordering::Relaxed)
     }
 
     /// How many were under way at once, at most.
@@ -332,6 +334,7 @@ async fn answer(
         What::Status(status) => response.status(status).body(text()),
         What::Hang => std::future::pending().await,
         What::Gate => {
+            play.at_gate.fetch_add(1, Ordering::Relaxed);
             let _ = play.gate.subscribe().wait_for(|open| *open).await;
             response.body(text())
         }
