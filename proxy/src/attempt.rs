@@ -48,6 +48,8 @@ pub struct Attempt {
     reported: bool,
     /// Its response went to the caller: there will be no other attempt.
     last: bool,
+    /// Its response tells the caller where its session is.
+    pub greets: bool,
 }
 
 impl Attempt {
@@ -78,6 +80,7 @@ impl Attempt {
             completed: false,
             reported: false,
             last: false,
+            greets: false,
         })
     }
 

@@ -21,6 +21,7 @@ mod value;
 mod header;
 mod matching;
 mod fault;
+mod session;
 mod own;
 mod retry;
 mod rate_limit;

@@ -12,7 +12,7 @@ use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
-    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
+    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, Session, SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -98,7 +98,7 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()));
+    let policies = (of(retry()), of(rate_limit()), of(fault()), of(session()));
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -106,7 +106,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault),
+                    (retry, rate_limit, fault, session),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -127,6 +127,7 @@ fn route() -> impl Strategy<Value = Route> {
                         fault,
                         rate_limit,
                         hash,
+                        session,
                     }
                 },
             );
@@ -264,6 +265,20 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
         status,
         headers,
     })
+}
+
+fn session() -> impl Strategy<Value = Session> {
+    let attribute = prop_oneof![Just(("SameSite".into(), "Lax".into())), Just(("Secure".into(), "".into()))];
+    let lifetime = of((1..86_400u64).prop_map(Duration::from_secs));
+    ("[a-z-]{1,8}", "(/[a-z]{0,4}){1,2}", lifetime, any::<bool>(), vec(attribute, 0..3)).prop_map(
+        |(name, path, lifetime, permanent, attributes)| Session {
+            name: name.into(),
+            path: path.into(),
+            lifetime,
+            permanent: permanent && lifetime.is_some(),
+            attributes,
+        },
+    )
 }
 
 fn fault() -> impl Strategy<Value = Fault> {

@@ -293,6 +293,39 @@ mod nested {
     }
 
     #[test]
+    fn stateful_session() {
+        use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3 as session;
+        use envoy_types::pb::envoy::extensions::http::stateful_session::cookie::v3 as cookie;
+        use outrigger_config::xds::wire::session as ours;
+        let attribute = ours::CookieAttribute { name: "SameSite".into(), value: "Lax".into() };
+        let state: cookie::CookieBasedSessionState = read(&ours::CookieBasedSessionState {
+            cookie: Some(ours::Cookie {
+                name: "sid".into(),
+                ttl: Some(pb::Duration { seconds: 7, nanos: 0 }),
+                path: "/shop".into(),
+                attributes: vec![attribute],
+            }),
+        });
+        let cookie = state.cookie.expect("a cookie");
+        assert_eq!((cookie.name.as_str(), cookie.path.as_str()), ("sid", "/shop"));
+        assert_eq!((cookie.ttl.map(|ttl| ttl.seconds), cookie.attributes[0].value.as_str()), (Some(7), "Lax"));
+        let stateful = ours::StatefulSession {
+            session_state: Some(core::TypedExtensionConfig { name: "n".into(), typed_config: None }),
+            strict: true,
+            stat_prefix: "p".into(),
+        };
+        let route: session::StatefulSessionPerRoute =
+            read(&ours::StatefulSessionPerRoute { disabled: None, stateful_session: Some(stateful) });
+        let Some(session::stateful_session_per_route::Override::StatefulSession(inner)) = route.r#override else {
+            panic!()
+        };
+        assert!(inner.strict && inner.session_state.is_some_and(|state| state.name == "n"));
+        let off: session::StatefulSessionPerRoute =
+            read(&ours::StatefulSessionPerRoute { disabled: Some(true), stateful_session: None });
+        assert_eq!(off.r#override, Some(session::stateful_session_per_route::Override::Disabled(true)));
+    }
+
+    #[test]
     fn http_fault() {
         use outrigger_config::xds::wire::fault::{ByHeader, FaultAbort, FaultDelay, FaultRateLimit, HttpFault};
         let share = |numerator| Some(kinds::FractionalPercent { numerator, denominator: 2 });

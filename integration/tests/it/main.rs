@@ -33,6 +33,7 @@ mod retry;
 mod reuse;
 mod rewrite;
 mod route;
+mod sessions;
 mod signals;
 mod split;
 mod store;

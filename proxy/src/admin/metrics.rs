@@ -70,6 +70,10 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "outrigger_balancer_panic",
         "1 while so few endpoints of a destination are in that those left out take part again.",
     );
+    let mut sessions = Family::counter(
+        "outrigger_session_requests_total",
+        "Requests of routes with session persistence, by what became of their session.",
+    );
     for cluster in snapshot.clusters() {
         let service = cluster.config.service.as_ref();
         let name = [
@@ -113,13 +117,16 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
                 ejections.add(&with(&[cause, ("mode", "observe")]), would as f64);
             }
         }
+        for (held, count) in cluster.traffic.sessions().into_iter().filter(|(_, count)| *count > 0) {
+            sessions.add(&with(&[("session", held.as_str())]), count as f64);
+        }
         panicking.add(&name, f64::from(u8::from(cluster.is_panicking())));
         withheld.add(&name, cluster.ejection_overflows() as f64);
         panics.add(&name, cluster.panics() as f64);
     }
     let all = [
         inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics,
-        panicking,
+        panicking, sessions,
     ];
     all.into_iter().filter_map(Family::finish).collect()
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use outrigger_config::cluster::Balancing;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Token};
 
 pub mod bound;
 pub mod levels;
@@ -19,6 +19,7 @@ pub mod members;
 pub mod p2c;
 pub mod ring_hash;
 pub mod round_robin;
+pub mod tokens;
 
 pub use bound::Bound;
 pub use levels::Levels;
@@ -26,6 +27,7 @@ pub use maglev::Maglev;
 pub use members::Members;
 pub use ring_hash::Ring;
 pub use round_robin::Turns;
+pub use tokens::Tokens;
 
 /// The endpoints of a destination and the way to choose among them.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct Picker {
     factor: Option<u32>,
     /// Where endpoints have several priorities: how the load is distributed among them, and a picker of each.
     levels: Option<(Levels, Box<[Picker]>)>,
+    tokens: Tokens,
 }
 
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl Picker {
             Balancing::RingHash { min_size, max_size } => Method::RingHash(Ring::new(&members, min_size, max_size)),
             Balancing::Maglev { table_size } => Method::Maglev(Maglev::new(&members, table_size)),
         };
-        Picker { members, method, factor: None, levels: None }
+        Picker { members, method, factor: None, levels: None, tokens: Tokens::default() }
     }
 
     /// Bounds the load of an endpoint that a hash leads to: beyond so many percent of its part, keys go on to the next.
@@ -136,6 +139,11 @@ impl Picker {
             }
         }
         choose(&|_, one| accept(one))
+    }
+
+    /// The index of the endpoint that sessions call so.
+    pub fn find(&self, token: Token) -> Option<usize> {
+        self.tokens.find(self.endpoints(), token)
     }
 
     /// Every endpoint, accepted or not, in the order of its assignment.

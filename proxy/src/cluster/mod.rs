@@ -24,6 +24,7 @@ pub mod budget;
 pub mod comparison;
 pub mod ejection;
 pub mod seat;
+pub mod session;
 pub mod share;
 pub mod traffic;
 

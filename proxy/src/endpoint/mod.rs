@@ -19,10 +19,12 @@ use crate::pool::Pool;
 pub mod load;
 pub mod outlier;
 pub mod ramp;
+pub mod token;
 
 pub use load::{Latency, Load};
 pub use outlier::{Cause, Outcome, OutlierState, Tally};
 pub use ramp::Ramp;
+pub use token::Token;
 
 /// One address of a destination.
 pub struct Endpoint {
@@ -32,6 +34,8 @@ pub struct Endpoint {
     pub workload: Arc<str>,
     /// The workload's version label; empty where it has none.
     pub version: Arc<str>,
+    /// What sessions call it.
+    pub token: Token,
     /// Where it stands.
     pub locality: Locality,
     /// How busy it is.
@@ -56,6 +60,7 @@ impl Endpoint {
             address: model.address,
             workload: Arc::clone(&model.workload),
             version: Arc::clone(&model.version),
+            token: Token::of(model.address, &model.workload),
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),

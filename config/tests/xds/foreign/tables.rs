@@ -482,3 +482,26 @@ fn what_is_wrong_is_refused_with_its_path() {
     shared.virtual_hosts[0].typed_per_filter_config.insert(FILTER.into(), pack(&limit(100)));
     refused("a shared bucket", read(&shared), Code::Unsupported, "virtual_hosts[0].typed_per_filter_config");
 }
+
+#[test]
+fn a_session_of_a_route_is_taken_and_a_strict_one_refused() {
+    use outrigger_config::xds::wire::session::{
+        Cookie, CookieBasedSessionState, StatefulSession, StatefulSessionPerRoute,
+    };
+    let ttl = secs(60);
+    let cookie = Some(Cookie { name: "sid".into(), ttl, path: String::new(), attributes: Vec::new() });
+    let state = pack(&CookieBasedSessionState { cookie });
+    let read = |strict, disabled| {
+        read_route(|route, _| {
+            let state = core::TypedExtensionConfig { name: "cookie".into(), typed_config: Some(state.clone()) };
+            let stateful = StatefulSession { session_state: Some(state), strict, ..Default::default() };
+            let session =
+                StatefulSessionPerRoute { disabled, stateful_session: Some(stateful).filter(|_| disabled.is_none()) };
+            route.typed_per_filter_config.insert("envoy.filters.http.stateful_session".into(), pack(&session));
+        })
+    };
+    let session = read(false, None).expect("taken").session.expect("a session");
+    assert_eq!((&*session.name, &*session.path, session.permanent), ("sid", "/", true));
+    assert_eq!(read(false, Some(true)).expect("taken").session, None);
+    assert!(read(true, None).is_err());
+}
