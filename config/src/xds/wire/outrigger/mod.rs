@@ -10,7 +10,7 @@ mod route;
 mod cluster;
 
 pub use cluster::{Budget, Cluster, Comparison, Limits, Outlier, PeakEwma};
-pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, Retry, Route};
+pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, Retry, Route, Session};
 
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";
