@@ -65,6 +65,29 @@ pub struct SlowStart {
     pub min_weight: Percent,
 }
 
+/// How much the place of an endpoint counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Localities {
+    /// Not at all.
+    #[default]
+    Ignored,
+    /// Places have weights ([`crate::endpoint::Assignment::weights`]), and an endpoint is chosen inside one.
+    Weighted,
+    /// Requests stay in the caller's own zone as far as its endpoints bear what its callers send.
+    ZoneAware {
+        /// The share of requests that this holds for.
+        percent: Percent,
+        /// With fewer endpoints in than this, it holds for none.
+        min_endpoints: u32,
+    },
+}
+
+impl Localities {
+    /// From how many endpoints on zones count unless said otherwise: from two, since with one there is no choice. Envoy's 6
+    /// would leave small services out.
+    pub const DEFAULT_MIN_ENDPOINTS: u32 = 2;
+}
+
 impl SlowStart {
     /// A straight line from 10 %.
     pub fn with_defaults(window: Duration) -> Self {
@@ -124,6 +147,8 @@ pub struct Cluster {
     /// How much more than its part of all requests under way an endpoint may have before its keys go on to the next, in
     /// percent of that part; at least 100. Only with a hash (`hash_balance_factor`).
     pub balance_factor: Option<u32>,
+    /// How much the place of an endpoint counts.
+    pub localities: Localities,
     /// How a newcomer gets its load; absent: all at once.
     pub slow_start: Option<SlowStart>,
     /// Below this share of endpoints in, those that are left out take part again, since the few could not bear all
@@ -159,6 +184,7 @@ impl Cluster {
             idle_timeout: Some(Duration::from_secs(60)),
             balancing: Balancing::default(),
             balance_factor: None,
+            localities: Localities::default(),
             slow_start: None,
             panic_threshold: Self::default_panic_threshold(),
             limits: None,

@@ -6,7 +6,7 @@ use http::header::HeaderName;
 
 use super::policy::LONGER_THAN_ZERO;
 use super::reader::Field;
-use crate::cluster::{Balancing, SlowStart, is_table_size};
+use crate::cluster::{Balancing, Localities, SlowStart, is_table_size};
 use crate::error::{Code, Problem};
 use crate::route::HashKey;
 use crate::value::Percent;
@@ -20,6 +20,8 @@ pub struct LoadBalancing {
     pub hash: Vec<HashKey>,
     /// How much more than its part an endpoint may have, in percent; only with a hash.
     pub balance_factor: Option<u32>,
+    /// How much the place of an endpoint counts.
+    pub localities: Localities,
     /// How a newcomer gets its load.
     pub slow_start: Option<SlowStart>,
     /// How much of a group of a priority may be missing before the next one helps, in percent.
@@ -57,7 +59,9 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     let slow_start = fields.optional("slowStart").map(|field| read_slow_start(&field));
     let panic_threshold = fields.optional("panicThreshold").and_then(|field| field.number(Percent::try_new));
     let overprovisioning = fields.optional("overprovisioningPercent").map(|field| field.integer(100..=100_000));
-    fields.unsupported(&["zoneAware"]);
+    let zone_aware = fields.optional("zoneAware").map(|field| field.boolean());
+    let zone_percent = fields.optional("zonePercent").and_then(|field| field.number(Percent::try_new));
+    let zone_min = fields.optional("zoneMinEndpoints").map(|field| field.integer(0..=1_000_000));
     let field = fields.finish();
     let check = |name: &str, is_there: bool, belongs: bool, algorithms: &str| {
         if is_there && !belongs && balancing.is_some() {
@@ -74,6 +78,20 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     check("balanceFactor", balance_factor.is_some(), is_hash, "RingHash or Maglev");
     check("ring", sizes.is_some(), matches!(balancing, Some(Balancing::RingHash { .. })), RING);
     check("tableSize", table.is_some(), matches!(balancing, Some(Balancing::Maglev { .. })), TABLE);
+    let zones = "PeakEwma, LeastRequest, RoundRobin or Random";
+    check("zoneAware", zone_aware == Some(true), !is_hash, zones);
+    for (name, is_there) in [("zonePercent", zone_percent.is_some()), ("zoneMinEndpoints", zone_min.is_some())] {
+        if is_there && zone_aware != Some(true) {
+            field.note(Problem::new(Code::Conflict, "means something with zoneAware: true only").at_field(name));
+        }
+    }
+    let localities = match zone_aware {
+        Some(true) => Localities::ZoneAware {
+            percent: zone_percent.unwrap_or(Percent::HUNDRED),
+            min_endpoints: zone_min.unwrap_or(Localities::DEFAULT_MIN_ENDPOINTS),
+        },
+        _ => Localities::Ignored,
+    };
     check("slowStart", slow_start.is_some(), spares, "PeakEwma, LeastRequest or RoundRobin");
     if is_hash && hash.is_none() {
         let algorithm = if matches!(balancing, Some(Balancing::Maglev { .. })) { TABLE } else { RING };
@@ -91,7 +109,7 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
         _ => {}
     }
     let hash = hash.into_iter().flatten().flatten().collect();
-    LoadBalancing { balancing, hash, balance_factor, slow_start, overprovisioning, panic_threshold }
+    LoadBalancing { balancing, hash, balance_factor, localities, slow_start, overprovisioning, panic_threshold }
 }
 
 fn read_ring(field: &Field<'_>) -> (u32, u32) {

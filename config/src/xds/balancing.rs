@@ -16,7 +16,8 @@ use super::wire::balancing::{
     ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin, WrrLocality,
 };
 use super::wire::{self, outrigger};
-use crate::cluster::{Balancing, Cluster, SlowStart};
+use super::locality;
+use crate::cluster::{Balancing, Cluster, Localities, SlowStart};
 use crate::error::Problem;
 use crate::resource::ClientKind;
 use crate::value::Percent;
@@ -50,6 +51,7 @@ pub(super) struct Choice {
     pub(super) balancing: Balancing,
     pub(super) balance_factor: Option<u32>,
     pub(super) slow_start: Option<SlowStart>,
+    pub(super) localities: Localities,
 }
 
 /// Encodes for a client.
@@ -97,7 +99,9 @@ fn encode_common(cluster: &Cluster) -> Option<CommonLbConfig> {
         .balance_factor
         .filter(|_| cluster.balancing.is_hash())
         .map(|factor| ConsistentHashingLbConfig { hash_balance_factor: number(factor), ..Default::default() });
-    (panic.is_some() || hashing.is_some()).then(|| CommonLbConfig {
+    let places = locality::encode(cluster.localities);
+    (panic.is_some() || hashing.is_some() || places.is_some()).then(|| CommonLbConfig {
+        locality_config_specifier: places,
         healthy_panic_threshold: panic,
         consistent_hashing_lb_config: hashing,
         ..Default::default()
@@ -190,7 +194,8 @@ pub(super) fn decode(cluster: &xds::Cluster) -> Result<Choice, Problem> {
     };
     let hashing = cluster.common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
     let factor = hashing.and_then(|hashing| hashing.hash_balance_factor);
-    Ok(Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start })
+    let localities = locality::decode(cluster.common_lb_config.as_ref())?;
+    Ok(Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start, localities })
 }
 
 /// Zero is no bound, as with Envoy; and without a hash it means nothing.
@@ -246,9 +251,9 @@ fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
     };
     let hash = |balancing: Balancing, hashing: Option<ConsistentHashing>| {
         let factor = hashing.and_then(|hashing| hashing.hash_balance_factor);
-        Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start: None }
+        Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start: None, localities: Localities::Ignored }
     };
-    let plain = |balancing, slow_start| Choice { balancing, balance_factor: None, slow_start };
+    let plain = |balancing, slow_start| Choice { balancing, balance_factor: None, slow_start, localities: Localities::Ignored };
     Ok(if wire::is::<RoundRobin>(any) {
         let message: RoundRobin = wire::unpack(any)?;
         Some(plain(Balancing::RoundRobin, slow(message.slow_start_config).transpose()?))
@@ -267,7 +272,8 @@ fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
     } else if wire::is::<WrrLocality>(any) {
         // Nested messages are bounded by prost; a locality policy inside another only costs its own bytes.
         let outer: WrrLocality = wire::unpack(any)?;
-        outer.endpoint_picking_policy.as_ref().map_or(Ok(None), decode_list)?
+        let inner = outer.endpoint_picking_policy.as_ref().map_or(Ok(None), decode_list)?;
+        inner.map(|choice| Choice { localities: Localities::Weighted, ..choice })
     } else {
         None
     })

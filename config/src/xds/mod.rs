@@ -27,6 +27,7 @@ mod retry;
 mod rate_limit;
 mod breaker;
 mod outlier;
+mod locality;
 mod balancing;
 mod protocol;
 mod filter;

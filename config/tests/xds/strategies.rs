@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, SlowStart};
-use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, Localities, Protocol, SlowStart};
+use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
@@ -43,10 +43,11 @@ pub(crate) fn api_listener() -> impl Strategy<Value = ApiListener> {
 
 fn listener() -> impl Strategy<Value = Listener> {
     let source = prop_oneof![name().prop_map(TableSource::Rds), table().prop_map(TableSource::Inline)];
-    let identity = (object_name(), text(), text()).prop_map(|(workload, service, version)| Identity {
+    let identity = (object_name(), text(), text(), locality()).prop_map(|(workload, service, version, locality)| Identity {
         workload,
         service,
         version,
+        locality,
     });
     let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
@@ -315,11 +316,16 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), of(outlier()), budget()).prop_map(
+    let localities = prop_oneof![
+        Just(Localities::Ignored),
+        Just(Localities::Weighted),
+        (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
+    ];
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), of(outlier()), budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
-            (limits, panic_threshold, factor, slow),
+            (limits, panic_threshold, factor, slow, localities),
             outlier,
             budget,
         )| {
@@ -332,6 +338,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 idle_timeout,
                 balancing,
                 balance_factor: factor.filter(|_| balancing.is_hash()),
+                localities,
                 slow_start: slow.filter(|_| balancing.can_start_slowly()),
                 panic_threshold,
                 limits,
@@ -432,17 +439,23 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 /// Any assignment.
 pub(crate) fn assignment() -> impl Strategy<Value = Assignment> {
-    (name(), vec(endpoint(), 0..6), 100..300u32).prop_map(|(name, mut endpoints, factor)| {
+    let weights = of((locality(), 0..5u32));
+    (name(), vec(endpoint(), 0..6), 100..300u32, weights).prop_map(|(name, mut endpoints, factor, weights)| {
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints.dedup_by_key(|endpoint| endpoint.address);
-        Assignment::try_new(name, endpoints).expect("distinct addresses").overprovisioned(factor)
+        let weight = |(locality, weight)| LocalityWeight { priority: 0, locality, weight };
+        let assignment = Assignment::try_new(name, endpoints).expect("distinct addresses");
+        assignment.overprovisioned(factor).weighing(weights.into_iter().map(weight).collect())
     })
+}
+
+fn locality() -> impl Strategy<Value = Locality> {
+    ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
-    let locality = ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() });
-    let place = (locality, prop_oneof![Just(0), 0..129u32]);
+    let place = (locality(), prop_oneof![Just(0), 0..129u32]);
     (address(), 1..u32::MAX, health, place, text(), text()).prop_map(
         |(address, weight, health, (locality, priority), workload, version)| Endpoint {
             address,

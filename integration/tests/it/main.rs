@@ -41,3 +41,4 @@ mod swap;
 mod timeout;
 mod truncation;
 mod upgrade;
+mod zones;

@@ -74,6 +74,10 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "outrigger_session_requests_total",
         "Requests of routes with session persistence, by what became of their session.",
     );
+    let mut places = Family::counter(
+        "outrigger_zone_requests_total",
+        "Requests to a destination with zoneAware, by whether they stayed in the caller's zone.",
+    );
     for cluster in snapshot.clusters() {
         let service = cluster.config.service.as_ref();
         let name = [
@@ -120,13 +124,17 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         for (held, count) in cluster.traffic.sessions().into_iter().filter(|(_, count)| *count > 0) {
             sessions.add(&with(&[("session", held.as_str())]), count as f64);
         }
+        let (local, cross) = cluster.place.counts();
+        for (zone, count) in [("local", local), ("cross", cross)].into_iter().filter(|_| local + cross > 0) {
+            places.add(&with(&[("zone", zone)]), count as f64);
+        }
         panicking.add(&name, f64::from(u8::from(cluster.is_panicking())));
         withheld.add(&name, cluster.ejection_overflows() as f64);
         panics.add(&name, cluster.panics() as f64);
     }
     let all = [
         inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics,
-        panicking, sessions,
+        panicking, sessions, places,
     ];
     all.into_iter().filter_map(Family::finish).collect()
 }

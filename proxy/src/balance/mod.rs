@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use outrigger_config::cluster::Balancing;
+use outrigger_config::cluster::{Balancing, Localities};
+use outrigger_config::endpoint::LocalityWeight;
 
 use crate::endpoint::{Endpoint, Token};
 
@@ -20,6 +21,7 @@ pub mod p2c;
 pub mod ring_hash;
 pub mod round_robin;
 pub mod tokens;
+pub mod zones;
 
 pub use bound::Bound;
 pub use levels::Levels;
@@ -28,6 +30,7 @@ pub use members::Members;
 pub use ring_hash::Ring;
 pub use round_robin::Turns;
 pub use tokens::Tokens;
+pub use zones::{Callers, Zones};
 
 /// The endpoints of a destination and the way to choose among them.
 #[derive(Debug)]
@@ -39,6 +42,9 @@ pub struct Picker {
     /// Where endpoints have several priorities: how the load is distributed among them, and a picker of each.
     levels: Option<(Levels, Box<[Picker]>)>,
     tokens: Tokens,
+    /// Where places count: how requests are distributed among them, and a picker of each.
+    zones: Option<Zones>,
+    weights: Box<[LocalityWeight]>,
 }
 
 #[derive(Debug)]
@@ -64,7 +70,7 @@ impl Picker {
             Balancing::RingHash { min_size, max_size } => Method::RingHash(Ring::new(&members, min_size, max_size)),
             Balancing::Maglev { table_size } => Method::Maglev(Maglev::new(&members, table_size)),
         };
-        Picker { members, method, factor: None, levels: None, tokens: Tokens::default() }
+        Picker { members, method, factor: None, levels: None, tokens: Tokens::default(), zones: None, weights: Box::default() }
     }
 
     /// Bounds the load of an endpoint that a hash leads to: beyond so many percent of its part, keys go on to the next.
@@ -74,11 +80,29 @@ impl Picker {
         self
     }
 
+    /// Chooses a place first, where endpoints stand in several. To be called before [`Picker::levelled`].
+    #[must_use]
+    pub fn zoned(mut self, balancing: Balancing, weights: &[LocalityWeight], seed: u64) -> Self {
+        let priority = self.endpoints().first().map_or(0, |one| one.priority());
+        let picker = |endpoints: Vec<Arc<Endpoint>>| Picker::new(balancing, endpoints, seed).bounded(self.factor);
+        let weight = |place: &outrigger_config::endpoint::Locality| {
+            let said = weights.iter().find(|one| one.priority == priority && one.locality == *place);
+            said.map(|one| one.weight)
+        };
+        self.zones = Zones::new(self.endpoints(), picker, weight);
+        self.weights = weights.into();
+        self
+    }
+
     /// Chooses a priority first, where endpoints have several.
     #[must_use]
     pub fn levelled(mut self, balancing: Balancing, overprovisioning: u32, seed: u64) -> Self {
         self.levels = Levels::new(self.members.endpoints(), overprovisioning).map(|levels| {
-            let picker = |group: &[Arc<Endpoint>]| Picker::new(balancing, group.to_vec(), seed).bounded(self.factor);
+            let zoned = self.zones.is_some();
+            let picker = |group: &[Arc<Endpoint>]| {
+                let picker = Picker::new(balancing, group.to_vec(), seed).bounded(self.factor);
+                if zoned { picker.zoned(balancing, &self.weights, seed) } else { picker }
+            };
             let pickers = levels.groups().map(picker).collect();
             (levels, pickers)
         });
@@ -89,6 +113,25 @@ impl Picker {
     /// overprovisioning; false where there is only one, whose panic threshold decides alone.
     pub fn assess(&self, is_in: impl Fn(&Endpoint) -> bool) -> bool {
         self.levels.as_ref().is_some_and(|(levels, _)| levels.assess(is_in))
+    }
+
+    /// Distributes the load among places anew.
+    pub fn spread(
+        &self,
+        policy: Localities,
+        overprovisioning: u32,
+        callers: Option<&Callers>,
+        is_in: impl Fn(&Endpoint) -> bool,
+    ) {
+        let levels = self.levels.iter().flat_map(|(_, pickers)| pickers).chain(Some(self));
+        for zones in levels.filter_map(|picker| picker.zones.as_ref()) {
+            zones.assess(policy, overprovisioning, callers, &is_in);
+        }
+    }
+
+    /// The weights of places that it was built with.
+    pub fn weights(&self) -> &[LocalityWeight] {
+        &self.weights
     }
 
     /// One of the accepted endpoints; none only if none is accepted. `hash` is the request's key for a ring hash: a
@@ -107,6 +150,25 @@ impl Picker {
     }
 
     fn pick_one(
+        &self,
+        hash: Option<u64>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        accept: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&Arc<Endpoint>> {
+        if let Some(zones) = &self.zones {
+            // The same key to the same place, by other bits of it than those that choose inside.
+            let key = |hash: u64| ((hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % u64::from(zones::PARTS)) as u32;
+            let point = hash.map_or_else(|| rng.u32(0..zones::PARTS), key);
+            let picked = zones.choose(point).and_then(|picker| picker.pick_flat(hash, now, rng, &accept));
+            if picked.is_some() {
+                return picked;
+            }
+        }
+        self.pick_flat(hash, now, rng, accept)
+    }
+
+    fn pick_flat(
         &self,
         hash: Option<u64>,
         now: Instant,

@@ -50,6 +50,12 @@ pub struct Identity {
     /// The service's version.
     #[prost(string, tag = "3")]
     pub version: String,
+    /// The region where it stands.
+    #[prost(string, tag = "4")]
+    pub region: String,
+    /// The zone inside the region.
+    #[prost(string, tag = "5")]
+    pub zone: String,
 }
 
 /// What an endpoint has beyond xDS.
