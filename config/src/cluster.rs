@@ -51,6 +51,30 @@ pub enum Balancing {
         /// How many places the table has: a prime, at most 5,000,011.
         table_size: u32,
     },
+    /// Each in turn, by what endpoints report of their own load (ORCA, gRFC A58).
+    ClientSideWeightedRoundRobin(LoadReports),
+}
+
+/// Which load reports are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadReports {
+    /// How long an endpoint must have reported before its reports count.
+    pub blackout: Duration,
+    /// After how long without a report the last one counts no more; longer than zero.
+    pub expiration: Duration,
+    /// How much an error weighs against utilization, in thousandths.
+    pub penalty_thousandths: u32,
+}
+
+impl Default for LoadReports {
+    /// Those of gRFC A58: 10 s, 3 min, 1.
+    fn default() -> Self {
+        LoadReports {
+            blackout: Duration::from_secs(10),
+            expiration: Duration::from_secs(180),
+            penalty_thousandths: 1000,
+        }
+    }
 }
 
 /// How a newcomer among endpoints that serve already gets its load: little by little
@@ -107,7 +131,13 @@ impl Balancing {
 
     /// Whether a newcomer can be spared.
     pub fn can_start_slowly(self) -> bool {
-        matches!(self, Balancing::RoundRobin | Balancing::LeastRequest | Balancing::PeakEwma { .. })
+        matches!(
+            self,
+            Balancing::RoundRobin
+                | Balancing::LeastRequest
+                | Balancing::PeakEwma { .. }
+                | Balancing::ClientSideWeightedRoundRobin(_)
+        )
     }
 }
 
@@ -213,6 +243,13 @@ impl Cluster {
         {
             return Err(Problem::invalid(table_size, "must be a prime of at most 5000011")
                 .at_field("tableSize")
+                .at_field("loadBalancing"));
+        }
+        if let Balancing::ClientSideWeightedRoundRobin(reports) = self.balancing
+            && reports.expiration.is_zero()
+        {
+            return Err(Problem::invalid("0s", "must be longer than zero")
+                .at_field("expiration")
                 .at_field("loadBalancing"));
         }
         if let Some(factor) = self.balance_factor.filter(|factor| *factor < 100) {

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::error::Problem;
 use crate::endpoint::Locality;
+use crate::error::Problem;
 use crate::name::{ListenerName, ObjectName, TableName};
 use crate::route::RouteTable;
 use crate::value::Percent;

@@ -28,6 +28,7 @@ mod rate_limit;
 mod breaker;
 mod outlier;
 mod locality;
+mod reports;
 mod balancing;
 mod protocol;
 mod filter;

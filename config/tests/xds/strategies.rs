@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, Localities, Protocol, SlowStart};
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, LoadReports, Localities, Protocol, SlowStart};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
@@ -43,12 +43,8 @@ pub(crate) fn api_listener() -> impl Strategy<Value = ApiListener> {
 
 fn listener() -> impl Strategy<Value = Listener> {
     let source = prop_oneof![name().prop_map(TableSource::Rds), table().prop_map(TableSource::Inline)];
-    let identity = (object_name(), text(), text(), locality()).prop_map(|(workload, service, version, locality)| Identity {
-        workload,
-        service,
-        version,
-        locality,
-    });
+    let identity = (object_name(), text(), text(), locality())
+        .prop_map(|(workload, service, version, locality)| Identity { workload, service, version, locality });
     let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
     (name(), address(), direction, source, of(identity), telemetry).prop_map(
@@ -355,6 +351,10 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         Just(Balancing::RoundRobin),
         Just(Balancing::LeastRequest),
         Just(Balancing::Random),
+        (shorter(60), shorter(600), 0..1_000_001u32).prop_map(|(blackout, expiration, penalty_thousandths)| {
+            let reports = LoadReports { blackout, expiration, penalty_thousandths };
+            Balancing::ClientSideWeightedRoundRobin(reports)
+        }),
         (shorter(60), shorter(1)).prop_map(|(decay, default_rtt)| Balancing::PeakEwma { decay, default_rtt }),
         (1..5000u32, 5000..8_388_609u32).prop_map(|(min_size, max_size)| Balancing::RingHash { min_size, max_size }),
         prop_oneof![Just(2), Just(65_537), Just(5_000_011)].prop_map(|table_size| Balancing::Maglev { table_size }),

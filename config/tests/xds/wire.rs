@@ -293,6 +293,27 @@ mod nested {
     }
 
     #[test]
+    fn client_side_weighted_round_robin() {
+        use balancing::client_side_weighted_round_robin::v3 as theirs;
+        let seconds = |seconds| Some(pb::Duration { seconds, nanos: 0 });
+        let read: theirs::ClientSideWeightedRoundRobin =
+            read(&outrigger_config::xds::wire::balancing::ClientSideWeightedRoundRobin {
+                enable_oob_load_report: Some(pb::BoolValue { value: true }),
+                blackout_period: seconds(1),
+                weight_expiration_period: seconds(2),
+                weight_update_period: seconds(3),
+                error_utilization_penalty: Some(pb::FloatValue { value: 0.5 }),
+                metric_names_for_computing_utilization: vec!["m".into()],
+                slow_start_config: Some(Default::default()),
+            });
+        assert!(read.enable_oob_load_report.is_some_and(|asked| asked.value) && read.slow_start_config.is_some());
+        let periods = [read.blackout_period, read.weight_expiration_period, read.weight_update_period];
+        assert_eq!(periods.map(|period| period.map(|period| period.seconds)), [Some(1), Some(2), Some(3)]);
+        assert_eq!(read.error_utilization_penalty.map(|penalty| penalty.value), Some(0.5));
+        assert_eq!(read.metric_names_for_computing_utilization, ["m"]);
+    }
+
+    #[test]
     fn stateful_session() {
         use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3 as session;
         use envoy_types::pb::envoy::extensions::http::stateful_session::cookie::v3 as cookie;

@@ -64,6 +64,7 @@ async fn is_steered(api_type: &str, transport: &str) {
 outlierDetection: { consecutiveErrors: 5 }
 sessionPersistence: { sessionName: shop, cookieConfig: { sameSite: Lax } }",
         )
+        .backend_policy("beta", "loadBalancing: { algorithm: ClientSideWeightedRoundRobin }")
         .route_policy("catalog", "retry: { attempts: 2, codes: [503] }");
     let control_plane = ControlPlane::start().await;
     control_plane.apply(documents.text()).await;

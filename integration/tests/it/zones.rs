@@ -20,7 +20,8 @@ spec: {{ address: 127.0.0.1, ports: [{{ name: http, port: {} }}], locality: {{ z
 
 /// Callers in the zones `callers`, of which the first is asked through, and `catalog` with these workloads.
 fn documents(callers: &[&str], catalog: &[(&str, &Origin, &str)], rest: &str) -> Documents {
-    let mut documents = Documents::new().selecting("catalog", "http", "app: catalog").selecting("web", "http", "app: web");
+    let mut documents =
+        Documents::new().selecting("catalog", "http", "app: catalog").selecting("web", "http", "app: web");
     for (number, zone) in callers.iter().enumerate() {
         let name = if number == 0 { CALLER.to_owned() } else { format!("web-{number}") };
         documents = documents.caller_in(&name, "web", zone);

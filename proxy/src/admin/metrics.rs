@@ -78,6 +78,10 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "outrigger_zone_requests_total",
         "Requests to a destination with zoneAware, by whether they stayed in the caller's zone.",
     );
+    let mut reports = Family::counter(
+        "outrigger_load_reports_total",
+        "Load reports of a destination's endpoints (ORCA): taken, or void.",
+    );
     for cluster in snapshot.clusters() {
         let service = cluster.config.service.as_ref();
         let name = [
@@ -128,13 +132,17 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         for (zone, count) in [("local", local), ("cross", cross)].into_iter().filter(|_| local + cross > 0) {
             places.add(&with(&[("zone", zone)]), count as f64);
         }
+        let (taken, void) = cluster.traffic.reports();
+        for (result, count) in [("taken", taken), ("void", void)].into_iter().filter(|_| taken + void > 0) {
+            reports.add(&with(&[("result", result)]), count as f64);
+        }
         panicking.add(&name, f64::from(u8::from(cluster.is_panicking())));
         withheld.add(&name, cluster.ejection_overflows() as f64);
         panics.add(&name, cluster.panics() as f64);
     }
     let all = [
         inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics,
-        panicking, sessions, places,
+        panicking, sessions, places, reports,
     ];
     all.into_iter().filter_map(Family::finish).collect()
 }

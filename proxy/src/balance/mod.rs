@@ -18,6 +18,7 @@ pub mod levels;
 pub mod maglev;
 pub mod members;
 pub mod p2c;
+pub mod reported;
 pub mod ring_hash;
 pub mod round_robin;
 pub mod tokens;
@@ -27,6 +28,7 @@ pub use bound::Bound;
 pub use levels::Levels;
 pub use maglev::Maglev;
 pub use members::Members;
+pub use reported::ByReports;
 pub use ring_hash::Ring;
 pub use round_robin::Turns;
 pub use tokens::Tokens;
@@ -55,6 +57,7 @@ enum Method {
     Random,
     RingHash(Ring),
     Maglev(Maglev),
+    ByReports(ByReports),
 }
 
 impl Picker {
@@ -69,8 +72,17 @@ impl Picker {
             Balancing::Random => Method::Random,
             Balancing::RingHash { min_size, max_size } => Method::RingHash(Ring::new(&members, min_size, max_size)),
             Balancing::Maglev { table_size } => Method::Maglev(Maglev::new(&members, table_size)),
+            Balancing::ClientSideWeightedRoundRobin(rules) => Method::ByReports(ByReports::new(&members, rules, seed)),
         };
-        Picker { members, method, factor: None, levels: None, tokens: Tokens::default(), zones: None, weights: Box::default() }
+        Picker {
+            members,
+            method,
+            factor: None,
+            levels: None,
+            tokens: Tokens::default(),
+            zones: None,
+            weights: Box::default(),
+        }
     }
 
     /// Bounds the load of an endpoint that a hash leads to: beyond so many percent of its part, keys go on to the next.
@@ -113,6 +125,16 @@ impl Picker {
     /// overprovisioning; false where there is only one, whose panic threshold decides alone.
     pub fn assess(&self, is_in: impl Fn(&Endpoint) -> bool) -> bool {
         self.levels.as_ref().is_some_and(|(levels, _)| levels.assess(is_in))
+    }
+
+    /// Looks at what endpoints report of their load, where that counts.
+    pub fn weigh(&self, now: Instant) {
+        if let Method::ByReports(turns) = &self.method {
+            turns.weigh(&self.members, now);
+            let levels = self.levels.iter().flat_map(|(_, pickers)| pickers);
+            levels.for_each(|picker| picker.weigh(now));
+            self.zones.iter().flat_map(Zones::pickers).for_each(|picker| picker.weigh(now));
+        }
     }
 
     /// Distributes the load among places anew.
@@ -178,6 +200,7 @@ impl Picker {
         let members = &self.members;
         let index = match (&self.method, hash) {
             (Method::RoundRobin(turns), _) => turns.pick(members, accept),
+            (Method::ByReports(turns), _) => turns.pick(members, accept),
             (Method::LeastRequest, _) => p2c::least_request(members, rng, accept),
             (Method::PeakEwma, _) => p2c::peak_ewma(members, now, rng, accept),
             (Method::RingHash(ring), Some(hash)) => self.hashed(accept, |accept| ring.pick(members, hash, accept)),
@@ -265,6 +288,7 @@ pub(crate) mod tests {
             Just(Balancing::Random),
             Just(Balancing::RingHash { min_size: 64, max_size: 4096 }),
             Just(Balancing::Maglev { table_size: 251 }),
+            Just(Balancing::ClientSideWeightedRoundRobin(outrigger_config::cluster::LoadReports::default())),
         ]
     }
 

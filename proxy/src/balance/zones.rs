@@ -125,6 +125,11 @@ impl Zones {
         self.active.store(true, Ordering::Relaxed);
     }
 
+    /// The picker of each group.
+    pub fn pickers(&self) -> impl Iterator<Item = &Picker> {
+        self.zones.iter().map(|zone| &zone.picker)
+    }
+
     /// Where a request at `point`, below [`PARTS`], goes first; none where requests do not go by groups.
     pub fn choose(&self, point: u32) -> Option<&Picker> {
         if !self.active.load(Ordering::Relaxed) {

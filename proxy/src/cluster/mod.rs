@@ -222,6 +222,7 @@ impl Cluster {
         // One on probation counts as in: else a priority that lost all of its own would never be asked, and nobody in
         // it proved good.
         let inside = |one: &Endpoint| one.health() == Health::Healthy && !one.outlier.is_ejected(now);
+        picker.weigh(now);
         self.spread(&picker, inside);
         let enough = picker.assess(inside);
         // Other priorities bear what one cannot: there is no need for those that are left out.
@@ -257,7 +258,8 @@ impl Cluster {
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
-        let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, &assignment.weights, self.setting.seed));
+        let picker =
+            Arc::new(picker(&self.config, endpoints, overprovisioning, &assignment.weights, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.ejections.make_room();

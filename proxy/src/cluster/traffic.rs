@@ -19,6 +19,8 @@ pub struct Traffic {
     waits: Counts,
     copies: AtomicUsize,
     sessions: [AtomicU64; 4],
+    reports: AtomicU64,
+    void_reports: AtomicU64,
 }
 
 impl Traffic {
@@ -60,6 +62,16 @@ impl Traffic {
     /// Requests of routes with sessions, by what became of their session.
     pub fn sessions(&self) -> [(Held, u64); 4] {
         Held::ALL.map(|held| (held, self.sessions[held as usize].load(Relaxed)))
+    }
+
+    /// Counts a load report; a void one is no report.
+    pub fn report(&self, void: bool) {
+        if void { &self.void_reports } else { &self.reports }.fetch_add(1, Relaxed);
+    }
+
+    /// Load reports that were taken, and those that were void.
+    pub fn reports(&self) -> (u64, u64) {
+        (self.reports.load(Relaxed), self.void_reports.load(Relaxed))
     }
 
     /// A copy that began is over.

@@ -176,7 +176,8 @@ mod tests {
         let now = Instant::now();
         let weight = |zone, weight| LocalityWeight { priority: 0, locality: place(zone), weight };
         let weighed = |weights| assignment(&["a", "b", "b", "c"]).weighing(weights);
-        let destination = cluster(&weighed(vec![weight("a", 3), weight("b", 1), weight("c", 0)]), Localities::Weighted, now);
+        let destination =
+            cluster(&weighed(vec![weight("a", 3), weight("b", 1), weight("c", 0)]), Localities::Weighted, now);
         near(&shares(&destination, &["a", "b", "c"], now), &[0.75, 0.25, 0.0]);
         destination.set_assignment(&weighed(vec![weight("a", 1), weight("b", 1), weight("c", 2)]), now);
         near(&shares(&destination, &["a", "b", "c"], now), &[0.25, 0.25, 0.5]);

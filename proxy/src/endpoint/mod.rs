@@ -17,13 +17,16 @@ use crate::limits::Limits;
 use crate::pool::Pool;
 
 pub mod load;
+pub mod orca;
 pub mod outlier;
 pub mod ramp;
+pub mod reported;
 pub mod token;
 
 pub use load::{Latency, Load};
 pub use outlier::{Cause, Outcome, OutlierState, Tally};
 pub use ramp::Ramp;
+pub use reported::Reported;
 pub use token::Token;
 
 /// One address of a destination.
@@ -42,6 +45,8 @@ pub struct Endpoint {
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// What it reports of its load.
+    pub reported: Reported,
     /// When it came.
     pub ramp: Ramp,
     /// How much of it is in use, where its destination limits that for each endpoint.
@@ -64,6 +69,7 @@ impl Endpoint {
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            reported: Reported::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),
             pool: Pool::new(workers),

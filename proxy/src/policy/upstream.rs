@@ -114,6 +114,7 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
             let status = response.status();
             let grpc_status = attempt.aim().trail.grpc.then(|| grpc_status(response.headers())).flatten();
             attempt.answered(status.as_u16(), grpc_status, lease);
+            attempt.hear(response.headers());
             if let Some(policy) = attempt.aim().route.config.session.as_ref().filter(|_| attempt.greets) {
                 session::greet(policy, attempt.endpoint().token, response.headers_mut());
             }

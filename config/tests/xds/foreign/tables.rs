@@ -485,23 +485,24 @@ fn what_is_wrong_is_refused_with_its_path() {
 
 #[test]
 fn a_session_of_a_route_is_taken_and_a_strict_one_refused() {
-    use outrigger_config::xds::wire::session::{
-        Cookie, CookieBasedSessionState, StatefulSession, StatefulSessionPerRoute,
+    use envoy_types::pb::envoy::extensions::http::stateful_session::cookie::v3::CookieBasedSessionState;
+    use envoy_types::pb::envoy::r#type::http::v3::Cookie;
+    use http_filters::stateful_session::v3::{StatefulSession, StatefulSessionPerRoute, stateful_session_per_route};
+    use stateful_session_per_route::Override;
+    let cookie = Cookie { name: "sid".into(), ttl: secs(60), ..Default::default() };
+    let state = pack(&CookieBasedSessionState { cookie: Some(cookie) });
+    let state = core::TypedExtensionConfig { name: "cookie".into(), typed_config: Some(state) };
+    let stateful = |strict| {
+        Override::StatefulSession(StatefulSession { session_state: Some(state.clone()), strict, ..Default::default() })
     };
-    let ttl = secs(60);
-    let cookie = Some(Cookie { name: "sid".into(), ttl, path: String::new(), attributes: Vec::new() });
-    let state = pack(&CookieBasedSessionState { cookie });
-    let read = |strict, disabled| {
+    let read = |settings| {
         read_route(|route, _| {
-            let state = core::TypedExtensionConfig { name: "cookie".into(), typed_config: Some(state.clone()) };
-            let stateful = StatefulSession { session_state: Some(state), strict, ..Default::default() };
-            let session =
-                StatefulSessionPerRoute { disabled, stateful_session: Some(stateful).filter(|_| disabled.is_none()) };
-            route.typed_per_filter_config.insert("envoy.filters.http.stateful_session".into(), pack(&session));
+            let config = pack(&StatefulSessionPerRoute { r#override: Some(settings) });
+            route.typed_per_filter_config.insert("envoy.filters.http.stateful_session".into(), config);
         })
     };
-    let session = read(false, None).expect("taken").session.expect("a session");
+    let session = read(stateful(false)).expect("taken").session.expect("a session");
     assert_eq!((&*session.name, &*session.path, session.permanent), ("sid", "/", true));
-    assert_eq!(read(false, Some(true)).expect("taken").session, None);
-    assert!(read(true, None).is_err());
+    assert_eq!(read(Override::Disabled(true)).expect("taken").session, None);
+    assert!(read(stateful(true)).is_err());
 }
