@@ -21,7 +21,7 @@ pub struct BackendPolicy {
     /// What it is for.
     pub targets: Vec<TargetRef>,
     /// How an endpoint is chosen.
-    pub load_balancing: LoadBalancing,
+    pub load_balancing: Box<LoadBalancing>,
     /// How much of it may be used at once; what it does not name is unlimited.
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
@@ -33,7 +33,7 @@ pub struct BackendPolicy {
     /// How long an idle connection is kept.
     pub idle_timeout: Option<Duration>,
     /// What keeps a caller at its endpoint.
-    pub session: Option<Session>,
+    pub session: Option<Box<Session>>,
 }
 
 const ANY_COUNT: RangeInclusive<u32> = 0..=u32::MAX;
@@ -44,7 +44,7 @@ impl BackendPolicy {
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, &[Kind::Service]));
         let load_balancing =
-            fields.optional("loadBalancing").map(|field| read_load_balancing(&field)).unwrap_or_default();
+            fields.optional("loadBalancing").map(|field| Box::new(read_load_balancing(&field))).unwrap_or_default();
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
         let budget = fields.optional("retryConstraint").map(|field| read_budget(&field));
@@ -56,7 +56,7 @@ impl BackendPolicy {
             if !mode.enforces() {
                 field.unsupported("a session cannot be observed only; give it a policy of its own");
             }
-            read_session(&field)
+            Box::new(read_session(&field))
         });
         fields.unsupported(&["tls", "healthCheck"]);
         fields.finish();

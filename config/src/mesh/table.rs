@@ -177,7 +177,7 @@ fn ports<'a>(index: &'a Index, rule: &'a Rule) -> impl Iterator<Item = (&'a Back
 }
 
 fn session(index: &Index, name: &ObjectName, port: &ServicePort) -> Option<Session> {
-    index.backend_policy(name, port).and_then(|known| known.spec.session.clone())
+    index.backend_policy(name, port).and_then(|known| known.spec.session.as_deref().cloned())
 }
 
 /// The service's port that a backend reference names.

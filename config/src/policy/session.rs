@@ -95,7 +95,7 @@ mod tests {
             Session { lifetime: Some(Duration::ZERO), ..good.clone() },
             Session { permanent: true, ..good.clone() },
             Session { attributes: vec![("Same Site".into(), "".into())], ..good.clone() },
-            Session { attributes: vec![("SameSite".into(), "Lax; Domain=x".into())], ..good.clone() },
+            Session { attributes: vec![("SameSite".into(), "Lax; Domain=x".into())], ..good },
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }
