@@ -19,7 +19,7 @@ pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retr
 pub use timeout::Timeouts;
 
 /// Whether a policy acts or only says what it would have done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// Decide and act.
     #[default]

@@ -20,7 +20,7 @@ use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
 use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
 use crate::resource::ClientKind;
-use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 
 use xds::route_action::MaxStreamDuration;
 
@@ -172,6 +172,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         rate_limit: route.rate_limit.as_ref().map(own::rate_limit),
         fault: route.fault.as_ref().map(own::fault),
         sticky: route.sticky.iter().map(backend::encode_hash).collect(),
+        rehearsed: own::rehearsed_route(&route.rehearsed),
     }
 }
 
@@ -193,11 +194,12 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         Some(xds::route::Action::Route(action)) => action,
         Some(other) => {
             let answer = Some(action::decode(other, &common.matches.path)?);
-            let (origin, (rate_limit, fault)) = match own {
-                Some(own) => (own.origin, (own.rate_limit, own.fault)),
-                None => (Origin::default(), decode_filters(message)?),
-            };
-            return Ok(Route { origin, answer, rate_limit, fault, ..common });
+            if let Some(own) = own {
+                let Policies { origin, rate_limit, fault, rehearsed, .. } = own;
+                return Ok(Route { origin, answer, rate_limit, fault, rehearsed, ..common });
+            }
+            let (rate_limit, fault) = decode_filters(message)?;
+            return Ok(Route { answer, rate_limit, fault, ..common });
         }
         None => return Err(missing("action")),
     };
@@ -220,6 +222,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         retry: policies.retry,
         rate_limit: policies.rate_limit,
         fault: policies.fault,
+        rehearsed: policies.rehearsed,
         sticky: policies.sticky,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
         ..common
@@ -245,6 +248,7 @@ struct Policies {
     rate_limit: Option<RateLimit>,
     fault: Option<Fault>,
     sticky: Vec<HashKey>,
+    rehearsed: Rehearsed,
 }
 
 fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
@@ -258,6 +262,8 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
         fault: fault.map_err(|problem| problem.at_field("fault"))?,
         sticky: each("sticky", &own.sticky, backend::decode_hash)?,
+        rehearsed: own::read_rehearsed_route(own.rehearsed.as_ref())
+            .map_err(|problem| problem.at_field("rehearsed"))?,
     })
 }
 
@@ -274,7 +280,8 @@ fn decode_standard(
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
     let (rate_limit, fault) = decode_filters(message)?;
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault, sticky: Vec::new() })
+    let (origin, sticky, rehearsed) = (Origin::default(), Vec::new(), Rehearsed::default());
+    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, rehearsed })
 }
 
 fn decode_filters(message: &xds::Route) -> Result<(Option<RateLimit>, Option<Fault>), Problem> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, SlowStart};
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, Rehearsed as RehearsedCluster, SlowStart};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
@@ -17,8 +17,8 @@ use outrigger_config::policy::{
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch,
-    VirtualHost,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable,
+    ValueMatch, VirtualHost,
 };
 use outrigger_config::value::{Pattern, Percent};
 use proptest::collection::vec;
@@ -98,7 +98,7 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()));
+    let policies = (of(retry()), of(rate_limit()), of(fault()), rehearsed());
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -106,7 +106,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault),
+                    (retry, rate_limit, fault, rehearsed),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -126,19 +126,31 @@ fn route() -> impl Strategy<Value = Route> {
                         retry,
                         fault,
                         rate_limit,
+                        rehearsed,
                         hash,
                     }
                 },
             );
-    let answers = ((text(), text(), matches()), answer(), headers(), of(rate_limit())).prop_map(
-        |((name, origin, matches), mut answer, headers, rate_limit)| {
+    let policies = (of(rate_limit()), rehearsed());
+    let answers = ((text(), text(), matches()), answer(), headers(), policies).prop_map(
+        |((name, origin, matches), mut answer, headers, (rate_limit, rehearsed))| {
             if let Answer::Redirect(redirect) = &mut answer {
                 redirect.path = redirect.path.take().filter(|path| fits(path, &matches));
             }
-            Route { origin: Origin(origin), matches, headers, rate_limit, ..Route::answering(&name, answer) }
+            let (origin, rehearsed) = (Origin(origin), Rehearsed { retry: None, ..rehearsed });
+            Route { origin, matches, headers, rate_limit, rehearsed, ..Route::answering(&name, answer) }
         },
     );
     prop_oneof![4 => sends, 1 => answers]
+}
+
+fn rehearsed() -> impl Strategy<Value = Rehearsed> {
+    (of(retry()), of(rate_limit()), of(fault())).prop_map(|(mut retry, mut rate_limit, mut fault)| {
+        retry.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        rate_limit.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        fault.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        Rehearsed { retry, fault, rate_limit }
+    })
 }
 
 /// A prefix is replaced only where one was matched.
@@ -300,12 +312,13 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), of(outlier()), budget()).prop_map(
+    let outliers = (of(outlier()), rehearsed_cluster());
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), outliers, budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
             (limits, panic_threshold, factor, slow),
-            outlier,
+            (outlier, rehearsed),
             budget,
         )| {
             Cluster {
@@ -321,11 +334,25 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 panic_threshold,
                 limits,
                 outlier,
+                rehearsed,
                 budget,
                 discovery,
             }
         },
     )
+}
+
+fn rehearsed_cluster() -> impl Strategy<Value = RehearsedCluster> {
+    (of(limits()), of(outlier())).prop_map(|(mut limits, mut outlier)| {
+        limits.iter_mut().for_each(|limits| limits.mode = Mode::Observe);
+        for outlier in &mut outlier {
+            outlier.mode = Mode::Observe;
+            outlier.success_rate.iter_mut().for_each(|part| part.mode = Mode::Observe);
+            outlier.failure_percentage.iter_mut().for_each(|part| part.mode = Mode::Observe);
+            outlier.latency.iter_mut().for_each(|part| part.mode = Mode::Observe);
+        }
+        RehearsedCluster { limits, outlier }
+    })
 }
 
 fn balancing() -> impl Strategy<Value = Balancing> {

@@ -38,6 +38,8 @@ pub struct Endpoint {
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// The same, as a policy sees it that is rehearsed beside the one that acts.
+    pub rehearsal: OutlierState,
     /// When it came.
     pub ramp: Ramp,
     /// How much of it is in use, where its destination limits that for each endpoint.
@@ -59,6 +61,7 @@ impl Endpoint {
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            rehearsal: OutlierState::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),
             pool: Pool::new(workers),

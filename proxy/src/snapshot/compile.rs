@@ -23,7 +23,7 @@ use crate::cluster::{Cluster, Setting};
 use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
 use crate::route::mirror::Mirror;
-use crate::route::{Answer, Bucket, Edits, Limiter, Route, Split, Table, Target};
+use crate::route::{Answer, Bucket, Edits, Limiter, Rehearsed, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
 
 /// How long a copy may take where its route says nothing.
@@ -145,7 +145,11 @@ impl Tables<'_> {
         let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
         let fault = model.fault.as_ref().map(Fault::new);
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter }))
+        let rehearsed = Rehearsed {
+            fault: model.rehearsed.fault.as_ref().map(Fault::new),
+            limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
+        };
+        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter, rehearsed }))
     }
 
     /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
@@ -157,8 +161,8 @@ impl Tables<'_> {
         copies.timeouts.idle = route.timeouts.idle;
         let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
         let targets = Some(Split::new(copies.backends.iter().map(target))?);
-        let (answer, mirrors, fault, limiter) = (None, Box::default(), None, None);
-        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter };
+        let (answer, mirrors, fault, limiter, rehearsed) = (None, Box::default(), None, None, Rehearsed::default());
+        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter, rehearsed };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 
