@@ -64,7 +64,8 @@ fn resources(wanted: impl Fn(usize, Mode) -> bool) -> Vec<Resource> {
             text.write_str(policy.as_deref().unwrap_or_default()).expect("a string takes all");
         }
     }
-    let mesh = parse(&text, "shop.yaml").and_then(Mesh::try_new).unwrap_or_else(|problems| panic!("{problems}\n{text}")).0;
+    let mesh =
+        parse(&text, "shop.yaml").and_then(Mesh::try_new).unwrap_or_else(|problems| panic!("{problems}\n{text}")).0;
     let mut resources = mesh.shared("shop");
     resources.extend(mesh.own(&ObjectName::parse("shop/web-1").expect("a name")));
     resources
@@ -142,7 +143,11 @@ fn what_is_observed_leaves_what_acts_as_it_was() {
                     assert_eq!(limit, rehearsed(0..2), "{choice:#x}");
                 }
                 Resource::Table(table) if table.name.as_str().starts_with("inbound") => {
-                    assert_eq!(observed_of_route(&table.hosts[0].routes[0]), [None, None, rehearsed(2..4)], "{choice:#x}");
+                    assert_eq!(
+                        observed_of_route(&table.hosts[0].routes[0]),
+                        [None, None, rehearsed(2..4)],
+                        "{choice:#x}"
+                    );
                 }
                 Resource::Cluster(cluster) if cluster.name.as_str() == "service/shop/web/http" => {
                     assert_eq!(observed_of_cluster(cluster), [rehearsed(2..4); 2], "{choice:#x}");

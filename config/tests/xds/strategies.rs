@@ -17,8 +17,8 @@ use outrigger_config::policy::{
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable,
-    ValueMatch, VirtualHost,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable, ValueMatch,
+    VirtualHost,
 };
 use outrigger_config::value::{Pattern, Percent};
 use proptest::collection::vec;

@@ -105,7 +105,10 @@ async fn failing_workloads_are_left_out_while_a_stricter_policy_is_rehearsed() {
     let (good, bad) = (Origin::named("good").await, Origin::named("bad").await);
     let strict = "mode: Observe, outlierDetection: { consecutiveErrors: 2 }, limits: { maxRequests: 0 }";
     let documents = small("http", &[good.address(), bad.address()])
-        .backend_policy("catalog", "loadBalancing: { algorithm: RoundRobin }\noutlierDetection: { consecutiveErrors: 4 }")
+        .backend_policy(
+            "catalog",
+            "loadBalancing: { algorithm: RoundRobin }\noutlierDetection: { consecutiveErrors: 4 }",
+        )
         .with(&policy("BackendPolicy", "strict", SERVICE, strict));
     bad.fail_with(500);
     let mut mesh = Mesh::standalone(documents).await;
