@@ -50,6 +50,43 @@ fn small(origin: &Origin) -> Documents {
     outrigger_integration::mesh::small("http", &[origin.address()])
 }
 
+#[tokio::test]
+async fn a_backends_changes_of_fields_hold_over_its_rules() {
+    let origin = Origin::start().await;
+    let rules = "
+- filters:
+  - type: RequestHeaderModifier
+    requestHeaderModifier:
+      set: [{ name: x-set, value: rule }, { name: x-twice, value: rule }, { name: x-out, value: rule }]
+      add: [{ name: x-more, value: rule }, { name: x-over, value: rule }]
+      remove: [x-back]
+  - type: ResponseHeaderModifier
+    responseHeaderModifier: { set: [{ name: x-answer, value: rule }] }
+  backendRefs:
+  - name: catalog
+    port: 80
+    filters:
+    - type: RequestHeaderModifier
+      requestHeaderModifier:
+        set: [{ name: x-set, value: way }, { name: x-over, value: way }]
+        add: [{ name: x-twice, value: way }, { name: x-more, value: way }, { name: x-back, value: way }]
+        remove: [x-out]
+    - type: ResponseHeaderModifier
+      responseHeaderModifier: { set: [{ name: x-answer, value: way }] }";
+    let Some(both) = Both::of(|| small(&origin).route("catalog", rules)).await else { return };
+    let before = origin.seen().len();
+    let fields = "x-set: mine\r\nx-more: mine\r\nx-over: mine\r\nx-back: mine\r\nx-out: mine\r\n";
+    let answers = both.ask(&format!("GET / HTTP/1.1\r\nhost: catalog\r\n{fields}\r\n")).await;
+    assert_eq!(answers.map(|answer| answer.head.get("x-answer").map(str::to_owned)), [Some("way".into()), Some("way".into())]);
+    for (seen, who) in origin.seen()[before..].iter().zip(["Envoy", "ours"]) {
+        let values = |name: &str| {
+            seen.headers.get_all(name).iter().map(|one| one.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(",")
+        };
+        let got = ["x-set", "x-twice", "x-out", "x-more", "x-over", "x-back"].map(values);
+        assert_eq!(got, ["way", "rule,way", "", "mine,rule,way", "way", "way"], "{who}");
+    }
+}
+
 /// Paths, and what comes of them: the path that the service sees, or the status of a refusal.
 const PATHS: [(&str, Result<&str, u16>); 24] = [
     ("/a/../b", Ok("/b")),
