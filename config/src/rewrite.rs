@@ -139,7 +139,7 @@ impl DirectResponse {
         if !(200..=599).contains(&self.status) {
             return Err(Problem::invalid(self.status, "must be a status between 200 and 599").at_field("status"));
         }
-        if matches!(self.status, 204 | 304) && !self.body.is_empty() {
+        if matches!(self.status, 204 | 205 | 304) && !self.body.is_empty() {
             let reason = format!("a {} has no body", self.status);
             return Err(Problem::new(Code::Conflict, reason).at_field("body"));
         }

@@ -16,7 +16,7 @@ use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, TableName};
 use outrigger_config::policy::{RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
-use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable};
+use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
@@ -131,13 +131,20 @@ struct Tables<'a> {
 
 impl Tables<'_> {
     fn compile(&mut self, model: &RouteTable, direction: Direction) -> Table {
-        Table::new(model, |route| self.route(&model.name, route, direction))
+        Table::new(model, |host, route| self.route((&model.name, host), route, direction))
     }
 
     /// None for a route whose weights are all zero, which validation refuses.
-    fn route(&mut self, table: &TableName, model: &RouteModel, direction: Direction) -> Option<Arc<Route>> {
+    fn route(
+        &mut self,
+        (table, host): (&TableName, &VirtualHost),
+        model: &RouteModel,
+        direction: Direction,
+    ) -> Option<Arc<Route>> {
         let target = |backend: &Backend| (backend.weight, self.target(backend, model, direction));
-        let targets = Split::new(model.backends.iter().map(target)).map(|split| split.of(&model.name));
+        // The host too: one rule may be for several services, one behind the other.
+        let full_name = format!("{}/{}", host.name, model.name);
+        let targets = Split::new(model.backends.iter().map(target)).map(|split| split.of(&full_name));
         let answer = model.answer.as_ref().map(|answer| self.answer(answer, model, direction));
         if targets.is_none() && answer.is_none() {
             return None;

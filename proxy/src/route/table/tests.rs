@@ -27,7 +27,7 @@ fn host(domains: &[&str]) -> VirtualHost {
 
 fn table(hosts: Vec<VirtualHost>) -> Table {
     let metrics = Metrics::default();
-    Table::new(&RouteTable { name: name(), hosts }, |model| {
+    Table::new(&RouteTable { name: name(), hosts }, |_, model| {
         let key = EdgeKey {
             direction: outrigger_config::listener::Direction::Outbound,
             dst_service: "".into(),
