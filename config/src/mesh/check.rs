@@ -10,6 +10,7 @@ use crate::document::{Kind, Service, ServicePort, Workload};
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::fault::Scope;
+use crate::value::format_duration;
 use crate::policy::{Fault, Mode, Retry};
 
 /// Holds documents against each other that refer to one another rightly.
@@ -29,7 +30,32 @@ pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
             findings.note_at_root(known.document, Problem::new(Code::Suspicious, reason).at_field("metadata"));
         }
     }
+    check_budgets(index, findings);
     check_mesh_policies(index, findings);
+}
+
+/// A budget that no retry fits into does the same as no retries, and says it less clearly.
+fn check_budgets(index: &Index, findings: &mut Findings<'_>) {
+    for known in index.backend_policies.values() {
+        let Some(budget) = known.spec.budget.filter(|one| one.min_concurrent == 0 && one.min_per_second == 0) else {
+            continue;
+        };
+        let problem = match budget.percent.millionths() {
+            0 => {
+                let reason = "is smaller than one retry; attempts: 0 of a RoutePolicy says that nothing is retried";
+                Problem::new(Code::Conflict, reason)
+            }
+            millionths => {
+                let (requests, interval) = (1_000_000_u32.div_ceil(millionths), format_duration(budget.interval));
+                let reason = format!(
+                    "is smaller than one retry until {requests} requests came within {interval}; minConcurrent or \
+                     minRetryRate would always allow one"
+                );
+                Problem::new(Code::Suspicious, reason)
+            }
+        };
+        findings.note(known.document, problem.at_field("retryConstraint"));
+    }
 }
 
 /// HTTPRoutes and GRPCRoutes of one namespace do not mix on one port: neither says how it ranks beside the other.
@@ -82,7 +108,7 @@ fn check_timeouts(index: &Index, name: &ObjectName, port: &ServicePort, findings
         for policy in policies.each() {
             let of_policy = |retry: &&Retry| retry.mode == policy.spec.mode;
             let retry = [&retry, &rehearsed_retry].into_iter().flatten().find(of_policy);
-            let Err(problem) = timeouts.check(retry) else { continue };
+            let Some(problem) = timeouts.check(retry).err().or_else(|| timeouts.leaves_no_time(retry)) else { continue };
             // The document with the inner timeout is the one to look at.
             match rule {
                 Some(rule) if problem.path.starts_with("timeouts.backendRequest") => {
