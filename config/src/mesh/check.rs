@@ -10,8 +10,8 @@ use crate::document::{Kind, Service, ServicePort, Workload};
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::fault::Scope;
-use crate::value::format_duration;
 use crate::policy::{Fault, Mode, Retry};
+use crate::value::format_duration;
 
 /// Holds documents against each other that refer to one another rightly.
 pub(super) fn check(index: &Index, findings: &mut Findings<'_>) {
@@ -108,7 +108,9 @@ fn check_timeouts(index: &Index, name: &ObjectName, port: &ServicePort, findings
         for policy in policies.each() {
             let of_policy = |retry: &&Retry| retry.mode == policy.spec.mode;
             let retry = [&retry, &rehearsed_retry].into_iter().flatten().find(of_policy);
-            let Some(problem) = timeouts.check(retry).err().or_else(|| timeouts.leaves_no_time(retry)) else { continue };
+            let Some(problem) = timeouts.check(retry).err().or_else(|| timeouts.leaves_no_time(retry)) else {
+                continue;
+            };
             // The document with the inner timeout is the one to look at.
             match rule {
                 Some(rule) if problem.path.starts_with("timeouts.backendRequest") => {

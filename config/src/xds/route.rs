@@ -11,7 +11,6 @@ use xds_api::pb::envoy::config::route::v3 as xds;
 
 use super::value::{
     duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
-    unsupported,
 };
 use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit};
 use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry};
@@ -67,7 +66,8 @@ pub(super) fn decode(message: &xds::RouteConfiguration) -> Result<RouteTable, Pr
 
 /// Whether a route and one of its backends change the same field.
 fn is_contested(route: &Route) -> bool {
-    let both = |outer: &HeaderChanges, inner: &HeaderChanges| outer.names().any(|name| inner.names().any(|one| one == name));
+    let both =
+        |outer: &HeaderChanges, inner: &HeaderChanges| outer.names().any(|name| inner.names().any(|one| one == name));
     let of_backend = |backend: &Backend| {
         both(&route.headers.request, &backend.headers.request)
             || both(&route.headers.response, &backend.headers.response)
@@ -105,8 +105,8 @@ fn folded(mut route: Route, both: impl Fn(&Headers, &Headers) -> Headers) -> Rou
 }
 
 fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
-    let for_envoy = (client == ClientKind::Envoy).then(|| folded(route.clone(), Headers::then));
-    let route = for_envoy.as_ref().unwrap_or(route);
+    let for_others = (client != ClientKind::Outrigger).then(|| folded(route.clone(), Headers::then));
+    let route = for_others.as_ref().unwrap_or(route);
     let (request_headers_to_add, request_headers_to_remove) = header::encode(&route.headers.request);
     let (response_headers_to_add, response_headers_to_remove) = header::encode(&route.headers.response);
     let mut message = xds::Route {

@@ -20,6 +20,7 @@ use outrigger_config::route::{
     Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable, ValueMatch,
     VirtualHost,
 };
+use outrigger_config::template::Template;
 use outrigger_config::value::{Pattern, Percent};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -98,7 +99,7 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()), rehearsed());
+    let policies = (of(retry()), of(rate_limit()), of(fault()), rehearsed()).boxed();
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -144,13 +145,15 @@ fn route() -> impl Strategy<Value = Route> {
     prop_oneof![4 => sends, 1 => answers]
 }
 
-fn rehearsed() -> impl Strategy<Value = Rehearsed> {
-    (of(retry()), of(rate_limit()), of(fault())).prop_map(|(mut retry, mut rate_limit, mut fault)| {
+// Boxed, or what a test holds on its stack outgrows it.
+fn rehearsed() -> BoxedStrategy<Rehearsed> {
+    let made = (of(retry()), of(rate_limit()), of(fault())).prop_map(|(mut retry, mut rate_limit, mut fault)| {
         retry.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
         rate_limit.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
         fault.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
         Rehearsed { retry, fault, rate_limit }
-    })
+    });
+    made.boxed()
 }
 
 /// A prefix is replaced only where one was matched.
@@ -214,6 +217,8 @@ fn matches() -> impl Strategy<Value = RouteMatch> {
         "(/[a-z.+]{1,4}){1,2}".prop_map(|path| PathMatch::Prefix(path.into())),
         "/[a-z]{1,4}/?".prop_map(|path| PathMatch::RawPrefix(path.into())),
         pattern().prop_map(PathMatch::Regex),
+        "(/[a-z]{1,3}){0,2}/\\{[a-z]{1,4}\\}(/[a-z]{1,3})?"
+            .prop_map(|text| PathMatch::Template(Template::try_new(&text).expect("a template"))),
     ];
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let query = ("[a-zA-Z]{1,8}", value_match()).prop_map(|(name, value)| QueryMatch { name: name.into(), value });
@@ -342,17 +347,18 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     )
 }
 
-fn rehearsed_cluster() -> impl Strategy<Value = RehearsedCluster> {
-    (of(limits()), of(outlier())).prop_map(|(mut limits, mut outlier)| {
+fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
+    let made = (of(limits()), of(outlier())).prop_map(|(mut limits, mut outlier)| {
         limits.iter_mut().for_each(|limits| limits.mode = Mode::Observe);
-        for outlier in &mut outlier {
+        if let Some(outlier) = &mut outlier {
             outlier.mode = Mode::Observe;
             outlier.success_rate.iter_mut().for_each(|part| part.mode = Mode::Observe);
             outlier.failure_percentage.iter_mut().for_each(|part| part.mode = Mode::Observe);
             outlier.latency.iter_mut().for_each(|part| part.mode = Mode::Observe);
         }
         RehearsedCluster { limits, outlier }
-    })
+    });
+    made.boxed()
 }
 
 fn balancing() -> impl Strategy<Value = Balancing> {

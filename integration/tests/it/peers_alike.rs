@@ -77,13 +77,46 @@ async fn a_backends_changes_of_fields_hold_over_its_rules() {
     let before = origin.seen().len();
     let fields = "x-set: mine\r\nx-more: mine\r\nx-over: mine\r\nx-back: mine\r\nx-out: mine\r\n";
     let answers = both.ask(&format!("GET / HTTP/1.1\r\nhost: catalog\r\n{fields}\r\n")).await;
-    assert_eq!(answers.map(|answer| answer.head.get("x-answer").map(str::to_owned)), [Some("way".into()), Some("way".into())]);
+    assert_eq!(
+        answers.map(|answer| answer.head.get("x-answer").map(str::to_owned)),
+        [Some("way".into()), Some("way".into())]
+    );
     for (seen, who) in origin.seen()[before..].iter().zip(["Envoy", "ours"]) {
         let values = |name: &str| {
             seen.headers.get_all(name).iter().map(|one| one.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(",")
         };
         let got = ["x-set", "x-twice", "x-out", "x-more", "x-over", "x-back"].map(values);
         assert_eq!(got, ["way", "rule,way", "", "mine,rule,way", "way", "way"], "{who}");
+    }
+}
+
+#[tokio::test]
+async fn cookies_and_templates_choose_alike() {
+    let (origin, beta) = (Origin::named("catalog").await, Origin::named("beta").await);
+    let rules = "
+- matches:
+  - cookies: [{ name: user, type: RegularExpression, value: \"a.a\" }]
+  - path: { type: PathTemplate, value: \"/users/{id}/beta\" }
+  backendRefs: [{ name: beta, port: 80 }]
+- matches: [{ path: { value: /users } }, {}]
+  backendRefs: [{ name: catalog, port: 80 }]";
+    let documents = || small(&origin).service("beta", "http", &[beta.address()]).route("catalog", rules);
+    let Some(both) = Both::of(documents).await else { return };
+    for (path, cookie, service) in [
+        ("/", "user=ada", "beta"),
+        ("/", "x=y; user=ada; z=1", "beta"),
+        ("/", "user=a; b=a", "catalog"),
+        ("/", "xuser=ada", "catalog"),
+        ("/users/7/beta", "", "beta"),
+        ("/users/*/beta", "", "beta"),
+        ("/users/7/8/beta", "", "catalog"),
+        ("/users//beta", "", "catalog"),
+        ("/users/7/beta/", "", "catalog"),
+    ] {
+        let cookie = if cookie.is_empty() { String::new() } else { format!("cookie: {cookie}\r\n") };
+        let answers = both.ask(&format!("GET {path} HTTP/1.1\r\nhost: catalog\r\n{cookie}\r\n")).await;
+        let services = answers.map(|answer| answer.head.get("x-origin").map(str::to_owned));
+        assert_eq!(services, [Some(service.to_owned()), Some(service.to_owned())], "{path} {cookie}");
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrigger_config::cluster::{Balancing, Cluster as Model};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
+use outrigger_config::policy::Limits as LimitsModel;
 use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
@@ -83,8 +84,8 @@ impl Cluster {
         let host = if config.host.is_empty() { config.name.as_str() } else { &config.host };
         let limits = previous.map(|cluster| Arc::clone(&cluster.limits)).unwrap_or_default();
         limits.tune(config.limits.as_ref(), config.rehearsed.limits.as_ref());
-        let mut policies = [&config.limits, &config.rehearsed.limits].into_iter().flatten();
-        let limited = policies.any(|limits| limits.per_endpoint.max_requests.is_some());
+        let of_endpoints = |limits: &LimitsModel| limits.per_endpoint.max_requests.is_some();
+        let limited = [&config.limits, &config.rehearsed.limits].into_iter().flatten().any(of_endpoints);
         let budget = previous
             .filter(|cluster| *cluster.budget.model() == config.budget)
             .map_or_else(|| Arc::new(Budget::new(config.budget, setting.now)), |cluster| Arc::clone(&cluster.budget));

@@ -26,7 +26,7 @@ pub fn path(path: &str, matched: &PathMatch, rewrite: &PathRewrite) -> Result<St
             let rest = path.strip_prefix(&**prefix).unwrap_or_default();
             return replace_bytes(replacement, rest);
         }
-        PathMatch::Exact(_) | PathMatch::Regex(_) => (trimmed(replacement), ""),
+        PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Template(_) => (trimmed(replacement), ""),
     };
     join(base, rest)
 }

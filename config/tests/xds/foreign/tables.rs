@@ -275,7 +275,10 @@ fn a_field_changed_by_route_and_backend_ends_as_envoy_has_it() {
     let route = &table.hosts[0].routes[0];
     assert!(route.headers.is_empty());
     assert_eq!(route.backends[0].headers.request.set, []);
-    assert_eq!(route.backends[0].headers.request.add, [("x-a".into(), "backend".into()), ("x-a".into(), "route".into())]);
+    assert_eq!(
+        route.backends[0].headers.request.add,
+        [("x-a".into(), "backend".into()), ("x-a".into(), "route".into())]
+    );
 }
 
 #[test]

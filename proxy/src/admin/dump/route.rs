@@ -132,6 +132,7 @@ fn matches(one: &RouteMatch) -> Value {
             PathMatch::Exact(path) => json!({ "exact": &**path }),
             PathMatch::Prefix(path) => json!({ "prefix": &**path }),
             PathMatch::RawPrefix(path) => json!({ "rawPrefix": &**path }),
+            PathMatch::Template(template) => json!({ "template": template.as_str() }),
             PathMatch::Regex(pattern) => json!({ "regex": pattern.as_str() }),
         },
         "method": one.method.as_deref(),
