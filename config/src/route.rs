@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Code, Problem};
 use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
-use crate::policy::{Fault, Mode, Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Mode, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
 use crate::value::Percent;
 
@@ -84,6 +84,8 @@ pub struct Route {
     pub rehearsed: Rehearsed,
     /// What a hash balancer keys by.
     pub hash: Vec<HashKey>,
+    /// What keeps a caller at the endpoint that it came to first, of whichever backend.
+    pub session: Option<Session>,
 }
 
 /// Policies in Observe beside ones that act: each decides as if it stood in the other's place, and changes nothing. What
@@ -137,6 +139,7 @@ impl Route {
             rate_limit: None,
             rehearsed: Rehearsed::default(),
             hash: Vec::new(),
+            session: None,
         }
     }
 
@@ -169,7 +172,8 @@ impl Route {
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()
             || self.rehearsed.retry.is_some()
-            || !self.hash.is_empty();
+            || !self.hash.is_empty()
+            || self.session.is_some();
         if sends {
             return Err(Problem::new(Code::Conflict, "a route that answers by itself sends nothing on"));
         }
@@ -192,6 +196,9 @@ impl Route {
         self.rewrite.check(&self.matches.path).map_err(|problem| problem.at_field("urlRewrite"))?;
         for (index, backend) in self.backends.iter().enumerate() {
             backend.headers.check().map_err(|problem| problem.at_index(index).at_field("backendRefs"))?;
+        }
+        if let Some(session) = &self.session {
+            session.check().map_err(|problem| problem.at_field("sessionPersistence"))?;
         }
         self.timeouts.check(self.retry.as_ref())?;
         self.timeouts.check(self.rehearsed.retry.as_ref()).map_err(|problem| problem.at_field("rehearsed"))

@@ -10,9 +10,10 @@ use super::outlier::read_outlier;
 use super::policy::{LONGER_THAN_ZERO, acting, read_mode, read_mode_or};
 use super::reader::Field;
 use super::reference::TargetRef;
+use super::session::read_session;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
-use crate::policy::{Budget, Limits, Mode, Origin, Outlier, PerEndpoint};
+use crate::policy::{Budget, Limits, Mode, Origin, Outlier, PerEndpoint, Session};
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
@@ -23,7 +24,7 @@ pub struct BackendPolicy {
     /// What it is for.
     pub targets: Vec<TargetRef>,
     /// How an endpoint is chosen.
-    pub load_balancing: LoadBalancing,
+    pub load_balancing: Box<LoadBalancing>,
     /// How much of it may be used at once; what it does not name is unlimited.
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
@@ -34,6 +35,8 @@ pub struct BackendPolicy {
     pub connect_timeout: Option<Duration>,
     /// How long an idle connection is kept.
     pub idle_timeout: Option<Duration>,
+    /// What keeps a caller at its endpoint.
+    pub session: Option<Box<Session>>,
 }
 
 const ANY_COUNT: RangeInclusive<u32> = 0..=u32::MAX;
@@ -44,7 +47,7 @@ impl BackendPolicy {
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, &[Kind::Service]));
         let load_balancing = acting(&mut fields, "loadBalancing", mode);
-        let load_balancing = load_balancing.map(|field| read_load_balancing(&field)).unwrap_or_default();
+        let load_balancing = load_balancing.map(|field| Box::new(read_load_balancing(&field))).unwrap_or_default();
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
         let budget = acting(&mut fields, "retryConstraint", mode).map(|field| read_budget(&field));
@@ -52,7 +55,8 @@ impl BackendPolicy {
             Some(field) => read_timeouts(&field),
             None => (None, None),
         };
-        fields.unsupported(&["sessionPersistence", "tls", "healthCheck"]);
+        let session = acting(&mut fields, "sessionPersistence", mode).map(|field| Box::new(read_session(&field)));
+        fields.unsupported(&["tls", "healthCheck"]);
         let field = fields.finish();
         let parts = [
             ("limits", limits.as_ref().is_some_and(|limits| limits.mode.enforces())),
@@ -62,7 +66,7 @@ impl BackendPolicy {
             let reason = "has a part that acts in a policy that is only observed; give it a policy of its own";
             field.note(Problem::new(Code::Conflict, reason).at_field(part));
         }
-        BackendPolicy { mode, targets, load_balancing, limits, outlier, budget, connect_timeout, idle_timeout }
+        BackendPolicy { mode, targets, load_balancing, limits, outlier, budget, connect_timeout, idle_timeout, session }
     }
 }
 

@@ -12,12 +12,12 @@ use xds_api::pb::envoy::config::route::v3 as xds;
 use super::value::{
     duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
 };
-use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit};
-use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry};
+use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit, session::StatefulSession};
+use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry, session};
 use crate::error::Problem;
 use crate::header::{HeaderChanges, Headers};
 use crate::name::{Domain, ResourceName};
-use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 
@@ -125,7 +125,9 @@ fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
             let fault = route.fault.as_ref().and_then(fault::encode_for_envoy);
             let limit = limit.iter().map(|limit| (LocalRateLimit::FILTER, wire::pack(limit)));
             let fault = fault.iter().map(|fault| (HttpFault::FILTER, wire::pack(fault)));
-            message.typed_per_filter_config = ordered(fault.chain(limit));
+            let session = route.session.as_ref().map(session::encode_for_envoy);
+            let session = session.iter().map(|session| (StatefulSession::FILTER, wire::pack(session)));
+            message.typed_per_filter_config = ordered(fault.chain(limit).chain(session));
         }
         ClientKind::Grpc => {}
     }
@@ -168,6 +170,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         fault: route.fault.as_ref().map(own::fault),
         sticky: route.sticky.iter().map(backend::encode_hash).collect(),
         rehearsed: own::rehearsed_route(&route.rehearsed),
+        session: route.session.as_ref().map(session::encode),
     }
 }
 
@@ -193,7 +196,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
                 let Policies { origin, rate_limit, fault, rehearsed, .. } = own;
                 return Ok(Route { origin, answer, rate_limit, fault, rehearsed, ..common });
             }
-            let (rate_limit, fault) = decode_filters(message)?;
+            let (rate_limit, fault, _) = decode_filters(message)?;
             return Ok(Route { answer, rate_limit, fault, ..common });
         }
         None => return Err(missing("action")),
@@ -220,6 +223,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         fault: policies.fault,
         rehearsed: policies.rehearsed,
         sticky: policies.sticky,
+        session: policies.session,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
         ..common
     };
@@ -247,6 +251,7 @@ struct Policies {
     fault: Option<Fault>,
     sticky: Vec<HashKey>,
     rehearsed: Rehearsed,
+    session: Option<Session>,
 }
 
 fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
@@ -262,6 +267,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
         sticky: each("sticky", &own.sticky, backend::decode_hash)?,
         rehearsed: own::read_rehearsed_route(own.rehearsed.as_ref())
             .map_err(|problem| problem.at_field("rehearsed"))?,
+        session: own.session.as_ref().map(session::read).transpose().map_err(|problem| problem.at_field("session"))?,
     })
 }
 
@@ -277,19 +283,23 @@ fn decode_standard(
         Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value))
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
-    let (rate_limit, fault) = decode_filters(message)?;
+    let (rate_limit, fault, session) = decode_filters(message)?;
     let (origin, sticky, rehearsed) = (Origin::default(), Vec::new(), Rehearsed::default());
-    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, rehearsed })
+    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, rehearsed, session })
 }
 
-fn decode_filters(message: &xds::Route) -> Result<(Option<RateLimit>, Option<Fault>), Problem> {
+type Filters = (Option<RateLimit>, Option<Fault>, Option<Session>);
+
+fn decode_filters(message: &xds::Route) -> Result<Filters, Problem> {
     let at = |name: &str, problem: Problem| problem.at_field(&format!("typed_per_filter_config[\"{name}\"]"));
     let found = filter::read_route(&message.typed_per_filter_config)?;
     let limit = found.limit.as_ref().map_or(Ok(None), rate_limit::decode);
     let fault = found.fault.as_ref().map_or(Ok(None), fault::decode);
+    let session = found.session.as_ref().map_or(Ok(None), session::decode);
     Ok((
         limit.map_err(|problem| at(LocalRateLimit::FILTER, problem))?,
         fault.map_err(|problem| at(HttpFault::FILTER, problem))?,
+        session.map_err(|problem| at(StatefulSession::FILTER, problem))?,
     ))
 }
 

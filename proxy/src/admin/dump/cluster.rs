@@ -58,6 +58,7 @@ fn balancing(balancing: Balancing) -> Value {
         Balancing::RoundRobin => json!("RoundRobin"),
         Balancing::LeastRequest => json!("LeastRequest"),
         Balancing::Random => json!("Random"),
+        Balancing::ClientSideWeightedRoundRobin(_) => json!("ClientSideWeightedRoundRobin"),
         Balancing::PeakEwma { decay, default_rtt } => {
             json!({ "PeakEwma": { "decay": format_duration(decay), "defaultRtt": format_duration(default_rtt) } })
         }
