@@ -186,11 +186,13 @@ impl Attempt {
 
     fn report(&self, outcome: Outcome, now: Instant) {
         let report = Report { outcome, latency: self.head_after, probe: self.seat.is_probe() };
-        if let Some(change) = self.aim.cluster.report(self.endpoint(), report, now) {
+        let cluster = &self.aim.cluster;
+        let changes = [cluster.report(self.endpoint(), report, now), cluster.rehearse(self.endpoint(), report, now)];
+        for change in changes.into_iter().flatten() {
             if matches!(&change, Change::Ejected(ejected) if !ejected.mode.enforces()) {
                 self.aim.trail.note(|notes| notes.would |= Would::EJECT);
             }
-            change.tell(&self.aim.cluster.label);
+            change.tell(&cluster.label);
         }
     }
 

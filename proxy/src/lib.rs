@@ -11,6 +11,7 @@ pub mod telemetry;
 pub mod fields;
 pub mod hop;
 pub mod head;
+pub mod path;
 pub mod io;
 pub mod drain;
 pub mod pipe;

@@ -15,6 +15,7 @@ mod kind;
 mod metadata;
 mod filter;
 mod reference;
+mod cookies;
 mod matches;
 mod service;
 mod workload;

@@ -4,7 +4,7 @@
 use super::fault::{parse_grpc_code, read_fault};
 use super::load_balancing::read_hash_key;
 use super::matches::METHODS;
-use super::policy::{LONGER_THAN_ZERO, TARGETS, read_mode};
+use super::policy::{LONGER_THAN_ZERO, TARGETS, acting, read_mode};
 use super::reader::Field;
 use super::reference::TargetRef;
 use crate::error::{Code, Problem};
@@ -17,6 +17,8 @@ use crate::value::format_duration;
 /// The spec of a RoutePolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutePolicy {
+    /// Whether it acts.
+    pub mode: Mode,
     /// What it is for.
     pub targets: Vec<TargetRef>,
     /// What it says about retries.
@@ -49,30 +51,13 @@ impl RoutePolicy {
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, TARGETS));
         let retry = fields.optional("retry").map(|field| read_retry(&field, mode, origin)).unwrap_or_default();
-        let timeouts = match fields.optional("timeouts") {
-            Some(field) if !mode.enforces() => {
-                field.unsupported("timeouts cannot be observed only; give them a policy of their own");
-                Timeouts::default()
-            }
-            Some(field) => read_timeouts(&field),
-            None => Timeouts::default(),
-        };
-        let response = fields.optional("directResponse").map(|field| {
-            if !mode.enforces() {
-                field.unsupported("a direct response cannot be observed only; give it a policy of its own");
-            }
-            read_response(&field)
-        });
-        let sticky = fields.optional("stickyOn").map(|field| {
-            if !mode.enforces() {
-                field.unsupported("a choice of backends cannot be observed only; give it a policy of its own");
-            }
-            field.some(read_hash_key)
-        });
+        let timeouts = acting(&mut fields, "timeouts", mode).map(|field| read_timeouts(&field)).unwrap_or_default();
+        let response = acting(&mut fields, "directResponse", mode).map(|field| read_response(&field));
+        let sticky = acting(&mut fields, "stickyOn", mode).map(|field| field.some(read_hash_key));
         let sticky = sticky.into_iter().flatten().flatten().collect();
         let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
         fields.finish();
-        RoutePolicy { targets, retry, timeouts, sticky, fault, response }
+        RoutePolicy { mode, targets, retry, timeouts, sticky, fault, response }
     }
 }
 
@@ -115,6 +100,9 @@ fn read_retry(field: &Field<'_>, mode: Mode, origin: &Origin) -> RetryChoice {
     codes.sort_unstable();
     codes.dedup();
     if attempts == 0 {
+        if !mode.enforces() {
+            field.unsupported("doing without retries cannot be observed only; give it a policy of its own");
+        }
         return RetryChoice::Never;
     }
     let origin = origin.clone();

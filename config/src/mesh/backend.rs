@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use super::effective::Held;
 use super::host::display;
 use super::index::Index;
 use super::name;
 use crate::cluster::{Cluster, Discovery};
-use crate::document::{Service, ServicePort};
+use crate::document::{BackendPolicy, Service, ServicePort};
 use crate::endpoint::{Assignment, Endpoint};
 use crate::name::ObjectName;
 use crate::policy::{Limits, Mode, Origin, Outlier};
@@ -21,21 +22,40 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     cluster.service = Some(name.clone());
     cluster.host = display(name).into();
     cluster.protocol = port.protocol;
-    cluster.limits = Some(default_limits());
-    cluster.outlier = Some(Outlier::with_defaults(Origin::default_policy()));
-    let Some(policy) = index.backend_policy(name, port).map(|known| &known.spec) else { return cluster };
+    let policies = index.backend_policy(name, port);
+    (cluster.limits, cluster.rehearsed.limits) = limits(&policies);
+    (cluster.outlier, cluster.rehearsed.outlier) = outlier(&policies);
+    let Some(policy) = policies.acting() else { return cluster };
     let balancing = &policy.load_balancing;
     cluster.balancing = balancing.balancing.unwrap_or(cluster.balancing);
     cluster.balance_factor = balancing.balance_factor;
     cluster.localities = balancing.localities;
     cluster.slow_start = balancing.slow_start;
     cluster.panic_threshold = balancing.panic_threshold.unwrap_or(cluster.panic_threshold);
-    cluster.limits = policy.limits.clone().or(cluster.limits);
-    cluster.outlier = policy.outlier.clone().or(cluster.outlier);
     cluster.budget = policy.budget.unwrap_or(cluster.budget);
     cluster.connect_timeout = policy.connect_timeout.unwrap_or(cluster.connect_timeout);
     cluster.idle_timeout = policy.idle_timeout.or(cluster.idle_timeout);
     cluster
+}
+
+/// What acts, and what is observed: the policy in Observe, then a part in Observe of the one that acts, then the default.
+fn limits(policies: &Held<'_, BackendPolicy>) -> (Option<Limits>, Option<Limits>) {
+    let own = policies.acting().and_then(|policy| policy.limits.clone());
+    let observed = policies.observed.and_then(|known| known.spec.limits.clone());
+    match own {
+        Some(acting) if acting.mode.enforces() => (Some(acting), observed),
+        own => (observed.or(own).or_else(|| Some(default_limits())), None),
+    }
+}
+
+/// The same; here the default acts, so that nothing observed puts it away.
+fn outlier(policies: &Held<'_, BackendPolicy>) -> (Option<Outlier>, Option<Outlier>) {
+    let own = policies.acting().and_then(|policy| policy.outlier.clone());
+    let observed = policies.observed.and_then(|known| known.spec.outlier.clone());
+    match own {
+        Some(acting) if acting.enforces() => (Some(acting), observed),
+        own => (Some(Outlier::with_defaults(Origin::default_policy())), observed.or(own)),
+    }
 }
 
 /// The endpoints of a service's port: the workloads behind it that have a port of its name.
@@ -53,8 +73,8 @@ pub(super) fn assignment(index: &Index, name: &ObjectName, port: &ServicePort) -
         })
     };
     let endpoints = index.members.workloads(name).iter().filter_map(endpoint).collect();
-    let policy = index.backend_policy(name, port).map(|known| &known.spec.load_balancing);
-    let overprovisioning = policy.and_then(|policy| policy.overprovisioning);
+    let policies = index.backend_policy(name, port);
+    let overprovisioning = policies.acting().and_then(|policy| policy.load_balancing.overprovisioning);
     Assignment::try_new(name::cluster(name, port), endpoints)
         .expect("no two workloads have one address, by `socket`")
         .overprovisioned(overprovisioning.unwrap_or(Assignment::DEFAULT_OVERPROVISIONING))

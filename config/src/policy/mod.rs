@@ -21,7 +21,7 @@ pub use session::Session;
 pub use timeout::Timeouts;
 
 /// Whether a policy acts or only says what it would have done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// Decide and act.
     #[default]

@@ -15,7 +15,7 @@ use super::value::{
 };
 use super::wire::{self, http::HttpProtocolOptions, outrigger};
 use super::{balancing, breaker, endpoint, outlier, own, protocol, value};
-use crate::cluster::{Balancing, Cluster, Discovery};
+use crate::cluster::{Balancing, Cluster, Discovery, Rehearsed};
 use crate::error::Problem;
 use crate::name::{ObjectName, ResourceName};
 use crate::policy::{Budget, Limits, Outlier};
@@ -82,6 +82,7 @@ fn encode_own(cluster: &Cluster) -> outrigger::Cluster {
         limits: cluster.limits.as_ref().map(own::limits),
         outlier: cluster.outlier.as_ref().map(own::outlier),
         budget: Some(own::budget(&cluster.budget)),
+        rehearsed: own::rehearsed_cluster(&cluster.rehearsed),
     }
 }
 
@@ -112,6 +113,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         panic_threshold: balancing::decode_panic(message)?,
         limits: policies.limits,
         outlier: policies.outlier,
+        rehearsed: policies.rehearsed,
         budget: policies.budget,
     };
     cluster.check()?;
@@ -125,6 +127,7 @@ struct Policies {
     limits: Option<Limits>,
     outlier: Option<Outlier>,
     budget: Budget,
+    rehearsed: Rehearsed,
 }
 
 fn decode_own(own: &outrigger::Cluster) -> Result<Policies, Problem> {
@@ -140,6 +143,8 @@ fn decode_own(own: &outrigger::Cluster) -> Result<Policies, Problem> {
         limits: own.limits.as_ref().map(own::read_limits),
         outlier: outlier.map_err(|problem| problem.at_field("outlier"))?,
         budget: own::read_budget(own.budget.as_ref())?,
+        rehearsed: own::read_rehearsed_cluster(own.rehearsed.as_ref())
+            .map_err(|problem| problem.at_field("rehearsed"))?,
     })
 }
 
@@ -148,7 +153,7 @@ fn decode_standard(message: &xds::Cluster) -> Result<Policies, Problem> {
         .map_err(|problem| problem.at_field("circuit_breakers"))?;
     let outlier = message.outlier_detection.as_ref().map_or(Ok(None), outlier::decode);
     let outlier = outlier.map_err(|problem| problem.at_field("outlier_detection"))?;
-    Ok(Policies { service: None, peak_ewma: None, limits, outlier, budget })
+    Ok(Policies { service: None, peak_ewma: None, limits, outlier, budget, rehearsed: Rehearsed::default() })
 }
 
 fn decode_discovery(message: &xds::Cluster, name: &ResourceName) -> Result<Discovery, Problem> {

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, LoadReports, Localities, Protocol, SlowStart};
+use outrigger_config::cluster::{
+    Balancing, Cluster, Discovery, LoadReports, Localities, Protocol, Rehearsed as RehearsedCluster, SlowStart,
+};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
@@ -17,9 +19,10 @@ use outrigger_config::policy::{
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable, ValueMatch,
     VirtualHost,
 };
+use outrigger_config::template::Template;
 use outrigger_config::value::{Pattern, Percent};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -95,7 +98,7 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()), of(session()));
+    let policies = (of(retry()), of(rate_limit()), of(fault()), rehearsed(), of(session())).boxed();
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -103,7 +106,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault, session),
+                    (retry, rate_limit, fault, rehearsed, session),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -123,20 +126,34 @@ fn route() -> impl Strategy<Value = Route> {
                         retry,
                         fault,
                         rate_limit,
+                        rehearsed,
                         hash,
                         session,
                     }
                 },
             );
-    let answers = ((text(), text(), matches()), answer(), headers(), of(rate_limit())).prop_map(
-        |((name, origin, matches), mut answer, headers, rate_limit)| {
+    let policies = (of(rate_limit()), rehearsed());
+    let answers = ((text(), text(), matches()), answer(), headers(), policies).prop_map(
+        |((name, origin, matches), mut answer, headers, (rate_limit, rehearsed))| {
             if let Answer::Redirect(redirect) = &mut answer {
                 redirect.path = redirect.path.take().filter(|path| fits(path, &matches));
             }
-            Route { origin: Origin(origin), matches, headers, rate_limit, ..Route::answering(&name, answer) }
+            let (origin, rehearsed) = (Origin(origin), Rehearsed { retry: None, ..rehearsed });
+            Route { origin, matches, headers, rate_limit, rehearsed, ..Route::answering(&name, answer) }
         },
     );
     prop_oneof![4 => sends, 1 => answers]
+}
+
+// Boxed, or what a test holds on its stack outgrows it.
+fn rehearsed() -> BoxedStrategy<Rehearsed> {
+    let made = (of(retry()), of(rate_limit()), of(fault())).prop_map(|(mut retry, mut rate_limit, mut fault)| {
+        retry.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        rate_limit.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        fault.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        Rehearsed { retry, fault, rate_limit }
+    });
+    made.boxed()
 }
 
 /// A prefix is replaced only where one was matched.
@@ -200,6 +217,8 @@ fn matches() -> impl Strategy<Value = RouteMatch> {
         "(/[a-z.+]{1,4}){1,2}".prop_map(|path| PathMatch::Prefix(path.into())),
         "/[a-z]{1,4}/?".prop_map(|path| PathMatch::RawPrefix(path.into())),
         pattern().prop_map(PathMatch::Regex),
+        "(/[a-z]{1,3}){0,2}/\\{[a-z]{1,4}\\}(/[a-z]{1,3})?"
+            .prop_map(|text| PathMatch::Template(Template::try_new(&text).expect("a template"))),
     ];
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let query = ("[a-zA-Z]{1,8}", value_match()).prop_map(|(name, value)| QueryMatch { name: name.into(), value });
@@ -317,12 +336,13 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         Just(Localities::Weighted),
         (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
     ];
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), of(outlier()), budget()).prop_map(
+    let outliers = (of(outlier()), rehearsed_cluster());
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), outliers, budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
             (limits, panic_threshold, factor, slow, localities),
-            outlier,
+            (outlier, rehearsed),
             budget,
         )| {
             Cluster {
@@ -339,11 +359,26 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 panic_threshold,
                 limits,
                 outlier,
+                rehearsed,
                 budget,
                 discovery,
             }
         },
     )
+}
+
+fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
+    let made = (of(limits()), of(outlier())).prop_map(|(mut limits, mut outlier)| {
+        limits.iter_mut().for_each(|limits| limits.mode = Mode::Observe);
+        if let Some(outlier) = &mut outlier {
+            outlier.mode = Mode::Observe;
+            outlier.success_rate.iter_mut().for_each(|part| part.mode = Mode::Observe);
+            outlier.failure_percentage.iter_mut().for_each(|part| part.mode = Mode::Observe);
+            outlier.latency.iter_mut().for_each(|part| part.mode = Mode::Observe);
+        }
+        RehearsedCluster { limits, outlier }
+    });
+    made.boxed()
 }
 
 fn balancing() -> impl Strategy<Value = Balancing> {

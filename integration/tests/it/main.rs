@@ -25,6 +25,7 @@ mod limits;
 mod observe;
 mod mirror;
 mod outlier;
+mod peers_alike;
 mod peers_envoy;
 mod peers_grpc;
 mod peers_rotel;

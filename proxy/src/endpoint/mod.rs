@@ -45,6 +45,8 @@ pub struct Endpoint {
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// The same, as a policy sees it that is rehearsed beside the one that acts.
+    pub rehearsal: OutlierState,
     /// What it reports of its load.
     pub reported: Reported,
     /// When it came.
@@ -69,6 +71,7 @@ impl Endpoint {
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            rehearsal: OutlierState::new(epoch),
             reported: Reported::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),

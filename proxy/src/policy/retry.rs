@@ -4,7 +4,7 @@
 //! nothing is kept for that. The rest repeats a request that an endpoint may have seen: only for the methods that the
 //! policy allows, with a body kept up to the policy's cap. Either way the destination's budget is asked first, the
 //! wait is random below a growing bound, and no attempt starts that the request's deadline would cut before it waited.
-//! In Observe the default policy acts, and the trail says what would have been tried beyond it.
+//! Of a policy that is rehearsed beside it, or alone, the trail says what would have been tried beyond what was.
 //!
 //! Raises nothing of its own: the last attempt's error or response goes on as it is, and the trail says that tries or
 //! budget ran out.
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use http::{HeaderMap, StatusCode};
-use outrigger_config::policy::{Condition, Mode, Retry as Policy};
+use outrigger_config::policy::{Condition, Conditions, Mode, Retry as Policy};
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
@@ -54,6 +54,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
     }
 
     fn call(&mut self, targeted: Targeted) -> Self::Future {
+        // What is rehearsed stands beside a policy that acts, or in its place.
         if targeted.aim.route.config.retry.is_none() {
             return Either::Left(self.inner.call(targeted));
         }
@@ -62,8 +63,9 @@ impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
     }
 }
 
-/// What holds where nobody said anything.
-static DEFAULT: LazyLock<Policy> = LazyLock::new(Policy::default_policy);
+/// What acts where a policy is only rehearsed: nothing is tried again.
+static NEVER: LazyLock<Policy> =
+    LazyLock::new(|| Policy { attempts: 0, on: Conditions::default(), ..Policy::default_policy() });
 
 /// What can be sent again.
 enum Copy {
@@ -112,10 +114,9 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
     let Some(configured) = route.config.retry.as_ref() else {
         return inner.call(Targeted { http, aim, permit, edits: None }).await;
     };
-    // A policy that is only rehearsed leaves in force what would hold without it.
     let (policy, rehearsed) = match configured.mode {
-        Mode::Enforce => (configured, None),
-        Mode::Observe => (&*DEFAULT, Some(configured)),
+        Mode::Enforce => (configured, route.config.rehearsed.retry.as_ref()),
+        Mode::Observe => (&*NEVER, Some(configured)),
     };
     let (copy, mut http) = Copy::of(http, policy);
     // Held while a retry is under way: it counts against the budget from its decision to its end.

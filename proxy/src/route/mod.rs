@@ -45,6 +45,17 @@ pub struct Route {
     pub fault: Option<fault::Fault>,
     /// How much it lets in.
     pub limiter: Option<Limiter>,
+    /// What is only observed beside the two above.
+    pub rehearsed: Rehearsed,
+}
+
+/// Mechanisms of policies in Observe beside those that act.
+#[derive(Debug, Default)]
+pub struct Rehearsed {
+    /// Which faults would be injected.
+    pub fault: Option<fault::Fault>,
+    /// How much would be let in.
+    pub limiter: Option<Limiter>,
 }
 
 /// A destination of a route.

@@ -16,14 +16,14 @@ use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
 use outrigger_config::policy::{RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
-use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable};
+use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
 use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
 use crate::route::mirror::Mirror;
-use crate::route::{Answer, Bucket, Edits, Limiter, Route, Split, Table, Target};
+use crate::route::{Answer, Bucket, Edits, Limiter, Rehearsed, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
 
 /// How long a copy may take where its route says nothing.
@@ -147,13 +147,20 @@ struct Tables<'a> {
 
 impl Tables<'_> {
     fn compile(&mut self, model: &RouteTable, direction: Direction) -> Table {
-        Table::new(model, |route| self.route(&model.name, route, direction))
+        Table::new(model, |host, route| self.route((&model.name, host), route, direction))
     }
 
     /// None for a route whose weights are all zero, which validation refuses.
-    fn route(&mut self, table: &TableName, model: &RouteModel, direction: Direction) -> Option<Arc<Route>> {
+    fn route(
+        &mut self,
+        (table, host): (&TableName, &VirtualHost),
+        model: &RouteModel,
+        direction: Direction,
+    ) -> Option<Arc<Route>> {
         let target = |backend: &Backend| (backend.weight, self.target(backend, model, direction));
-        let targets = Split::new(model.backends.iter().map(target)).map(|split| split.of(&model.name));
+        // The host too: one rule may be for several services, one behind the other.
+        let full_name = format!("{}/{}", host.name, model.name);
+        let targets = Split::new(model.backends.iter().map(target)).map(|split| split.of(&full_name));
         let answer = model.answer.as_ref().map(|answer| self.answer(answer, model, direction));
         if targets.is_none() && answer.is_none() {
             return None;
@@ -161,7 +168,11 @@ impl Tables<'_> {
         let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
         let fault = model.fault.as_ref().map(Fault::new);
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter }))
+        let rehearsed = Rehearsed {
+            fault: model.rehearsed.fault.as_ref().map(Fault::new),
+            limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
+        };
+        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter, rehearsed }))
     }
 
     /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
@@ -173,8 +184,8 @@ impl Tables<'_> {
         copies.timeouts.idle = route.timeouts.idle;
         let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
         let targets = Some(Split::new(copies.backends.iter().map(target))?);
-        let (answer, mirrors, fault, limiter) = (None, Box::default(), None, None);
-        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter };
+        let (answer, mirrors, fault, limiter, rehearsed) = (None, Box::default(), None, None, Rehearsed::default());
+        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter, rehearsed };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 

@@ -7,8 +7,14 @@ use crate::value::Percent;
 mod route;
 mod cluster;
 
-pub(super) use cluster::{budget, limits, outlier, read_budget, read_limits, read_outlier};
-pub(super) use route::{fault, rate_limit, read_fault, read_rate_limit, read_retry, retry};
+pub(super) use cluster::{
+    budget, limits, outlier, read_budget, read_limits, read_outlier, read_rehearsed as read_rehearsed_cluster,
+    rehearsed as rehearsed_cluster,
+};
+pub(super) use route::{
+    fault, rate_limit, read_fault, read_rate_limit, read_rehearsed as read_rehearsed_route, read_retry,
+    rehearsed as rehearsed_route, retry,
+};
 
 /// Decodes a share in millionths.
 pub(super) fn percent(field: &str, millionths: u32) -> Result<Percent, Problem> {

@@ -12,6 +12,7 @@ use crate::policy::{
     Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Origin, RateLimit, RateLimitRule, Retry,
 };
 use crate::resource::ClientKind;
+use crate::route::Rehearsed;
 
 /// Encodes a retry policy.
 pub(in crate::xds) fn retry(retry: &Retry) -> own::Retry {
@@ -108,6 +109,28 @@ pub(in crate::xds) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLi
         rules: each("rules", &message.rules, rule)?,
         status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
         headers: message.headers.iter().map(header).collect(),
+    })
+}
+
+/// Encodes what is only observed.
+pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedRoute> {
+    (*rehearsed != Rehearsed::default()).then(|| own::RehearsedRoute {
+        retry: rehearsed.retry.as_ref().map(retry),
+        rate_limit: rehearsed.rate_limit.as_ref().map(rate_limit),
+        fault: rehearsed.fault.as_ref().map(fault),
+    })
+}
+
+/// Decodes what is only observed.
+pub(in crate::xds) fn read_rehearsed(message: Option<&own::RehearsedRoute>) -> Result<Rehearsed, Problem> {
+    let Some(message) = message else { return Ok(Rehearsed::default()) };
+    let retry = message.retry.as_ref().map(read_retry).transpose();
+    let rate_limit = message.rate_limit.as_ref().map(read_rate_limit).transpose();
+    let fault = message.fault.as_ref().map(read_fault).transpose();
+    Ok(Rehearsed {
+        retry: retry.map_err(|problem| problem.at_field("retry"))?,
+        rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
+        fault: fault.map_err(|problem| problem.at_field("fault"))?,
     })
 }
 

@@ -260,7 +260,7 @@ fn changes_of_header_fields_are_taken() {
 }
 
 #[test]
-fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
+fn a_field_changed_by_route_and_backend_ends_as_envoy_has_it() {
     let (mut route, mut action) = base();
     route.request_headers_to_add = vec![field("x-a", "route")];
     let cluster = route::weighted_cluster::ClusterWeight {
@@ -271,10 +271,14 @@ fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
     };
     let weighted = route::WeightedCluster { clusters: vec![cluster], ..Default::default() };
     action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(weighted));
-    let mut table = table_of(route, action);
-    refused("the outer wins", read(&table), Code::Unsupported, "most_specific_header_mutations_wins");
-    table.most_specific_header_mutations_wins = true;
-    assert!(read(&table).is_ok());
+    let table = read(&table_of(route, action)).expect("taken");
+    let route = &table.hosts[0].routes[0];
+    assert!(route.headers.is_empty());
+    assert_eq!(route.backends[0].headers.request.set, []);
+    assert_eq!(
+        route.backends[0].headers.request.add,
+        [("x-a".into(), "backend".into()), ("x-a".into(), "route".into())]
+    );
 }
 
 #[test]

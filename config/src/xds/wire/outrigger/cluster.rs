@@ -27,11 +27,26 @@ pub struct Cluster {
     /// How many retries it bears.
     #[prost(message, optional, tag = "6")]
     pub budget: Option<Budget>,
+    /// What is only observed beside the policies above.
+    #[prost(message, optional, tag = "15")]
+    pub rehearsed: Option<RehearsedCluster>,
 }
 
 impl Name for Cluster {
     const NAME: &'static str = "Cluster";
     const PACKAGE: &'static str = PACKAGE;
+}
+
+/// Policies of a cluster in Observe beside ones that act.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct RehearsedCluster {
+    /// How much might be used at once.
+    #[prost(message, optional, tag = "1")]
+    pub limits: Option<Limits>,
+    /// When a failing endpoint would be left out.
+    #[prost(message, optional, tag = "2")]
+    pub outlier: Option<Outlier>,
 }
 
 /// The settings of peak EWMA.

@@ -30,6 +30,9 @@ pub struct Route {
     /// What backends are chosen by.
     #[prost(message, repeated, tag = "6")]
     pub sticky: Vec<route::route_action::HashPolicy>,
+    /// What is only observed beside the policies above.
+    #[prost(message, optional, tag = "15")]
+    pub rehearsed: Option<RehearsedRoute>,
     /// What keeps a caller at its endpoint.
     #[prost(message, optional, tag = "7")]
     pub session: Option<Session>,
@@ -50,6 +53,21 @@ pub struct Session {
 impl Name for Route {
     const NAME: &'static str = "Route";
     const PACKAGE: &'static str = PACKAGE;
+}
+
+/// Policies of a route in Observe beside ones that act.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct RehearsedRoute {
+    /// What would be tried again.
+    #[prost(message, optional, tag = "1")]
+    pub retry: Option<Retry>,
+    /// How much would be let in.
+    #[prost(message, optional, tag = "2")]
+    pub rate_limit: Option<RateLimit>,
+    /// Which faults would be injected.
+    #[prost(message, optional, tag = "3")]
+    pub fault: Option<Fault>,
 }
 
 /// A fault policy.
