@@ -13,6 +13,7 @@ mod cross;
 mod discovery;
 mod discovery_foreign;
 mod drain;
+mod explain;
 mod faults;
 mod grpc;
 mod headers;

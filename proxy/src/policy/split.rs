@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 
 use super::{CheckFuture, Next, refuse};
 use crate::affinity;
+use crate::decision::Roll;
 use crate::error::{Error, Reason};
 use crate::exchange::{Routed, Targeted};
 
@@ -47,10 +48,10 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
             return refuse(Error::new(Reason::ProxyConfigurationError).because(detail));
         };
         let peer = routed.trail.connection.peer;
-        let target = match affinity::key(&route.config.sticky, routed.http.headers(), peer) {
-            Some(key) => targets.pick_for(key),
-            None => targets.pick(&mut fastrand::Rng::new()),
-        };
+        let key = affinity::key(&route.config.sticky, routed.http.headers(), peer);
+        let point = key.map_or_else(|| targets.roll(&mut fastrand::Rng::new()), |key| targets.roll_for(key));
+        let target = targets.at(point);
+        routed.trail.note(|notes| notes.roll = Some(Roll { point, of: 0, by_key: key.is_some() }));
         match &target.cluster {
             Some(cluster) => Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target))),
             None => {
