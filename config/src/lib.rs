@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod route;
 pub mod listener;
 pub mod resource;
+pub mod record;
 pub mod xds;
 pub mod document;
 pub mod mesh;

@@ -26,7 +26,7 @@ use crate::api::{self, Api, Hosts};
 use crate::error::Error;
 use crate::follow::follow;
 use crate::otlp::forward::{Forwarder, Target};
-use crate::otlp::grpc::{MetricsService, TraceService};
+use crate::otlp::grpc::{LogsService, MetricsService, TraceService};
 use crate::otlp::{self, Receiver};
 use crate::settings::{LogFormat, NoSettings, Settings};
 use crate::signals::Signals;
@@ -182,7 +182,10 @@ async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, 
 }
 
 fn otlp_routes(routes: Routes, receiver: &Receiver) -> Routes {
-    routes.add_service(TraceService::new(receiver.clone())).add_service(MetricsService::new(receiver.clone()))
+    routes
+        .add_service(TraceService::new(receiver.clone()))
+        .add_service(MetricsService::new(receiver.clone()))
+        .add_service(LogsService::new(receiver.clone()))
 }
 
 async fn serve_grpc(listener: TcpListener, routes: Routes, stop: CancellationToken) {

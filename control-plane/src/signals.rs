@@ -1,16 +1,17 @@
 //! What the mesh says of its traffic: the one handle that the receiver of OTLP fills and the API reads.
 //!
-//! Both halves are short critical sections on plain memory; nothing waits while it holds one.
+//! All parts are short critical sections on plain memory; nothing waits while it holds one.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use crate::decisions::Decisions;
 use crate::graph::{Graph, GraphView};
 use crate::traces::Traces;
 
-/// The graph and the traces. Cloning it shares them.
+/// The graph, the traces and the decisions. Cloning it shares them.
 #[derive(Clone, Debug)]
 pub struct Signals {
     inner: Arc<Inner>,
@@ -20,12 +21,14 @@ pub struct Signals {
 struct Inner {
     graph: Mutex<Graph>,
     traces: Mutex<Traces>,
+    decisions: Mutex<Decisions>,
 }
 
 impl Signals {
     /// Nothing seen yet; traces will take at most `trace_memory` bytes.
     pub fn new(trace_memory: usize, now: Instant) -> Self {
-        let inner = Inner { graph: Mutex::new(Graph::new(now)), traces: Mutex::new(Traces::new(trace_memory)) };
+        let (graph, traces) = (Mutex::new(Graph::new(now)), Mutex::new(Traces::new(trace_memory)));
+        let inner = Inner { graph, traces, decisions: Mutex::default() };
         Signals { inner: Arc::new(inner) }
     }
 
@@ -37,6 +40,11 @@ impl Signals {
     /// Does something to the traces, or asks them something.
     pub fn traces<T>(&self, ask: impl FnOnce(&mut Traces) -> T) -> T {
         ask(&mut self.inner.traces.lock())
+    }
+
+    /// Does something to the decisions, or asks them something.
+    pub fn decisions<T>(&self, ask: impl FnOnce(&mut Decisions) -> T) -> T {
+        ask(&mut self.inner.decisions.lock())
     }
 
     /// The graph as the API answers with it.

@@ -14,6 +14,7 @@ use outrigger_config::listener::Direction;
 use crate::body::{End, Ending};
 use crate::cluster::limits::Permit;
 use crate::cluster::{Change, Cluster, Outcome, Report, Seat};
+use crate::decision::Try;
 use crate::endpoint::Endpoint;
 use crate::endpoint::orca::Report as LoadReport;
 use crate::exchange::{Aim, Cause};
@@ -62,8 +63,10 @@ impl Attempt {
             true => aim.trail.context.child(&mut fastrand::Rng::new()),
             false => aim.trail.context.clone(),
         };
+        let one = beginning(&aim, &seat, now);
         aim.trail.note(|notes| {
             notes.attempts += 1;
+            notes.tries.begin(one);
             notes.cut = None;
             notes.in_line = false;
             notes.endpoint = Some(seat.endpoint().address);
@@ -103,10 +106,17 @@ impl Attempt {
 
     /// The response head is here; the connection is its own until the body is over.
     pub fn answered(&mut self, status: u16, grpc_status: Option<u8>, lease: Lease) {
-        self.head_after = Some(self.started.elapsed());
+        let took = self.started.elapsed();
+        self.head_after = Some(took);
         self.status = status;
         self.grpc_status = grpc_status;
         self.lease = Some(lease);
+        let number = self.aim.attempt;
+        self.aim.trail.note(|notes| {
+            if let Some(one) = notes.tries.of(number) {
+                (one.took, one.status, one.grpc) = (Some(took), status, grpc_status);
+            }
+        });
         // A good head decides a probe: a stream may go on for hours, and its caller may end it.
         if self.seat.is_probe() && self.outcome() == Some(Outcome::Success) {
             self.report(Outcome::Success, Instant::now());
@@ -161,6 +171,14 @@ impl Attempt {
         let now = Instant::now();
         let outcome = self.outcome();
         self.aim.cluster.traffic.attempt(outcome);
+        if let Some(reason) = self.reason.or_else(|| self.cut()) {
+            let (number, took) = (self.aim.attempt, now.saturating_duration_since(self.started));
+            self.aim.trail.note(|notes| {
+                if let Some(one) = notes.tries.of(number) {
+                    (one.took, one.reason) = (one.took.or(Some(took)), Some(reason));
+                }
+            });
+        }
         // An endpoint that fails fast must not look quick.
         if let (Some(Outcome::Success) | None, Some(latency)) = (outcome, self.head_after) {
             self.endpoint().load.observe(now, latency);
@@ -225,6 +243,23 @@ impl Attempt {
             would: trail.read(|notes| notes.would),
             snapshot: trail.read(|notes| notes.snapshot),
         }
+    }
+}
+
+/// What is known of an attempt as it begins.
+fn beginning(aim: &Aim, seat: &Seat, now: Instant) -> Try {
+    Try {
+        number: aim.attempt,
+        endpoint: seat.endpoint().address,
+        cause: aim.retry_of.map(RetryCause::from),
+        at: now.saturating_duration_since(aim.trail.started),
+        left: aim.deadline.map(|deadline| deadline.into_std().saturating_duration_since(now)),
+        active: seat.endpoint().load.active(),
+        probe: seat.is_probe(),
+        took: None,
+        status: 0,
+        grpc: None,
+        reason: None,
     }
 }
 

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::body::{Body, End, Ending};
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
+use crate::decision::{Aside, Roll, Tries};
 use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::{Hidden, Side};
@@ -199,6 +200,12 @@ pub struct Notes {
     pub alone: bool,
     /// How many attempts began.
     pub attempts: u32,
+    /// Where a split fell; none of a request that has not come so far.
+    pub roll: Option<Roll>,
+    /// What its attempts met.
+    pub tries: Tries,
+    /// What is noted only of a request that is being explained.
+    pub aside: Option<Box<Aside>>,
     /// Why it was not served, or why its answer is what it is.
     pub reason: Option<Reason>,
     /// What happened, for people.
@@ -209,6 +216,13 @@ pub struct Notes {
     pub status: u16,
     /// The gRPC status that the caller got.
     pub grpc_status: Option<u8>,
+}
+
+impl Notes {
+    /// What is noted beside, made where it is missing.
+    pub fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
 }
 
 impl Request {

@@ -26,6 +26,8 @@ impl Fields {
     pub const COOKIE: Fields = Fields(1 << 7);
     /// `Content-Type`.
     pub const CONTENT_TYPE: Fields = Fields(1 << 8);
+    /// `X-Outrigger-Explain`.
+    pub const EXPLAIN: Fields = Fields(1 << 9);
 
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
@@ -47,6 +49,7 @@ impl Fields {
             12 if name == "content-type" => Fields::CONTENT_TYPE,
             16 if name == "proxy-connection" => Fields::HOP,
             17 if name == "transfer-encoding" => Fields(Fields::TRANSFER_ENCODING.0 | Fields::HOP.0),
+            19 if name == "x-outrigger-explain" => Fields::EXPLAIN,
             10.. if name.starts_with("x-b3-") => Fields::TRACE,
             _ => Fields::default(),
         }
@@ -80,6 +83,7 @@ mod tests {
             ("expect", Fields::EXPECT),
             ("cookie", Fields::COOKIE),
             ("content-type", Fields::CONTENT_TYPE),
+            ("x-outrigger-explain", Fields::EXPLAIN),
         ];
         for (name, expected) in cases {
             let mut headers = HeaderMap::new();

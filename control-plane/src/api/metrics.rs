@@ -100,6 +100,10 @@ fn signals(api: &Api, page: &mut Page) {
     page.gauge("outrigger_traces", "Traces that are kept.", traces as u64);
     page.gauge("outrigger_traces_bytes", "Memory the kept traces take.", bytes as u64);
     page.counter("outrigger_traces_evicted_total", "Traces forgotten for newer ones.", counters.evicted_traces);
+    let (decisions, bytes, received) = api.signals.decisions(|all| all.counts());
+    page.gauge("outrigger_decisions", "Records of decisions that are kept.", decisions as u64);
+    page.gauge("outrigger_decisions_bytes", "Memory the kept records take.", bytes as u64);
+    page.counter("outrigger_decisions_received_total", "Records of decisions received.", received);
     let arrived = api.receiver.counters();
     let spans = [("kept", counters.kept), ("dropped", counters.dropped), ("rejected", arrived.rejected_spans)];
     let spans = spans.map(|(result, count)| (label("result", result), count));

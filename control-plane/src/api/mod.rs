@@ -39,7 +39,7 @@ pub const MAX_BODY: usize = 4 << 20;
 pub struct Api {
     /// The documents, and how far each proxy has got.
     pub steering: Steering,
-    /// The graph and the traces.
+    /// The graph, the traces and the decisions.
     pub signals: Signals,
     /// What arrives over OTLP, for its numbers and its paths.
     pub receiver: Receiver,
@@ -55,6 +55,8 @@ pub fn router(api: Api, hosts: Hosts) -> Router {
         .route("/api/v1/graph", get(observed::graph))
         .route("/api/v1/traces", get(observed::traces))
         .route("/api/v1/traces/{trace_id}", get(observed::trace))
+        .route("/api/v1/explain", get(observed::decisions))
+        .route("/api/v1/explain/{trace_id}", get(observed::decision))
         .route("/api/v1/status", get(observed::status))
         .route("/api/v1/openapi.json", get(openapi))
         .route("/metrics", get(metrics::metrics))

@@ -1,4 +1,4 @@
-//! What can be seen of the mesh: proxies, graph, traces, and whether the control plane itself is well.
+//! What can be seen of the mesh: proxies, graph, traces, decisions, and whether the control plane itself is well.
 
 use std::time::{Instant, SystemTime};
 
@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::shape::{StatusView, problems};
 use super::{Api, body};
 use crate::ads::status::ProxyStatus;
+use crate::decisions::DecisionList;
 use crate::graph::GraphView;
 use crate::traces::{Query, StatusFilter, Trace, TraceId, TraceList};
 
@@ -41,6 +42,13 @@ struct TraceParameters {
     status: Option<String>,
     min_duration: Option<String>,
     retried: bool,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct DecisionParameters {
+    service: Option<String>,
     limit: Option<usize>,
 }
 
@@ -86,6 +94,33 @@ pub(super) async fn trace(State(api): State<Api>, Path(trace_id): Path<String>) 
     trace.map(Json).ok_or_else(|| {
         ApiError::NotFound(format!("the trace {id} is not here: it never came, or newer ones have taken its place"))
     })
+}
+
+/// The newest decisions that were recorded.
+pub(super) async fn decisions(State(api): State<Api>, uri: Uri) -> Result<Json<DecisionList>, ApiError> {
+    let parameters: DecisionParameters = body::query(&uri)?;
+    let limit = parameters.limit.unwrap_or(DEFAULT_TRACES);
+    if !(1..=MAX_TRACES).contains(&limit) {
+        return Err(ApiError::BadRequest(format!("limit={limit} must be between 1 and {MAX_TRACES}")));
+    }
+    Ok(Json(api.signals.decisions(|all| all.newest(parameters.service.as_deref(), limit))))
+}
+
+/// How the requests of one trace were decided.
+pub(super) async fn decision(
+    State(api): State<Api>,
+    Path(trace_id): Path<String>,
+) -> Result<Json<DecisionList>, ApiError> {
+    let id = TraceId::parse(&trace_id)
+        .ok_or_else(|| ApiError::BadRequest(format!("{trace_id:?} is no trace id, which has 32 hexadecimal digits")))?;
+    let found = api.signals.decisions(|all| all.of(id));
+    match found.records.is_empty() {
+        false => Ok(Json(found)),
+        true => Err(ApiError::NotFound(format!(
+            "no decision of the trace {id} is recorded: only requests that failed, were tried again, took long or asked \
+             for it are, and of those the newest"
+        ))),
+    }
 }
 
 /// What the control plane says of itself.

@@ -63,6 +63,8 @@ pub(super) enum Command {
     Edges(Edges),
     /// List recent traces, or draw one
     Traces(Traces),
+    /// Say how a request was decided: why it failed, was tried again or took long, and what to change
+    Explain(Explain),
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +188,22 @@ pub(super) struct Traces {
     /// Only traces in which a request was tried again
     #[arg(long)]
     pub(super) retried: bool,
+    /// How many to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(super) limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// Explain the requests of this trace; without it, list what can be explained
+    #[arg(value_name = "TRACE_ID")]
+    pub(super) id: Option<String>,
+    /// Explain the newest request that can be
+    #[arg(long, conflicts_with = "id")]
+    pub(super) last: bool,
+    /// Only requests that this service's proxies saw
+    #[arg(long, conflicts_with = "id")]
+    pub(super) service: Option<String>,
     /// How many to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(super) limit: usize,

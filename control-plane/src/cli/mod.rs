@@ -25,6 +25,8 @@ mod proxies;
 pub mod edges;
 pub mod waterfall;
 mod traces;
+mod remedy;
+mod explain;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -87,6 +89,7 @@ async fn command(arguments: Arguments, terminal: &mut Terminal<'_>) -> Result<()
         Command::Stat(what) => edges::stat(what, &client, format, terminal).await,
         Command::Edges(what) => edges::edges(what, &client, format, terminal).await,
         Command::Traces(what) => traces::traces(what, &client, format, terminal).await,
+        Command::Explain(what) => explain::explain(what, &client, format, terminal).await,
     }
 }
 

@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
 use opentelemetry_proto::tonic::metrics::v1::{HistogramDataPoint, NumberDataPoint};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -114,6 +115,15 @@ pub(super) fn span(message: Bytes, sender: &Sender) -> Option<(TraceId, Span)> {
         attributes: said.into_iter().chain(span.attributes.into_iter().filter_map(attribute)).collect(),
     };
     Some((trace_id, converted))
+}
+
+/// The text of a proxy's record of a decision; none for another event, or one without a text.
+pub(super) fn decision(message: Bytes) -> Option<String> {
+    let log: LogRecord = leaf(message)?;
+    match log.body?.value? {
+        Value::StringValue(text) if log.event_name == "outrigger.decision" => Some(text),
+        _ => None,
+    }
 }
 
 /// A data point of a duration histogram. `own` says whether the sender measures its own service, and not one it calls.

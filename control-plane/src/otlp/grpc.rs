@@ -26,7 +26,11 @@ pub struct TraceService(Export);
 #[derive(Clone, Debug)]
 pub struct MetricsService(Export);
 
-/// The one method both have.
+/// `opentelemetry.proto.collector.logs.v1.LogsService`, for the records of our proxies.
+#[derive(Clone, Debug)]
+pub struct LogsService(Export);
+
+/// The one method all have.
 #[derive(Clone, Debug)]
 struct Export {
     signal: Signal,
@@ -47,6 +51,17 @@ impl MetricsService {
     }
 }
 
+impl LogsService {
+    /// The service that hands records to `receiver`.
+    pub fn new(receiver: Receiver) -> Self {
+        LogsService(Export { signal: Signal::Logs, receiver })
+    }
+}
+
+impl NamedService for LogsService {
+    const NAME: &'static str = "opentelemetry.proto.collector.logs.v1.LogsService";
+}
+
 impl NamedService for TraceService {
     const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
 }
@@ -56,6 +71,24 @@ impl NamedService for MetricsService {
 }
 
 impl<B> Service<http::Request<B>> for TraceService
+where
+    B: Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        Box::pin(serve(self.0.clone(), request))
+    }
+}
+
+impl<B> Service<http::Request<B>> for LogsService
 where
     B: Body + Send + 'static,
     B::Error: Into<StdError> + Send + 'static,

@@ -1,4 +1,5 @@
-//! The receiver of OTLP: spans and metrics in, over gRPC and over HTTP, into the graph and the traces.
+//! The receiver of OTLP: spans and metrics in, over gRPC and over HTTP, into the graph and the traces; and what proxies
+//! record of their decisions, as logs over gRPC.
 //!
 //! A message passes [`grpc`] or [`http`], which bound its size (4 MiB, compressed or not), and is then walked by
 //! [`Receiver`] one span and one data point at a time. The tree of a message is never built in memory: four megabytes of

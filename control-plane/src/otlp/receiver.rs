@@ -133,6 +133,14 @@ impl Receiver {
         Ok(Rejected { count: rejected })
     }
 
+    /// Takes an `ExportLogsServiceRequest`: what our proxies record of their decisions. Logs of others are passed over.
+    pub fn logs(&self, message: &Bytes) -> Result<Rejected, Malformed> {
+        let mut rejected = 0;
+        let walked = self.walk_logs(message, &mut rejected);
+        walked.inspect_err(|_| self.count_malformed())?;
+        Ok(Rejected { count: rejected })
+    }
+
     /// What arrived since the start. The numbers are read one after the other and may be a message apart.
     pub fn counters(&self) -> Counters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -179,6 +187,24 @@ impl Receiver {
                         }
                         None => *rejected += 1,
                     }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn walk_logs(&self, message: &Bytes, rejected: &mut u64) -> Result<(), Malformed> {
+        for resource_logs in wire::all(message, 1) {
+            let resource_logs = resource_logs?;
+            let sender = Sender::from_otlp(wire::one(&resource_logs, 1)?).ok_or(Malformed)?;
+            if !sender.is_proxy {
+                continue;
+            }
+            for scope_logs in wire::all(&resource_logs, 2) {
+                for log in wire::all(&scope_logs?, 2) {
+                    let text = convert::decision(log?);
+                    let kept = text.is_some_and(|text| self.inner.signals.decisions(|all| all.record(&text)));
+                    *rejected += u64::from(!kept);
                 }
             }
         }

@@ -1,8 +1,9 @@
-//! The two signals, and what both transports do with a message of one: take it in within bounds and answer.
+//! The signals, and what both transports do with a message of one: take it in within bounds and answer.
 
 use std::time::Instant;
 
 use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use prost::Message;
@@ -16,6 +17,8 @@ use super::wire::Malformed;
 pub(super) enum Signal {
     Traces,
     Metrics,
+    /// Of which only the records of our proxies are read, and only over gRPC.
+    Logs,
 }
 
 impl Signal {
@@ -36,6 +39,10 @@ impl Signal {
                 let partial_success = Some(ExportMetricsPartialSuccess { rejected_data_points: count, error_message });
                 ExportMetricsServiceResponse { partial_success }.encode_to_vec()
             }
+            Signal::Logs => {
+                let partial_success = Some(ExportLogsPartialSuccess { rejected_log_records: count, error_message });
+                ExportLogsServiceResponse { partial_success }.encode_to_vec()
+            }
         };
         Ok(encoded.into())
     }
@@ -45,12 +52,15 @@ impl Signal {
         let message = match self {
             Signal::Traces => json::traces(text),
             Signal::Metrics => json::metrics(text),
+            // There is no path for them.
+            Signal::Logs => Err(Fault::Malformed),
         };
         let message = message.inspect_err(|_| receiver.count_malformed())?;
         let rejected = self.record(&message, receiver).map_err(|Malformed| Fault::Malformed)?;
         let (name, count) = match self {
             Signal::Traces => ("rejectedSpans", rejected.count),
             Signal::Metrics => ("rejectedDataPoints", rejected.count),
+            Signal::Logs => ("rejectedLogRecords", rejected.count),
         };
         let answer = match count {
             0 => serde_json::json!({}),
@@ -66,12 +76,14 @@ impl Signal {
         match self {
             Signal::Traces => receiver.traces(message),
             Signal::Metrics => receiver.metrics(message, Instant::now()),
+            Signal::Logs => receiver.logs(message),
         }
     }
 
     fn left_out(self) -> &'static str {
         match self {
             Signal::Traces => "spans were left out that are larger than 128 KiB or have no valid identity",
+            Signal::Logs => "records were left out that are larger than 16 KiB or belong to no trace",
             Signal::Metrics => "data points were left out that are not delta or have no usable buckets or destination",
         }
     }

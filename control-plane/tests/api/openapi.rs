@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hyper::Method;
 use serde_json::Value;
 
-use super::otlp::{a_trace, an_edge, send_metrics, send_trace};
+use super::otlp::{a_trace, an_edge, send_decision, send_metrics, send_trace};
 use super::plane::{Plane, SHOP, a_proxy_that_refuses};
 
 const YAML: &[(&str, &str)] = &[("content-type", "application/yaml")];
@@ -21,6 +21,7 @@ async fn every_answer_has_the_shape_that_is_described() {
     let document = plane.get("/api/v1/openapi.json").await.json;
     send_trace(&plane, &a_trace()).await;
     send_metrics(&plane, &an_edge()).await;
+    send_decision(&plane, &"0a".repeat(16)).await;
     plane.apply(SHOP).await;
     let _proxy = a_proxy_that_refuses(&plane).await;
 
@@ -45,6 +46,11 @@ async fn every_answer_has_the_shape_that_is_described() {
         (Method::GET, "/api/v1/traces", "/api/v1/traces?limit=0".into(), &[], ""),
         (Method::GET, "/api/v1/traces/{trace_id}", trace, &[], ""),
         (Method::GET, "/api/v1/traces/{trace_id}", "/api/v1/traces/x".into(), &[], ""),
+        (Method::GET, "/api/v1/explain", "/api/v1/explain?service=storefront".into(), &[], ""),
+        (Method::GET, "/api/v1/explain", "/api/v1/explain?limit=0".into(), &[], ""),
+        (Method::GET, EXPLAIN, EXPLAIN.replace("{trace_id}", &"0a".repeat(16)), &[], ""),
+        (Method::GET, EXPLAIN, EXPLAIN.replace("{trace_id}", &"0b".repeat(16)), &[], ""),
+        (Method::GET, EXPLAIN, EXPLAIN.replace("{trace_id}", "x"), &[], ""),
         (Method::GET, "/api/v1/status", "/api/v1/status".into(), &[], ""),
         (Method::GET, "/api/v1/openapi.json", "/api/v1/openapi.json".into(), &[], ""),
         (Method::POST, "/v1/traces", "/v1/traces".into(), PROTOBUF, ""),
@@ -96,6 +102,7 @@ async fn the_lists_are_not_empty_when_their_shapes_are_checked() {
     plane.running.stop().await;
 }
 
+const EXPLAIN: &str = "/api/v1/explain/{trace_id}";
 const DOCUMENT: &str = "/api/v1/documents/{kind}/{namespace}/{name}";
 
 fn described(document: &Value) -> BTreeSet<String> {

@@ -5,15 +5,19 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::{Method, StatusCode};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1 as logs;
 use opentelemetry_proto::tonic::metrics::v1 as metrics;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use outrigger_config::record::{Attempt, Destination, Endpoint, Record, Taken};
 use prost::Message;
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
@@ -114,6 +118,29 @@ pub(crate) async fn send_metrics(plane: &Plane, metrics: &ExportMetricsServiceRe
     let mut client = MetricsServiceClient::connect(format!("http://{}", plane.running.xds)).await.expect("connects");
     let answer = client.export(metrics.clone()).await.expect("taken in").into_inner();
     assert_eq!(answer.partial_success, None);
+}
+
+/// Sends the record of a decision over gRPC, and one that is none.
+pub(crate) async fn send_decision(plane: &Plane, trace: &str) {
+    let record = Record {
+        trace: trace.to_owned(),
+        service: "storefront".to_owned(),
+        route: Some(Taken::default()),
+        attempts: vec![Attempt::default()],
+        destination: Some(Destination { endpoints: vec![Endpoint::default()], ..Destination::default() }),
+        ..Record::default()
+    };
+    let log = |text: String| logs::LogRecord {
+        event_name: "outrigger.decision".into(),
+        body: Some(AnyValue { value: Some(Value::StringValue(text)) }),
+        ..Default::default()
+    };
+    let text = serde_json::to_string(&record).expect("JSON");
+    let scope_logs = vec![logs::ScopeLogs { log_records: vec![log(text), log("{}".into())], ..Default::default() }];
+    let resource_logs = vec![logs::ResourceLogs { resource: resource(), scope_logs, ..Default::default() }];
+    let mut client = LogsServiceClient::connect(format!("http://{}", plane.running.xds)).await.expect("connects");
+    let answer = client.export(ExportLogsServiceRequest { resource_logs }).await.expect("taken in").into_inner();
+    assert_eq!(answer.partial_success.expect("one was none").rejected_log_records, 1);
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

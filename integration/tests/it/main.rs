@@ -14,6 +14,7 @@ mod differ;
 mod discovery;
 mod discovery_foreign;
 mod drain;
+mod explain;
 mod faults;
 mod grpc;
 mod headers;

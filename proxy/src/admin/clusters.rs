@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use outrigger_config::endpoint::Health;
 use serde_json::{Value, json};
 
 use crate::admin::dump::seconds;
@@ -14,13 +13,7 @@ use crate::snapshot::Snapshot;
 
 /// What an endpoint is to the balancer.
 pub(super) fn state(endpoint: &Endpoint, now: Instant) -> &'static str {
-    match endpoint.health() {
-        Health::Healthy if endpoint.outlier.is_ejected(now) => "ejected",
-        Health::Healthy if endpoint.outlier.is_out(now) => "probing",
-        Health::Healthy => "healthy",
-        Health::Draining => "draining",
-        Health::Unhealthy => "unhealthy",
-    }
+    endpoint.state(now)
 }
 
 /// The page as text.

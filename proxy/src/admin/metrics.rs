@@ -18,7 +18,7 @@ use crate::telemetry::scrape;
 /// The page.
 pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant) -> prometheus::Result<Vec<u8>> {
     let telemetry = &shared.telemetry;
-    let mut families = scrape::families(&telemetry.metrics, &telemetry.spans);
+    let mut families = scrape::families(&telemetry.metrics, &telemetry.spans, &telemetry.records);
     families.extend(destinations(&shared.snapshots.load_full(), now));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(process(shared, started, now));

@@ -26,6 +26,7 @@ use crate::telemetry::logging::Filter;
 
 pub mod dump;
 pub mod clusters;
+mod explain;
 pub mod metrics;
 mod query;
 
@@ -42,6 +43,7 @@ GET  /ready                      200 if traffic may come, else 503 and why not
 GET  /live                       200 as long as the process answers
 GET  /config_dump?resource=TEXT  the configuration in force, of resources whose name contains TEXT
 GET  /clusters?format=json       destinations and their endpoints: load, health, ejection, limits
+GET  /explain?trace=ID           how requests were decided that failed, were tried again or were slow
 GET  /metrics                    counters, for Prometheus
 POST /drain                      stop taking connections and finish what is under way
 POST /logging?filter=FILTER      change what is logged: info, or info,outrigger_proxy=debug
@@ -106,7 +108,7 @@ impl Admin {
     fn page<B>(&self, request: &Request<B>) -> Answer {
         let changes = match request.uri().path() {
             "/drain" | "/logging" => true,
-            "/" | "/ready" | "/live" | "/config_dump" | "/clusters" | "/metrics" => false,
+            "/" | "/ready" | "/live" | "/config_dump" | "/clusters" | "/explain" | "/metrics" => false,
             _ => return text(StatusCode::NOT_FOUND, PAGES),
         };
         let fits = match *request.method() {
@@ -141,6 +143,7 @@ impl Admin {
                     Some(_) => text(StatusCode::BAD_REQUEST, "format must be text or json\n"),
                 }
             }
+            "/explain" => explain::page(&self.shared.telemetry.records, query.get("trace").as_deref()),
             "/metrics" => match metrics::text(&self.shared, &self.status.get(), self.started, now) {
                 Ok(page) => respond(StatusCode::OK, prometheus::TEXT_FORMAT, page.into()),
                 Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),

@@ -26,7 +26,7 @@ use crate::listener::DataPlane;
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
 use crate::telemetry::reporter::Reporter;
-use crate::telemetry::{Sampler, SpanSink, Telemetry, logging, sink};
+use crate::telemetry::{Records, Sampler, SpanSink, Telemetry, logging, records, sink};
 
 pub mod settings;
 mod housekeeping;
@@ -43,7 +43,7 @@ pub enum Error {
     /// A flag's value cannot be used.
     #[error("{0}")]
     Usage(String),
-    /// The file of documents cannot be read.
+    /// A file cannot be read.
     #[error("{file} cannot be read: {source}")]
     Unreadable {
         /// The file.
@@ -104,9 +104,10 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     };
     let target = Target::choose(variable, control_plane);
     let spans = target.as_ref().map_or_else(SpanSink::default, |_| SpanSink::new(settings.workers, sink::MAX_BYTES));
+    let records = Records::new(settings.workers, records::MAX_BYTES, settings.explain_slow, token(&settings)?);
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
-        telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), sampler }),
+        telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), records, sampler }),
         workers: settings.workers,
         drain: Drain::new(),
     });
@@ -128,7 +129,8 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     if let (Some(address), Some(node)) = (control_plane, &settings.node) {
         let metrics = Arc::clone(&shared.telemetry.metrics);
         metrics.set_workload(node.clone());
-        tokio::spawn(Reporter::new(Arc::clone(&metrics), SystemTime::now()).run(address));
+        let records = shared.telemetry.records.clone();
+        tokio::spawn(Reporter::new(Arc::clone(&metrics), records, SystemTime::now()).run(address));
         let follower = Follower::new(address, settings.xds_mode.choice(), node, publisher, status.clone(), metrics);
         tokio::spawn(follower.follow());
     }
@@ -164,6 +166,19 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         tracing::warn!("The last spans were not taken in time");
     }
     Ok(())
+}
+
+/// What whoever asks for a record must say, where a file says so.
+fn token(settings: &Settings) -> Result<Option<Box<[u8]>>, Error> {
+    let Some(file) = &settings.explain_token else { return Ok(None) };
+    let read = std::fs::read_to_string(file);
+    let text = read.map_err(|source| Error::Unreadable { file: file.display().to_string(), source })?;
+    let token = text.trim();
+    if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let file = file.display();
+        return Err(Error::Usage(format!("--explain-token {file} must hold at least 16 printable characters")));
+    }
+    Ok(Some(token.as_bytes().into()))
 }
 
 async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -40,6 +40,13 @@ struct Flags {
     /// How long requests under way may take to finish when the proxy stops or their listener is removed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
+    /// Requests that take this long are recorded for `outrigger explain`, beside those that fail or are tried again
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    explain_slow: Duration,
+    /// File with the token that a request must say in x-outrigger-explain to get its record with its answer; without
+    /// it, 1 will do for the workload beside the proxy
+    #[arg(long, value_name = "FILE")]
+    explain_token: Option<PathBuf>,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
     #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
     log: String,
@@ -85,6 +92,10 @@ pub struct Settings {
     pub xds_mode: XdsMode,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// How long a request may take before it is recorded.
+    pub explain_slow: Duration,
+    /// The file with the token that lets anyone ask for a record.
+    pub explain_token: Option<PathBuf>,
     /// What to log.
     pub log: String,
     /// How to log.
@@ -145,6 +156,8 @@ impl Flags {
             admin: self.admin,
             xds_mode: self.xds_mode,
             drain_timeout: self.drain_timeout,
+            explain_slow: self.explain_slow,
+            explain_token: self.explain_token,
             log: self.log,
             log_format: self.log_format,
         })

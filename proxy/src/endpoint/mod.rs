@@ -119,6 +119,17 @@ impl Endpoint {
         self.health() == Health::Healthy && !self.outlier.is_out(now)
     }
 
+    /// What it is to the balancer, in a word.
+    pub fn state(&self, now: Instant) -> &'static str {
+        match self.health() {
+            Health::Healthy if self.outlier.is_ejected(now) => "ejected",
+            Health::Healthy if self.outlier.is_out(now) => "probing",
+            Health::Healthy => "healthy",
+            Health::Draining => "draining",
+            Health::Unhealthy => "unhealthy",
+        }
+    }
+
     /// Takes over what its source may change. Relaxed: no other memory hangs on it, a request more or less on the old
     /// value is as good as one that came a moment earlier.
     pub fn update(&self, model: &Model) {

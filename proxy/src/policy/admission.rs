@@ -17,6 +17,7 @@ use tower::{Layer, Service};
 use super::{CheckFuture, Next, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::Request;
+use crate::explain;
 use crate::fields::Fields;
 use crate::hop;
 use crate::io::Hidden;
@@ -51,6 +52,9 @@ impl<S: Next<Request>> Service<Request> for Admission<S> {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let fields = request.trail.fields;
+        if fields.any(Fields::EXPLAIN) {
+            explain::hear(&mut request);
+        }
         match admit(&request.http, fields, request.hidden) {
             Ok(authority) => request.authority = authority,
             Err(error) => return refuse(error),

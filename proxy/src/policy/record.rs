@@ -19,6 +19,8 @@ use tower::{Layer, Service};
 
 use crate::body::{End, Ending};
 use crate::exchange::{Request, Response, Trail, grpc_status};
+use crate::explain::{self, Why};
+use crate::fields::Fields;
 use crate::reason::Reason;
 use crate::telemetry::{SpanKind, SpanRecord, logging};
 
@@ -79,6 +81,9 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Recorded<F> {
                 notes.status = response.status().as_u16();
                 notes.grpc_status = account.0.grpc.then(|| grpc_status(response.headers())).flatten();
             });
+            if account.0.fields.any(Fields::EXPLAIN) {
+                explain::answer(&account.0, &mut response);
+            }
             response.body_mut().on_request_end(Box::new(account));
         }
         Poll::Ready(Ok(response))
@@ -116,6 +121,8 @@ impl Drop for Account {
         let duration = trail.elapsed();
         let entrance = &connection.entrance;
         let telemetry = &connection.shared.telemetry;
+        let slow = telemetry.records.is_slow(duration);
+        let mut why = Why::default();
         trail.note(|notes| {
             if notes.status == 0 {
                 notes.reason = Some(Reason::DownstreamReset);
@@ -124,7 +131,11 @@ impl Drop for Account {
                 Some(edge) => edge.record(notes.status, notes.grpc_status, notes.reason, notes.would, duration),
                 None => telemetry.metrics.unrouted(entrance.direction, notes.status, notes.reason, duration),
             }
+            why = Why::of(notes, slow);
         });
+        if why.any() {
+            explain::keep(trail, why, duration);
+        }
         let spans = trail.context.sampled && trail.own_span && !trail.read(|notes| notes.alone);
         if spans || entrance.access_log {
             let record = span(trail, duration);

@@ -13,6 +13,8 @@ use tower::{Layer, Service};
 use super::{CheckFuture, Next, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::{Request, Routed};
+use crate::explain;
+use crate::fields::Fields;
 use crate::route::{Facts, Found};
 
 /// Puts [`RouteMatch`] around a room.
@@ -75,10 +77,14 @@ fn find(request: &Request) -> Result<Arc<crate::route::Route>, Error> {
                 notes.snapshot = snapshot.number;
                 notes.route = Some(Arc::clone(route));
             });
+            if request.trail.fields.any(Fields::EXPLAIN) {
+                explain::note_missed(&request.trail, table, Some(route), &facts);
+            }
             Ok(Arc::clone(route))
         }
         missed => {
             request.trail.note(|notes| notes.snapshot = snapshot.number);
+            explain::note_missed(&request.trail, table, None, &facts);
             Err(match missed {
                 Found::NoHost => {
                     Error::new(Reason::DestinationNotFound).because(format_args!("no service is called {authority:?}"))

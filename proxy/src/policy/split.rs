@@ -10,6 +10,7 @@ use tower::{Layer, Service};
 
 use super::{CheckFuture, Next, refuse};
 use crate::affinity;
+use crate::decision::Roll;
 use crate::error::{Error, Reason};
 use crate::exchange::{Routed, Targeted};
 use crate::route::Target;
@@ -52,13 +53,14 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
         let fields = routed.http.headers();
         let kept = route.config.session.as_ref().and_then(|policy| {
             let here =
-                |target: &&Target| target.cluster.as_ref().is_some_and(|one| session::belongs(policy, fields, one));
-            targets.iter().find(here)
+                |target: &Target| target.cluster.as_ref().is_some_and(|one| session::belongs(policy, fields, one));
+            targets.iter().position(here).map(|index| targets.start_of(index))
         });
-        let target = kept.unwrap_or_else(|| match affinity::key(&route.config.sticky, fields, peer) {
-            Some(key) => targets.pick_for(key),
-            None => targets.pick(&mut fastrand::Rng::new()),
-        });
+        let key = kept.is_none().then(|| affinity::key(&route.config.sticky, fields, peer)).flatten();
+        let by_key = kept.or_else(|| key.map(|key| targets.roll_for(key)));
+        let point = by_key.unwrap_or_else(|| targets.roll(&mut fastrand::Rng::new()));
+        let target = targets.at(point);
+        routed.trail.note(|notes| notes.roll = Some(Roll { point, of: 0, by_key: by_key.is_some() }));
         match &target.cluster {
             Some(cluster) => Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target))),
             None => {

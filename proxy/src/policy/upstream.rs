@@ -24,6 +24,7 @@ use crate::body::Body;
 use crate::cluster::{Acquired, ConnectionPermit, Limit, Permit};
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Response, Targeted, grpc_status};
+use crate::explain;
 use crate::fields::Fields;
 use crate::interim;
 use crate::message;
@@ -66,6 +67,9 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     // Not when the request began: a fault may have held it up, and nothing of that is its endpoint's.
     let now = Instant::now();
+    if aim.attempt > 0 || aim.trail.fields.any(Fields::EXPLAIN) {
+        explain::note_candidates(&aim, now);
+    }
     let (seat, greets) = match &aim.route.config.session {
         None => (aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()), false),
         Some(policy) => session::pick(&aim, policy, http.headers(), hash, tried.as_slice(), now),

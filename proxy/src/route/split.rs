@@ -39,23 +39,37 @@ impl<T> Split<T> {
         Split { salt: xxh3_64(name.as_bytes()), ..self }
     }
 
+    /// A point by chance, for [`Split::at`].
+    pub fn roll(&self, rng: &mut fastrand::Rng) -> u64 {
+        self.ends.last().map_or(0, |total| rng.u64(0..*total))
+    }
+
     /// One part.
     pub fn pick(&self, rng: &mut fastrand::Rng) -> &T {
-        let Some(total) = self.ends.last() else { return &self.first };
-        self.at(rng.u64(0..*total))
+        self.at(self.roll(rng))
     }
 
     /// The part of whatever has this key: always the same, as long as the weights are. Where the weight of one of two
     /// parts grows, keys only move to it.
     pub fn pick_for(&self, key: u64) -> &T {
-        let Some(total) = self.ends.last() else { return &self.first };
+        self.at(self.roll_for(key))
+    }
+
+    /// The point of whatever has this key, for [`Split::at`].
+    pub fn roll_for(&self, key: u64) -> u64 {
+        let Some(total) = self.ends.last() else { return 0 };
         // A balancer behind the split hashes by the same key: without this its keys would all be of one range.
         let mixed = u128::from(mix(key ^ self.salt));
-        self.at(((mixed * u128::from(*total)) >> 64) as u64)
+        ((mixed * u128::from(*total)) >> 64) as u64
+    }
+
+    /// A point of the part at `index`, for [`Split::at`].
+    pub fn start_of(&self, index: usize) -> u64 {
+        index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
     }
 
     /// The part whose share has this point.
-    fn at(&self, point: u64) -> &T {
+    pub fn at(&self, point: u64) -> &T {
         // Splits have a handful of parts, which a scan finds sooner than a search.
         let index = self.ends.iter().take_while(|end| **end <= point).count();
         index.checked_sub(1).and_then(|index| self.rest.get(index)).unwrap_or(&self.first)

@@ -74,6 +74,25 @@ impl Table {
         }
     }
 
+    /// The routes of its host that are asked before `route`.
+    pub fn before(&self, route: &Arc<Route>) -> impl Iterator<Item = &Route> {
+        let is = |one: &&(Matcher, Arc<Route>)| Arc::ptr_eq(&one.1, route);
+        let host = self.hosts.iter().find(|host| host.iter().any(|one| is(&one)));
+        let before = host.map_or(&[][..], |host| &host[..host.iter().position(|one| is(&one)).unwrap_or(0)]);
+        before.iter().map(|(_, route)| &**route)
+    }
+
+    /// The routes of the host that a request is for.
+    pub fn of_host(&self, authority: &str) -> impl Iterator<Item = &Route> {
+        let host = self.host(authority).and_then(|index| self.hosts.get(index));
+        host.map_or(&[][..], |host| host).iter().map(|(_, route)| &**route)
+    }
+
+    /// The hosts that are named in full.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.exact.keys().map(|host| &**host)
+    }
+
     /// Every route, in the order of the table.
     pub fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.hosts.iter().flatten().map(|(_, route)| route)

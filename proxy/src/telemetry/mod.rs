@@ -1,9 +1,9 @@
 //! Where signals go: counters of every request, spans of the sampled ones, logs.
 //!
 //! Rooms of the request path come in by [`Metrics`] (a few relaxed additions), [`SpanSink::submit`] (one push into the
-//! worker's own list) and [`context`] (which trace a request belongs to). The control side leaves by [`exporter`]
-//! (spans over OTLP), [`reporter`] (counts over OTLP, for the control plane's graph), [`scrape`] (Prometheus) and
-//! [`logging`]. Nothing here ever waits for a collector on the request path; what does not fit is dropped and counted.
+//! worker's own list), [`context`] (which trace a request belongs to) and, of the few that need explaining, [`Records`].
+//! The control side leaves by [`exporter`] (spans over OTLP), [`reporter`] (counts and records over OTLP, for the control
+//! plane), [`scrape`] (Prometheus) and [`logging`]. Nothing here ever waits for a collector on the request path; what does not fit is dropped and counted.
 
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub mod edge;
 pub mod metrics;
 pub mod span;
 pub mod sink;
+pub mod records;
 pub mod logging;
 pub mod family;
 pub mod scrape;
@@ -26,6 +27,7 @@ pub mod reporter;
 
 pub use edge::Edge;
 pub use metrics::{EdgeKey, Metrics};
+pub use records::Records;
 pub use sampler::Sampler;
 pub use sink::SpanSink;
 pub use span::{SpanKind, SpanRecord};
@@ -38,6 +40,8 @@ pub struct Telemetry {
     pub metrics: Arc<Metrics>,
     /// The finished spans.
     pub spans: SpanSink,
+    /// How requests were decided that are worth a look.
+    pub records: Records,
     /// Which traces are kept, where the environment says it; else the listeners' policy does.
     pub sampler: Option<Sampler>,
 }

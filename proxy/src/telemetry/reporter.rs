@@ -1,17 +1,21 @@
 //! Tells the control plane every second how many requests took how long and how they ended: what its graph is made of.
 //!
 //! OTLP metrics with delta temporality, one data point for each outcome of each edge that changed. A push that fails is
-//! not lost: the next one has its counts, too.
+//! not lost: the next one has its counts, too. Records of decisions go the same way, as OTLP logs, whether or not their
+//! trace is kept.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
     AggregationTemporality, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
     metric, number_data_point,
@@ -24,10 +28,14 @@ use tonic::transport::{Channel, Endpoint};
 use crate::telemetry::direction_word;
 use crate::telemetry::edge::{BOUNDS, Outcome, Reading};
 use crate::telemetry::metrics::{EdgeKey, Metrics};
+use crate::telemetry::records::{Cursor, Kept, Records};
 use crate::telemetry::would::{RetryCause, Would, grpc_name};
 
 /// How often counts are pushed.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// How many records one push has; with the largest that is a megabyte.
+const RECORDS: usize = 64;
 
 /// What one push says, and what to remember once it is taken.
 #[derive(Debug, Default)]
@@ -50,12 +58,14 @@ pub struct Reporter {
     metrics: Arc<Metrics>,
     seen: Seen,
     since: SystemTime,
+    records: Records,
+    read: Cursor,
 }
 
 impl Reporter {
     /// A reporter that has pushed nothing yet.
-    pub fn new(metrics: Arc<Metrics>, now: SystemTime) -> Self {
-        Reporter { metrics, seen: Seen::default(), since: now }
+    pub fn new(metrics: Arc<Metrics>, records: Records, now: SystemTime) -> Self {
+        Reporter { metrics, seen: Seen::default(), since: now, records, read: Cursor::default() }
     }
 
     /// Pushes to the control plane at `address`, every second, for ever.
@@ -63,12 +73,30 @@ impl Reporter {
         // The address is a number and a port, and always a URL.
         let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else { return };
         let channel = endpoint.connect_timeout(PERIOD).timeout(2 * PERIOD).tcp_nodelay(true).connect_lazy();
-        let mut client = MetricsServiceClient::new(channel);
+        let mut client = MetricsServiceClient::new(channel.clone());
+        let mut logs = LogsServiceClient::new(channel);
         let mut clock = interval(PERIOD);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             clock.tick().await;
             self.push(&mut client).await;
+            self.push_records(&mut logs).await;
+        }
+    }
+
+    /// Pushes records that the control plane has not got. Of those that it did not take, the ring keeps the newest.
+    async fn push_records(&mut self, client: &mut LogsServiceClient<Channel>) {
+        let (records, next) = self.records.since(&self.read, RECORDS);
+        let Some(identity) = self.metrics.identity().filter(|_| !records.is_empty()) else { return };
+        let log_records = records.iter().map(|kept| log(kept)).collect();
+        let logs = ScopeLogs { scope: Some(scope()), log_records, schema_url: String::new() };
+        let logs =
+            ResourceLogs { resource: Some(resource(&identity)), scope_logs: vec![logs], schema_url: String::new() };
+        match client.export(ExportLogsServiceRequest { resource_logs: vec![logs] }).await {
+            Ok(_) => self.read = next,
+            // A control plane that takes no records takes none of the next second either.
+            Err(error) if error.code() == tonic::Code::Unimplemented => self.read = next,
+            Err(error) => tracing::debug!(%error, "Records were not taken; the next push has them, too"),
         }
     }
 
@@ -141,6 +169,33 @@ impl Reporter {
 }
 
 fn of(identity: &Identity, metrics: Vec<Metric>) -> ResourceMetrics {
+    ResourceMetrics {
+        resource: Some(resource(identity)),
+        scope_metrics: vec![ScopeMetrics { scope: Some(scope()), metrics, schema_url: String::new() }],
+        schema_url: String::new(),
+    }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: "outrigger-proxy".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
+
+fn log(kept: &Kept) -> LogRecord {
+    let body = Value::StringValue(kept.json.as_ref().to_owned());
+    LogRecord {
+        time_unix_nano: kept.at_unix_ms.saturating_mul(1_000_000),
+        event_name: "outrigger.decision".to_owned(),
+        body: Some(AnyValue { value: Some(body) }),
+        trace_id: kept.trace_id.to_vec(),
+        ..LogRecord::default()
+    }
+}
+
+fn resource(identity: &Identity) -> Resource {
     let mut attributes = vec![
         text("service.name", &identity.service),
         text("service.namespace", identity.workload.namespace()),
@@ -150,16 +205,7 @@ fn of(identity: &Identity, metrics: Vec<Metric>) -> ResourceMetrics {
     if !identity.version.is_empty() {
         attributes.push(text("service.version", &identity.version));
     }
-    let scope = InstrumentationScope {
-        name: "outrigger-proxy".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
-    };
-    ResourceMetrics {
-        resource: Some(Resource { attributes, ..Resource::default() }),
-        scope_metrics: vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }],
-        schema_url: String::new(),
-    }
+    Resource { attributes, ..Resource::default() }
 }
 
 fn histogram(name: &str, data_points: Vec<HistogramDataPoint>) -> Metric {
@@ -259,6 +305,7 @@ mod tests {
     use super::Reporter;
     use crate::reason::Reason;
     use crate::telemetry::metrics::{EdgeKey, Metrics};
+    use crate::telemetry::records::Records;
     use crate::telemetry::would::{RetryCause, Would};
 
     fn key(direction: Direction) -> EdgeKey {
@@ -309,7 +356,7 @@ mod tests {
     fn a_report_has_what_came_since_the_last_one_that_was_taken() {
         let metrics = Arc::new(Metrics::default());
         let (out, inward) = (metrics.edge(&key(Direction::Outbound)), metrics.edge(&key(Direction::Inbound)));
-        let mut reporter = Reporter::new(Arc::clone(&metrics), UNIX_EPOCH);
+        let mut reporter = Reporter::new(Arc::clone(&metrics), Records::default(), UNIX_EPOCH);
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         assert!(reporter.report(at(1)).metrics.is_empty(), "nothing happened");
         let ok = |count: u32| {

@@ -9,15 +9,27 @@ use crate::telemetry::family::Family;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{EdgeKey, Metrics};
 use crate::telemetry::would::{RetryCause, grpc_name};
-use crate::telemetry::{SpanSink, direction_word};
+use crate::telemetry::{Records, SpanSink, direction_word};
 
 /// Everything that was counted per edge, and what belongs to telemetry itself.
-pub fn families(metrics: &Metrics, spans: &SpanSink) -> Vec<MetricFamily> {
+pub fn families(metrics: &Metrics, spans: &SpanSink, decisions: &Records) -> Vec<MetricFamily> {
     let mut families = edges(metrics);
     families.extend(policies(metrics));
     families.extend(connections(metrics));
     families.extend(signals(metrics, spans));
+    families.extend(records(decisions));
     families
+}
+
+fn records(decisions: &Records) -> Vec<MetricFamily> {
+    let mut kept = Family::counter("outrigger_explain_records_total", "Requests whose decisions were recorded.");
+    kept.add(&[], decisions.kept() as f64);
+    let mut dropped = Family::counter(
+        "outrigger_explain_dropped_records_total",
+        "Requests whose decisions were not recorded, because there were too many in a second.",
+    );
+    dropped.add(&[], decisions.dropped() as f64);
+    [kept, dropped].into_iter().filter_map(Family::finish).collect()
 }
 
 fn edges(metrics: &Metrics) -> Vec<MetricFamily> {

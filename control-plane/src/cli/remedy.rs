@@ -1,0 +1,160 @@
+//! What to do about a request that did not go well, from its record: whose fault it was, and which document to change.
+
+use outrigger_config::record::{Attempt, Policy, Record};
+
+use super::text::millis;
+
+/// What to do, most useful first; nothing for a request that went well.
+pub(super) fn remedies(record: &Record) -> Vec<String> {
+    let mut all = Vec::new();
+    match record.answer.reason.as_deref() {
+        Some("retries_exhausted" | "retry_budget_exhausted") => {
+            all.extend(record.attempts.last().and_then(of_attempt));
+            all.extend(of_reason(record, record.answer.reason.as_deref().unwrap_or_default()));
+        }
+        Some(reason) => all.extend(of_reason(record, reason)),
+        None if record.answer.status >= 500 || record.attempts.iter().any(|one| one.status >= 500) => {
+            all.extend(record.attempts.iter().find(|one| one.status >= 500).and_then(of_attempt));
+        }
+        None => all.extend(record.attempts.iter().find_map(of_attempt)),
+    }
+    if record.kept.iter().any(|why| why == "slow")
+        && let Some(slowest) = slowest(record)
+    {
+        let took = millis(slowest.took_ms.unwrap_or_default());
+        all.push(format!("{} took {took} to answer attempt {}: look there", slowest.endpoint, slowest.number));
+    }
+    if !record.would.is_empty() {
+        let observing = record.policies.iter().filter(|policy| policy.observe).map(|policy| policy.origin.as_str());
+        let observing: Vec<&str> = observing.filter(|origin| !origin.is_empty()).collect();
+        if !observing.is_empty() {
+            all.push(format!("set mode: Enforce in {} to have that done", observing.join(", ")));
+        }
+    }
+    all
+}
+
+fn slowest(record: &Record) -> Option<&Attempt> {
+    let took = |one: &&Attempt| one.took_ms.unwrap_or_default();
+    record.attempts.iter().max_by(|a, b| took(a).total_cmp(&took(b)))
+}
+
+fn of_attempt(attempt: &Attempt) -> Option<String> {
+    let to = &attempt.endpoint;
+    Some(match (attempt.reason.as_deref(), attempt.status) {
+        (Some("connection_refused"), _) => format!("nobody listens at {to}: start that workload, or take it out"),
+        (Some("connection_timeout"), _) => format!("{to} does not accept connections in time: is it overloaded?"),
+        (Some("connection_terminated"), _) => format!("{to} closed the connection: look for a crash in its log"),
+        (Some("http_response_timeout"), _) => format!("{to} did not answer in time: look at what it waits for"),
+        (Some("http_protocol_error"), _) => format!("{to} speaks another protocol: check appProtocol of its Service"),
+        (_, status @ 500..) => format!("{to} itself answered {status}: its own log says why"),
+        _ => return None,
+    })
+}
+
+fn of_reason(record: &Record, reason: &str) -> Option<String> {
+    let change = |about: &str, what: &str| match policy(record, about) {
+        Some(policy) => format!("{what} in {} ({})", policy.origin, policy.says),
+        None => what.to_owned(),
+    };
+    Some(match reason {
+        "destination_not_found" => match record.missed.first() {
+            Some(near) if near.because.starts_with("is another") => {
+                format!("call one of the hosts above, or add a Service or HTTPRoute for {:?}", record.host)
+            }
+            Some(near) => format!("the nearest route is {}, which {}: ask so, or add a rule", near.route, near.because),
+            None => format!("add a Service or HTTPRoute for {:?}", record.host),
+        },
+        "destination_unavailable" => "the route names a backend that is not there: outrigger get service".to_owned(),
+        "no_healthy_endpoint" => match record.destination.as_ref().filter(|to| !to.endpoints.is_empty()) {
+            Some(to) => {
+                format!("none of the {} endpoints takes requests: see candidates", to.endpoints.len() + to.more)
+            }
+            None => "no workload is selected by the service: outrigger get workload".to_owned(),
+        },
+        "rate_limited" => change("rate limit", "raise the limit, or send fewer: Retry-After says when; change it"),
+        "breaker_requests" | "breaker_pending" | "breaker_connections" => {
+            change("limits", "find what the requests under way wait for, or raise the limit")
+        }
+        "retries_exhausted" => change("retry", "more attempts help only where failures are by chance: retry.attempts"),
+        "retry_budget_exhausted" => {
+            "too large a share of the requests fails: mend the destination; retryBudget of its \
+                                     BackendPolicy says how many retries it bears"
+                .to_owned()
+        }
+        "http_response_timeout" => match record.attempts.last() {
+            Some(last) => {
+                let detail = of_attempt(last).unwrap_or_else(|| format!("{} was too slow", last.endpoint));
+                format!("{detail}; or {}", change("timeouts", "raise the timeout"))
+            }
+            None => change("timeouts", "raise the timeout"),
+        },
+        "fault_injected" => change("fault", "nothing is wrong; take the fault out"),
+        "downstream_reset" => {
+            format!("the caller left after {}: its own timeout is shorter than this took", millis(record.took_ms))
+        }
+        "http_request_denied" => "mend the caller: no proxy may pass on what it sent".to_owned(),
+        "proxy_configuration_error" => "outrigger proxies says what this proxy is missing".to_owned(),
+        _ => return record.attempts.last().and_then(of_attempt),
+    })
+}
+
+fn policy<'a>(record: &'a Record, about: &str) -> Option<&'a Policy> {
+    record.policies.iter().find(|policy| policy.about == about && !policy.observe)
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_config::record::{Answer, Attempt, Missed, Policy, Record};
+
+    use super::remedies;
+
+    fn failed(reason: &str) -> Record {
+        let answer = Answer { status: 503, reason: Some(reason.to_owned()), ..Answer::default() };
+        Record { answer, host: "catalgo".to_owned(), ..Record::default() }
+    }
+
+    #[test]
+    fn every_reason_has_something_to_do() {
+        for reason in [
+            "destination_not_found",
+            "destination_unavailable",
+            "no_healthy_endpoint",
+            "rate_limited",
+            "breaker_requests",
+            "retries_exhausted",
+            "retry_budget_exhausted",
+            "http_response_timeout",
+            "fault_injected",
+            "downstream_reset",
+            "http_request_denied",
+        ] {
+            assert!(!remedies(&failed(reason)).is_empty(), "{reason}");
+        }
+        assert!(
+            remedies(&Record { answer: Answer { status: 200, ..Answer::default() }, ..Record::default() }).is_empty()
+        );
+    }
+
+    #[test]
+    fn the_document_and_the_endpoint_are_named() {
+        let limit = Policy {
+            about: "limits".to_owned(),
+            origin: "BackendPolicy shop/catalog".to_owned(),
+            says: "5 requests".to_owned(),
+            ..Policy::default()
+        };
+        let record = Record { policies: vec![limit], ..failed("breaker_requests") };
+        assert!(remedies(&record)[0].ends_with("in BackendPolicy shop/catalog (5 requests)"));
+        let attempt = Attempt {
+            endpoint: "127.0.0.1:9001".to_owned(),
+            reason: Some("connection_refused".to_owned()),
+            ..Attempt::default()
+        };
+        let record = Record { attempts: vec![attempt], ..failed("retries_exhausted") };
+        assert!(remedies(&record)[0].starts_with("nobody listens at 127.0.0.1:9001"));
+        let near = Missed { route: "HTTPRoute shop/beta/0".to_owned(), because: "wants field x-beta=yes".to_owned() };
+        let record = Record { missed: vec![near], ..failed("destination_not_found") };
+        assert!(remedies(&record)[0].starts_with("the nearest route is HTTPRoute shop/beta/0, which wants field"));
+    }
+}

@@ -1,0 +1,133 @@
+//! How proxies decided the requests that failed, were tried again or were slow: their records, kept in memory.
+//!
+//! Bounded in bytes; the oldest goes. A record is kept as it came, and is known to be one. Whoever repeats a record for
+//! want of an answer is shown once.
+
+use std::collections::VecDeque;
+
+use outrigger_config::record::Record;
+use serde::Serialize;
+
+use crate::traces::TraceId;
+
+/// The memory that records may take, bytes.
+pub const CAPACITY: usize = 16 << 20;
+
+/// The records.
+#[derive(Debug, Default)]
+pub struct Decisions {
+    kept: VecDeque<Kept>,
+    bytes: usize,
+    received: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    trace: TraceId,
+    service: Box<str>,
+    json: Box<str>,
+}
+
+/// `GET /api/v1/explain` and `GET /api/v1/explain/{trace_id}`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DecisionList {
+    /// The records: of a list the newest first, of a trace the first request first.
+    pub records: Vec<Record>,
+}
+
+impl Decisions {
+    /// Takes in a record; false for what is none.
+    pub fn record(&mut self, json: &str) -> bool {
+        let Some(record) = Record::read(json.as_bytes()) else { return false };
+        let Some(trace) = TraceId::parse(&record.trace) else { return false };
+        let kept = Kept { trace, service: record.service.into(), json: json.into() };
+        self.bytes += kept.weight();
+        self.received += 1;
+        self.kept.push_back(kept);
+        while self.bytes > CAPACITY {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.bytes -= oldest.weight();
+        }
+        true
+    }
+
+    /// The records of a trace, in the order in which the requests began.
+    pub fn of(&self, trace: TraceId) -> DecisionList {
+        let mut seen: Vec<&str> = Vec::new();
+        for kept in self.kept.iter().filter(|kept| kept.trace == trace) {
+            if !seen.contains(&&*kept.json) {
+                seen.push(&kept.json);
+            }
+        }
+        let mut records: Vec<Record> = seen.iter().filter_map(|json| Record::read(json.as_bytes())).collect();
+        records.sort_by_key(|record| record.at_unix_ms);
+        DecisionList { records }
+    }
+
+    /// The newest records, of one service's proxies if it is named.
+    pub fn newest(&self, service: Option<&str>, limit: usize) -> DecisionList {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut records = Vec::new();
+        for kept in self.kept.iter().rev() {
+            if records.len() == limit {
+                break;
+            }
+            if service.is_none_or(|service| *kept.service == *service) && !seen.contains(&&*kept.json) {
+                seen.push(&kept.json);
+                records.extend(Record::read(kept.json.as_bytes()));
+            }
+        }
+        DecisionList { records }
+    }
+
+    /// How many are kept, the memory they take in bytes, and how many came since the start.
+    pub fn counts(&self) -> (usize, usize, u64) {
+        (self.kept.len(), self.bytes, self.received)
+    }
+}
+
+impl Kept {
+    fn weight(&self) -> usize {
+        // An allocation costs about as much as two pointers beside what it holds.
+        size_of::<Kept>() + 32 + self.json.len() + self.service.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CAPACITY, Decisions};
+    use crate::traces::TraceId;
+
+    fn json(trace: u8, at: u64, service: &str, filler: usize) -> String {
+        let path = "x".repeat(filler);
+        format!("{{\"trace\":\"{trace:032x}\",\"at_unix_ms\":{at},\"service\":\"{service}\",\"path\":\"/{path}\"}}")
+    }
+
+    #[test]
+    fn records_are_found_by_trace_and_by_service() {
+        let mut decisions = Decisions::default();
+        for (trace, at, service) in [(1, 20, "cart"), (2, 10, "web"), (1, 5, "web"), (1, 5, "web")] {
+            assert!(decisions.record(&json(trace, at, service, 0)));
+        }
+        assert!(!decisions.record("{}") && !decisions.record(&json(0, 1, "web", 0)), "no trace");
+        let of = |trace: u8| decisions.of(TraceId::parse(&format!("{trace:032x}")).expect("an id")).records;
+        let times = |records: Vec<outrigger_config::record::Record>| {
+            records.iter().map(|record| record.at_unix_ms).collect::<Vec<_>>()
+        };
+        assert_eq!(times(of(1)), [5, 20], "the repeated one once");
+        assert!(of(3).is_empty());
+        assert_eq!(times(decisions.newest(None, 2).records), [5, 10]);
+        assert_eq!(times(decisions.newest(Some("cart"), 9).records), [20]);
+        assert_eq!(decisions.counts().2, 4);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut decisions = Decisions::default();
+        for at in 0..4000 {
+            assert!(decisions.record(&json(1, at, "web", 10_000)));
+        }
+        let (kept, bytes, received) = decisions.counts();
+        assert!(bytes <= CAPACITY && kept > 1000 && received == 4000, "{kept} {bytes}");
+    }
+}

@@ -1,0 +1,112 @@
+//! How a request was decided can be asked for: in its own answer, at the admin port and on the command line.
+
+use outrigger_config::record::Record;
+use outrigger_integration::binaries;
+use outrigger_integration::client::{Ask, get};
+use outrigger_integration::documents::Documents;
+use outrigger_integration::mesh::{CALLER, Mesh, small};
+use outrigger_integration::origin::Origin;
+use outrigger_integration::ports;
+use outrigger_integration::process::Process;
+use outrigger_integration::proxy::Start;
+use outrigger_integration::wait;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const FIELD: &str = "x-outrigger-explain";
+
+fn traced(path: &str) -> Ask {
+    get("catalog", path).with("traceparent", &format!("00-{TRACE}-00f067aa0ba902b7-00"))
+}
+
+fn read(text: &str) -> Record {
+    Record::read(text.as_bytes()).expect("a record")
+}
+
+/// A route with a near miss, a split and retries, whose first endpoint is not there.
+fn documents(origin: &Origin) -> Documents {
+    small("http", &[ports::free(), origin.address()])
+        .route(
+            "catalog",
+            "- name: beta\n  matches: [{ headers: [{ name: x-beta, value: \"yes\" }] }]\n  backendRefs: [{ name: catalog, port: 80 }]\n- name: all\n  backendRefs: [{ name: catalog, port: 80 }]",
+        )
+        .backend_policy("catalog", "loadBalancing: { algorithm: RoundRobin }\nlimits: { maxRequests: 9 }")
+}
+
+#[tokio::test]
+async fn a_retried_request_is_explained_on_the_command_line_though_nobody_samples_it() {
+    let origin = Origin::start().await;
+    let mut mesh = Mesh::steered(documents(&origin)).await;
+    // In turn: one of two begins with the endpoint that is not there.
+    for _ in 0..2 {
+        assert_eq!(mesh.send(traced("/items?secret=1")).await.status, 200);
+    }
+    let server = format!("http://{}", mesh.control_plane().api());
+    let printed = wait::until("the record", async || {
+        let printed = Process::run(binaries::cli(), ["--server", &server, "explain", TRACE]).await;
+        printed.lines.first().is_some_and(|line| line.starts_with("GET")).then_some(printed.lines.join("\n"))
+    })
+    .await;
+    let expected =
+        ["because: retried", "wants field x-beta=yes", "connection_refused", " of 9", "chosen by round robin"];
+    for words in expected {
+        assert!(printed.contains(words), "{words}: {printed}");
+    }
+    assert!(!printed.contains("secret"), "{printed}");
+    let printed = Process::run(binaries::cli(), ["--server", &server, "explain", TRACE, "-o", "json"]).await;
+    let answer: serde_json::Value = serde_json::from_str(&printed.lines.join("\n")).unwrap();
+    let record: Record = serde_json::from_value(answer["records"][0].clone()).unwrap();
+    assert_eq!((record.attempts.len(), record.attempts[1].status, record.answer.status), (2, 200, 200));
+    assert_eq!(record.destination.expect("a destination").endpoints.len(), 2, "the candidates of the second attempt");
+    let listed = Process::run(binaries::cli(), ["--server", &server, "explain"]).await;
+    assert!(listed.lines.iter().any(|line| line.contains(TRACE)), "{:#?}", listed.lines);
+}
+
+#[tokio::test]
+async fn the_workload_beside_the_proxy_asks_in_band_and_nobody_behind_it_hears() {
+    let origin = Origin::start().await;
+    let mut mesh = Mesh::standalone(small("http", &[origin.address()])).await;
+    let plain = mesh.send(traced("/")).await;
+    assert!(plain.header(FIELD).is_none());
+    let reply = mesh.send(traced("/").with(FIELD, "1")).await;
+    let record = read(reply.header(FIELD).expect("a record"));
+    assert_eq!((record.trace.as_str(), record.kept, record.attempts.len()), (TRACE, vec!["asked".to_owned()], 1));
+    assert_eq!(record.destination.expect("a destination").endpoints[0].address, origin.address().to_string());
+    assert!(origin.seen().iter().all(|seen| !seen.headers.contains_key(FIELD)));
+    let missed = mesh.send(get("nothing", "/").with(FIELD, "1")).await;
+    let record = read(missed.header(FIELD).expect("a record"));
+    assert_eq!((missed.status, record.missed[0].because.as_str()), (404, "is another host"));
+    let found = mesh.caller().admin_json(&format!("/explain?trace={TRACE}")).await;
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "only what was asked about is kept: {found:#}");
+    assert!(mesh.caller().admin("/explain").await.text().contains("destination_not_found"));
+    assert_eq!(mesh.caller().admin("/explain?trace=x").await.status, 400);
+}
+
+#[tokio::test]
+async fn with_a_token_only_whoever_says_it_is_answered() {
+    let origin = Origin::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "0123456789abcdef\n").unwrap();
+    let documents = small("http", &[origin.address()]);
+    let _proxy = Start::standalone(&documents, CALLER).arg("--explain-token").arg(&file).ready().await;
+    let address = documents.outbound(CALLER);
+    for (said, heard) in [("1", false), ("0123456789abcdeX", false), ("0123456789abcdef", true)] {
+        let mut client = outrigger_integration::client::Client::http1(address).await;
+        let reply = client.send(traced("/").with(FIELD, said)).await;
+        assert_eq!(reply.header(FIELD).is_some(), heard, "{said}");
+    }
+    assert!(origin.seen().iter().all(|seen| !seen.headers.contains_key(FIELD)), "the token stays here");
+}
+
+#[tokio::test]
+async fn what_is_asked_from_outside_is_neither_answered_nor_passed_on() {
+    let origin = Origin::start().await;
+    let documents =
+        Documents::new().selecting("catalog", "http", "app: catalog").sidecar("catalog-1", "catalog", origin.address());
+    let mesh = Mesh::standalone_of(documents, "catalog-1").await;
+    let address = mesh.documents().inbound("catalog-1");
+    let mut client = outrigger_integration::client::Client::http1(address).await;
+    let reply = client.send(traced("/").with(FIELD, "1")).await;
+    assert_eq!((reply.status, reply.header(FIELD)), (200, None));
+    assert!(!origin.seen()[0].headers.contains_key(FIELD));
+}

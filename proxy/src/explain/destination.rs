@@ -1,0 +1,71 @@
+//! A destination as it stands: its limits and budget, and its endpoints with what the balancer sees of them.
+
+use std::time::{Duration, Instant};
+
+use outrigger_config::cluster::Balancing;
+use outrigger_config::record::{Destination, Endpoint, Gauge};
+
+use super::millis;
+use crate::cluster::{Cluster, Limit};
+
+/// How many endpoints are told apart.
+const MOST: usize = 16;
+
+/// The endpoints, and how many more there are.
+pub(super) fn endpoints(cluster: &Cluster, now: Instant) -> (Vec<Endpoint>, usize) {
+    let picker = cluster.picker();
+    let all = picker.endpoints();
+    let shown = all.iter().take(MOST).map(|one| Endpoint {
+        address: one.address.to_string(),
+        workload: one.workload.to_string(),
+        state: one.state(now).to_owned(),
+        active: one.load.active(),
+        latency_ms: one.load.latency(now).map(millis),
+        weight: one.weight(),
+        priority: one.priority(),
+    });
+    (shown.collect(), all.len().saturating_sub(MOST))
+}
+
+/// The destination; `candidates` as they were noted while it was chosen, or else as they are.
+pub(super) fn destination(
+    cluster: &Cluster,
+    candidates: Option<&(Duration, Vec<Endpoint>, usize)>,
+    took: Duration,
+    now: Instant,
+) -> Destination {
+    let (at, endpoints, more) = match candidates {
+        Some((at, endpoints, more)) => (*at, endpoints.clone(), *more),
+        None => {
+            let (endpoints, more) = endpoints(cluster, now);
+            (took, endpoints, more)
+        }
+    };
+    let gauge = |limit: Limit| {
+        let max = cluster.limits.max(limit)?;
+        Some(Gauge { limit: limit.as_str().to_owned(), held: cluster.limits.held(limit), max })
+    };
+    Destination {
+        name: cluster.label.to_string(),
+        at_ms: millis(at),
+        limits: Limit::ALL.into_iter().filter_map(gauge).collect(),
+        retries: cluster.budget.active(),
+        budget_left: cluster.budget.balance(now),
+        panic: cluster.is_panicking(),
+        balancing: method(cluster.config.balancing).to_owned(),
+        endpoints,
+        more,
+    }
+}
+
+fn method(balancing: Balancing) -> &'static str {
+    match balancing {
+        Balancing::RoundRobin => "round robin",
+        Balancing::LeastRequest => "least request",
+        Balancing::PeakEwma { .. } => "peak EWMA",
+        Balancing::Random => "random",
+        Balancing::RingHash { .. } => "ring hash",
+        Balancing::Maglev { .. } => "maglev",
+        Balancing::ClientSideWeightedRoundRobin(_) => "round robin by reported load",
+    }
+}

@@ -1,0 +1,103 @@
+//! The policies that held for a request, each in a few words, with the document it came from: what somebody would change.
+
+use std::time::Duration;
+
+use outrigger_config::policy::{Limits, Mode, Origin, Outlier, RateLimit, Retry, Timeouts};
+use outrigger_config::record::Policy;
+use outrigger_config::value::format_duration;
+
+use crate::cluster::Cluster;
+use crate::route::Route;
+
+/// The policies of a route, and of its destination where one was chosen.
+pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> {
+    let config = &route.config;
+    let mut all = Vec::new();
+    let mut add = |about: &str, origin: &Origin, mode: Mode, says: String| {
+        all.push(Policy { about: about.to_owned(), origin: origin.to_string(), observe: !mode.enforces(), says });
+    };
+    if let Some(says) = timeouts(config.timeouts) {
+        add("timeouts", &config.origin, Mode::Enforce, says);
+    }
+    if let Some(limit) = &config.rate_limit {
+        add("rate limit", &limit.origin, limit.mode, rate_limit(limit));
+    }
+    if let Some(fault) = &config.fault {
+        let says = match (&fault.delay, &fault.abort) {
+            (Some(delay), Some(abort)) => format!("delays {} %, aborts {} %", delay.percent, abort.percent),
+            (Some(delay), None) => format!("delays {} %", delay.percent),
+            (None, Some(abort)) => format!("aborts {} %", abort.percent),
+            (None, None) => "injects nothing".to_owned(),
+        };
+        add("fault", &fault.origin, fault.mode, says);
+    }
+    if let Some(policy) = &config.retry {
+        add("retry", &policy.origin, policy.mode, retry(policy));
+    }
+    let Some(cluster) = cluster else { return all };
+    if let Some(policy) = &cluster.config.limits {
+        add("limits", &policy.origin, policy.mode, limits(policy));
+    }
+    if let Some(policy) = &cluster.config.outlier {
+        add("outlier detection", &policy.origin, policy.mode, outlier(policy));
+    }
+    all
+}
+
+fn timeouts(timeouts: Timeouts) -> Option<String> {
+    let named = [("request", timeouts.request), ("attempt", timeouts.per_try), ("idle", timeouts.idle)];
+    listed(named.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", format_duration(value?)))))
+}
+
+fn rate_limit(policy: &RateLimit) -> String {
+    let rule = |rule: &outrigger_config::policy::RateLimitRule| {
+        let every = format_duration(rule.interval);
+        format!("{}: {} every {every}, {} at once", rule.name, rule.requests, rule.burst)
+    };
+    listed(policy.rules.iter().map(rule)).unwrap_or_else(|| "no rule".to_owned())
+}
+
+fn retry(policy: &Retry) -> String {
+    let conditions = policy.on.iter().map(|condition| condition.token().to_owned());
+    let codes = policy.codes.iter().map(u16::to_string);
+    let grpc = policy.grpc_codes.iter().map(|number| crate::telemetry::would::grpc_name(number).to_owned());
+    let on = listed(conditions.chain(codes).chain(grpc)).unwrap_or_else(|| "nothing".to_owned());
+    let each = policy.per_try_timeout.map(|each: Duration| format!("; each attempt {}", format_duration(each)));
+    format!("at most {} on {on}{}", policy.attempts, each.unwrap_or_default())
+}
+
+fn limits(policy: &Limits) -> String {
+    let named = [
+        ("connections", policy.max_connections),
+        ("waiting", policy.max_pending_requests),
+        ("requests", policy.max_requests),
+        ("retries", policy.max_retries),
+        ("connections of an endpoint", policy.per_endpoint.max_connections),
+        ("requests of an endpoint", policy.per_endpoint.max_requests),
+    ];
+    let all = named.into_iter().filter_map(|(name, max)| Some(format!("{} {name}", max?)));
+    listed(all).unwrap_or_else(|| "none".to_owned())
+}
+
+fn outlier(policy: &Outlier) -> String {
+    let counts = [
+        ("errors in a row", policy.consecutive_errors),
+        ("gateway errors in a row", policy.consecutive_gateway_errors),
+        ("attempts without an answer in a row", policy.consecutive_local_errors),
+    ];
+    let others = [
+        ("a low success rate", policy.success_rate.is_some()),
+        ("many failures", policy.failure_percentage.is_some()),
+        ("slow answers", policy.latency.is_some()),
+    ];
+    let counts = counts.into_iter().filter_map(|(name, count)| Some(format!("{} {name}", count?)));
+    let others = others.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned());
+    let causes = listed(counts.chain(others)).unwrap_or_else(|| "nothing".to_owned());
+    format!("ejects for {causes}; {} at first", format_duration(policy.base_ejection))
+}
+
+/// `a, b, c`; none of nothing.
+fn listed(parts: impl Iterator<Item = String>) -> Option<String> {
+    let parts: Vec<String> = parts.collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
