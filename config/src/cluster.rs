@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::endpoint::Assignment;
 use crate::error::{Code, Problem};
 use crate::name::{ClusterName, ObjectName};
-use crate::policy::{Budget, Limits, Outlier};
+use crate::policy::{Budget, HealthCheck, Limits, Outlier};
 use crate::value::Percent;
 
 /// Which protocol is spoken to the endpoints.
@@ -133,6 +133,8 @@ pub struct Cluster {
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
     pub outlier: Option<Outlier>,
+    /// How each endpoint is asked whether it is well.
+    pub health_check: Option<HealthCheck>,
     /// How many retries it bears.
     pub budget: Budget,
     /// Where the endpoints come from.
@@ -163,6 +165,7 @@ impl Cluster {
             panic_threshold: Self::default_panic_threshold(),
             limits: None,
             outlier: None,
+            health_check: None,
             budget: Budget::default(),
             discovery,
         }
@@ -203,6 +206,9 @@ impl Cluster {
         }
         if let Some(outlier) = &self.outlier {
             outlier.check().map_err(|problem| problem.at_field("outlierDetection"))?;
+        }
+        if let Some(check) = &self.health_check {
+            check.check().map_err(|problem| problem.at_field("healthCheck"))?;
         }
         self.budget.check().map_err(|problem| problem.at_field("retryConstraint"))
     }

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::health_check::read_health_check;
 use super::kind::Kind;
 use super::load_balancing::{LoadBalancing, read_load_balancing};
 use super::outlier::read_outlier;
@@ -11,7 +12,7 @@ use super::policy::{LONGER_THAN_ZERO, read_mode, read_mode_or};
 use super::reader::Field;
 use super::reference::TargetRef;
 use crate::name::ObjectName;
-use crate::policy::{Budget, Limits, Mode, Origin, Outlier, PerEndpoint};
+use crate::policy::{Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint};
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
@@ -25,6 +26,8 @@ pub struct BackendPolicy {
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
     pub outlier: Option<Outlier>,
+    /// How each endpoint is asked whether it is well.
+    pub health_check: Option<HealthCheck>,
     /// How many retries it bears.
     pub budget: Option<Budget>,
     /// How long making a connection may take.
@@ -44,14 +47,15 @@ impl BackendPolicy {
             fields.optional("loadBalancing").map(|field| read_load_balancing(&field)).unwrap_or_default();
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
+        let health_check = fields.optional("healthCheck").map(|field| read_health_check(&field, mode, origin));
         let budget = fields.optional("retryConstraint").map(|field| read_budget(&field));
         let (connect_timeout, idle_timeout) = match fields.optional("timeouts") {
             Some(field) => read_timeouts(&field),
             None => (None, None),
         };
-        fields.unsupported(&["sessionPersistence", "tls", "healthCheck"]);
+        fields.unsupported(&["sessionPersistence", "tls"]);
         fields.finish();
-        BackendPolicy { targets, load_balancing, limits, outlier, budget, connect_timeout, idle_timeout }
+        BackendPolicy { targets, load_balancing, limits, outlier, health_check, budget, connect_timeout, idle_timeout }
     }
 }
 

@@ -24,6 +24,7 @@ mod grpc_route;
 mod policy;
 mod backend_policy;
 mod fault;
+mod health_check;
 mod outlier;
 mod load_balancing;
 mod route_policy;

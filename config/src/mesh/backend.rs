@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use super::host::display;
 use super::index::Index;
 use super::name;
-use crate::cluster::{Cluster, Discovery};
+use crate::cluster::{Cluster, Discovery, Protocol};
 use crate::document::{Service, ServicePort};
 use crate::endpoint::{Assignment, Endpoint};
 use crate::name::ObjectName;
+use crate::policy::health_check::{HealthCheck, Probe};
 use crate::policy::{Limits, Mode, Origin, Outlier};
 
 /// What every destination may be used for at once, watched and not enforced, until a policy says otherwise.
@@ -31,6 +32,7 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     cluster.panic_threshold = balancing.panic_threshold.unwrap_or(cluster.panic_threshold);
     cluster.limits = policy.limits.clone().or(cluster.limits);
     cluster.outlier = policy.outlier.clone().or(cluster.outlier);
+    cluster.health_check = policy.health_check.clone().map(|check| spoken(check, port.protocol));
     cluster.budget = policy.budget.unwrap_or(cluster.budget);
     cluster.connect_timeout = policy.connect_timeout.unwrap_or(cluster.connect_timeout);
     cluster.idle_timeout = policy.idle_timeout.or(cluster.idle_timeout);
@@ -65,6 +67,14 @@ pub(super) fn served<'a>(index: &Index, service: &'a Service, workload: &ObjectN
         index.workloads.get(workload).is_some_and(|known| known.spec.port_named(&port.name).is_some())
     };
     service.ports.iter().filter(has).collect()
+}
+
+/// A port that speaks HTTP/2 alone is asked in it; what another port speaks nobody says, and HTTP/1.1 is the usual.
+fn spoken(mut check: HealthCheck, protocol: Protocol) -> HealthCheck {
+    if let Probe::Http(probe) = &mut check.probe {
+        probe.http2 = check.port.is_none() && protocol == Protocol::Http2;
+    }
+    check
 }
 
 fn default_limits() -> Limits {

@@ -26,6 +26,7 @@ mod retry;
 mod rate_limit;
 mod breaker;
 mod outlier;
+mod health_check;
 mod balancing;
 mod protocol;
 mod filter;

@@ -16,6 +16,7 @@ mod drain;
 mod faults;
 mod grpc;
 mod headers;
+mod health_checks;
 mod hostile;
 mod http1;
 mod http2;

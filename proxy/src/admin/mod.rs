@@ -26,6 +26,7 @@ use crate::telemetry::logging::Filter;
 
 pub mod dump;
 pub mod clusters;
+mod policies;
 pub mod metrics;
 mod query;
 

@@ -21,6 +21,7 @@ use crate::balance::Picker;
 use crate::endpoint::{Endpoint, Latency};
 
 pub mod budget;
+pub mod checks;
 pub mod comparison;
 pub mod ejection;
 pub mod seat;
@@ -30,6 +31,7 @@ pub mod traffic;
 pub use crate::endpoint::{Cause, Outcome};
 pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
 pub use budget::{Budget, RetryPermit};
+pub use checks::Checks;
 pub use ejection::{Change, Ejected, Report};
 pub use seat::Seat;
 pub use share::ConnectionPermit;
@@ -71,6 +73,8 @@ pub struct Cluster {
     picker: ArcSwap<Picker>,
     setting: Setting,
     ejections: Arc<Ejections>,
+    /// How its health checks ended.
+    pub checks: Arc<Checks>,
 }
 
 impl Cluster {
@@ -92,6 +96,7 @@ impl Cluster {
         };
         endpoints.iter().for_each(|endpoint| endpoint.load.tune(latency(config.balancing)));
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(config.limits.as_ref()));
+        endpoints.iter().for_each(|endpoint| endpoint.check.tune(config.health_check.as_ref()));
         let ejections = previous.map_or_else(
             || Arc::new(Ejections::new(setting.now, setting.seed)),
             |cluster| Arc::clone(&cluster.ejections),
@@ -113,6 +118,7 @@ impl Cluster {
             picker: ArcSwap::from_pointee(picker),
             setting,
             ejections,
+            checks: previous.map(|cluster| Arc::clone(&cluster.checks)).unwrap_or_default(),
             config,
         };
         cluster.assess(setting.now);
@@ -211,7 +217,8 @@ impl Cluster {
         let picker = self.picker.load();
         // One on probation counts as in: else a priority that lost all of its own would never be asked, and nobody in
         // it proved good.
-        let inside = |one: &Endpoint| one.health() == Health::Healthy && !one.outlier.is_ejected(now);
+        let inside =
+            |one: &Endpoint| one.health() == Health::Healthy && !one.check.is_out() && !one.outlier.is_ejected(now);
         let enough = picker.assess(inside);
         // Other priorities bear what one cannot: there is no need for those that are left out.
         let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
@@ -245,6 +252,7 @@ impl Cluster {
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
+        endpoints.iter().for_each(|endpoint| endpoint.check.tune(self.config.health_check.as_ref()));
         let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
@@ -311,6 +319,7 @@ fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, se
             let endpoint = Endpoint::new(model, setting.workers, latency, setting.now);
             if !known.is_empty() {
                 endpoint.ramp.begin(setting.now);
+                endpoint.check.comes_later();
             }
             Arc::new(endpoint)
         }

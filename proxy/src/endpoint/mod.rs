@@ -16,10 +16,12 @@ use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
 use crate::limits::Limits;
 use crate::pool::Pool;
 
+pub mod check;
 pub mod load;
 pub mod outlier;
 pub mod ramp;
 
+pub use check::{CheckState, Sick, Standing, Turn};
 pub use load::{Latency, Load};
 pub use outlier::{Cause, Outcome, OutlierState, Tally};
 pub use ramp::Ramp;
@@ -38,6 +40,8 @@ pub struct Endpoint {
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// What health checks found out.
+    pub check: CheckState,
     /// When it came.
     pub ramp: Ramp,
     /// How much of it is in use, where its destination limits that for each endpoint.
@@ -59,6 +63,7 @@ impl Endpoint {
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            check: CheckState::default(),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),
             pool: Pool::new(workers),
@@ -95,14 +100,14 @@ impl Endpoint {
         }
     }
 
-    /// Whether it may be chosen: healthy by its source, and not left out.
+    /// Whether it may be chosen: healthy by its source and its checks, and not left out.
     pub fn is_available(&self, now: Instant) -> bool {
-        self.health() == Health::Healthy && self.outlier.admits(now)
+        self.health() == Health::Healthy && !self.check.is_out() && self.outlier.admits(now)
     }
 
     /// Whether it bears its part of the load: it may be chosen, and not only as a probe.
     pub fn is_in(&self, now: Instant) -> bool {
-        self.health() == Health::Healthy && !self.outlier.is_out(now)
+        self.health() == Health::Healthy && !self.check.is_out() && !self.outlier.is_out(now)
     }
 
     /// Takes over what its source may change. Relaxed: no other memory hangs on it, a request more or less on the old
