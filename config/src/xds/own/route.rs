@@ -1,0 +1,134 @@
+//! The policies of a route.
+
+use std::sync::Arc;
+
+use super::super::value::{duration, each, missing, optional_duration, required_duration};
+use super::super::wire::outrigger as own;
+use super::super::{fault, matching};
+use super::{mode, status};
+use crate::error::Problem;
+use crate::policy::fault::Scope;
+use crate::policy::{
+    Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Origin, RateLimit, RateLimitRule, Retry,
+};
+use crate::resource::ClientKind;
+
+/// Encodes a retry policy.
+pub(in crate::xds) fn retry(retry: &Retry) -> own::Retry {
+    let (methods, only_methods) = match &retry.methods {
+        Methods::Idempotent => (own::Methods::Idempotent, Vec::new()),
+        Methods::Any => (own::Methods::Any, Vec::new()),
+        Methods::Only(list) => (own::Methods::Only, list.clone()),
+    };
+    own::Retry {
+        origin: retry.origin.to_string(),
+        observe: !retry.mode.enforces(),
+        attempts: retry.attempts,
+        on: retry.on.iter().map(|condition| condition.token().to_owned()).collect(),
+        codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
+        grpc_codes: retry.grpc_codes.iter().map(u32::from).collect(),
+        methods: methods.into(),
+        only_methods,
+        per_try_timeout: retry.per_try_timeout.and_then(duration),
+        backoff_base: duration(retry.backoff.base),
+        backoff_max: duration(retry.backoff.max),
+        body_limit: retry.body_limit,
+    }
+}
+
+/// Decodes a retry policy.
+pub(in crate::xds) fn read_retry(message: &own::Retry) -> Result<Retry, Problem> {
+    let methods = match own::Methods::try_from(message.methods) {
+        Ok(own::Methods::Idempotent) => Methods::Idempotent,
+        Ok(own::Methods::Any) => Methods::Any,
+        Ok(own::Methods::Only) => Methods::Only(message.only_methods.clone()),
+        Err(error) => return Err(Problem::invalid(message.methods, error.to_string()).at_field("methods")),
+    };
+    let condition = |token: &String| {
+        Condition::from_token(token).ok_or_else(|| Problem::invalid(token, "is no retry condition of this version"))
+    };
+    let grpc_code = |number: &u32| match u8::try_from(*number) {
+        Ok(code @ 0..=16) => Ok(code),
+        _ => Err(Problem::invalid(number, "must be a gRPC status code, 0 to 16")),
+    };
+    Ok(Retry {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        attempts: message.attempts,
+        on: Conditions::from_iter(each("on", &message.on, condition)?),
+        codes: each("codes", &message.codes, status)?,
+        grpc_codes: each("grpc_codes", &message.grpc_codes, grpc_code)?
+            .into_iter()
+            .fold(GrpcCodes::default(), GrpcCodes::with),
+        methods,
+        per_try_timeout: optional_duration("per_try_timeout", message.per_try_timeout.as_ref())?,
+        backoff: Backoff {
+            base: required_duration("backoff_base", message.backoff_base.as_ref())?,
+            max: required_duration("backoff_max", message.backoff_max.as_ref())?,
+        },
+        body_limit: message.body_limit,
+    })
+}
+
+/// Encodes a rate limit policy.
+pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
+    let rule = |rule: &RateLimitRule| own::RateLimitRule {
+        name: rule.name.to_string(),
+        matches: rule.matches.iter().map(|matches| matching::encode(matches, ClientKind::Outrigger)).collect(),
+        requests: rule.requests,
+        interval: duration(rule.interval),
+        burst: rule.burst,
+    };
+    let header =
+        |(name, value): &(Arc<str>, Arc<str>)| own::Header { name: name.to_string(), value: value.to_string() };
+    own::RateLimit {
+        origin: limit.origin.to_string(),
+        observe: !limit.mode.enforces(),
+        rules: limit.rules.iter().map(rule).collect(),
+        status: u32::from(limit.status),
+        headers: limit.headers.iter().map(header).collect(),
+    }
+}
+
+/// Decodes a rate limit policy.
+pub(in crate::xds) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLimit, Problem> {
+    let rule = |rule: &own::RateLimitRule| {
+        Ok(RateLimitRule {
+            name: rule.name.as_str().into(),
+            matches: each("matches", &rule.matches, matching::decode)?,
+            requests: rule.requests,
+            interval: required_duration("interval", rule.interval.as_ref())?,
+            burst: rule.burst,
+        })
+    };
+    let header = |header: &own::Header| (header.name.as_str().into(), header.value.as_str().into());
+    Ok(RateLimit {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        rules: each("rules", &message.rules, rule)?,
+        status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
+        headers: message.headers.iter().map(header).collect(),
+    })
+}
+
+/// Encodes a fault policy.
+pub(in crate::xds) fn fault(policy: &Fault) -> own::Fault {
+    own::Fault {
+        origin: policy.origin.to_string(),
+        observe: !policy.mode.enforces(),
+        each_attempt: policy.scope == Scope::Attempt,
+        fault: Some(fault::encode(policy)),
+    }
+}
+
+/// Decodes a fault policy.
+pub(in crate::xds) fn read_fault(message: &own::Fault) -> Result<Fault, Problem> {
+    let inner = message.fault.as_ref().ok_or_else(|| missing("fault"))?;
+    let read = fault::decode(inner).map_err(|problem| problem.at_field("fault"))?.ok_or_else(|| missing("fault"))?;
+    Ok(Fault {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        scope: if message.each_attempt { Scope::Attempt } else { Scope::Request },
+        ..read
+    })
+}
