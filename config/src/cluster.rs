@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::endpoint::Assignment;
 use crate::error::{Code, Problem};
 use crate::name::{ClusterName, ObjectName};
-use crate::policy::{Budget, Limits, Outlier};
+use crate::policy::{Budget, HealthCheck, Limits, Outlier};
 use crate::value::Percent;
 
 /// Which protocol is spoken to the endpoints.
@@ -214,6 +214,8 @@ pub struct Cluster {
     pub outlier: Option<Outlier>,
     /// What is only observed beside the two above.
     pub rehearsed: Rehearsed,
+    /// How each endpoint is asked whether it is well.
+    pub health_check: Option<HealthCheck>,
     /// How many retries it bears.
     pub budget: Budget,
     /// Where the endpoints come from.
@@ -246,6 +248,7 @@ impl Cluster {
             limits: None,
             outlier: None,
             rehearsed: Rehearsed::default(),
+            health_check: None,
             budget: Budget::default(),
             discovery,
         }
@@ -295,6 +298,9 @@ impl Cluster {
             outlier.check().map_err(|problem| problem.at_field("outlierDetection"))?;
         }
         self.rehearsed.check().map_err(|problem| problem.at_field("rehearsed"))?;
+        if let Some(check) = &self.health_check {
+            check.check().map_err(|problem| problem.at_field("healthCheck"))?;
+        }
         self.budget.check().map_err(|problem| problem.at_field("retryConstraint"))
     }
 }

@@ -37,6 +37,7 @@ pub mod stack;
 pub mod detect;
 pub mod server;
 pub mod listener;
+pub mod health;
 pub mod discovery;
 pub mod admin;
 pub mod app;

@@ -26,6 +26,7 @@ mod policy;
 mod backend_policy;
 mod session;
 mod fault;
+mod health_check;
 mod outlier;
 mod load_balancing;
 mod route_policy;

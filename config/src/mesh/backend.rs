@@ -6,10 +6,11 @@ use super::effective::Held;
 use super::host::display;
 use super::index::Index;
 use super::name;
-use crate::cluster::{Cluster, Discovery};
+use crate::cluster::{Cluster, Discovery, Protocol};
 use crate::document::{BackendPolicy, Service, ServicePort};
 use crate::endpoint::{Assignment, Endpoint};
 use crate::name::ObjectName;
+use crate::policy::health_check::{HealthCheck, Probe};
 use crate::policy::{Limits, Mode, Origin, Outlier};
 
 /// What every destination may be used for at once, watched and not enforced, until a policy says otherwise.
@@ -25,6 +26,8 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     let policies = index.backend_policy(name, port);
     (cluster.limits, cluster.rehearsed.limits) = limits(&policies);
     (cluster.outlier, cluster.rehearsed.outlier) = outlier(&policies);
+    let (check, _) = policies.part(|policy| policy.health_check.clone());
+    cluster.health_check = check.map(|check| spoken(check, port.protocol));
     let Some(policy) = policies.acting() else { return cluster };
     let balancing = &policy.load_balancing;
     cluster.balancing = balancing.balancing.unwrap_or(cluster.balancing);
@@ -86,6 +89,14 @@ pub(super) fn served<'a>(index: &Index, service: &'a Service, workload: &ObjectN
         index.workloads.get(workload).is_some_and(|known| known.spec.port_named(&port.name).is_some())
     };
     service.ports.iter().filter(has).collect()
+}
+
+/// A port that speaks HTTP/2 alone is asked in it; what another port speaks nobody says, and HTTP/1.1 is the usual.
+fn spoken(mut check: HealthCheck, protocol: Protocol) -> HealthCheck {
+    if let Probe::Http(probe) = &mut check.probe {
+        probe.http2 = check.port.is_none() && protocol == Protocol::Http2;
+    }
+    check
 }
 
 fn default_limits() -> Limits {

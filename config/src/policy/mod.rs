@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub mod fault;
+pub mod health_check;
 pub mod limits;
 pub mod outlier;
 pub mod rate_limit;
@@ -13,6 +14,7 @@ pub mod session;
 pub mod timeout;
 
 pub use fault::Fault;
+pub use health_check::HealthCheck;
 pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};

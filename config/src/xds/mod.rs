@@ -27,6 +27,7 @@ mod retry;
 mod rate_limit;
 mod breaker;
 mod outlier;
+mod health_check;
 mod locality;
 mod reports;
 mod balancing;

@@ -12,6 +12,7 @@ use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
+use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
     Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, Session, SlowEndpoint, SuccessRate, Timeouts,
@@ -331,18 +332,18 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
+    let sick = (of(outlier()), rehearsed_cluster(), of(health_check()));
     let localities = prop_oneof![
         Just(Localities::Ignored),
         Just(Localities::Weighted),
         (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
     ];
-    let outliers = (of(outlier()), rehearsed_cluster());
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), outliers, budget()).prop_map(
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), sick, budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
             (limits, panic_threshold, factor, slow, localities),
-            (outlier, rehearsed),
+            (outlier, rehearsed, health_check),
             budget,
         )| {
             Cluster {
@@ -360,6 +361,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 limits,
                 outlier,
                 rehearsed,
+                health_check,
                 budget,
                 discovery,
             }
@@ -457,6 +459,24 @@ fn outlier() -> impl Strategy<Value = Outlier> {
             max_jitter,
             max_percent,
             probe_requests,
+        },
+    )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let range = || (100..600u16, 100..600u16).prop_map(|(a, b)| StatusRange { first: a.min(b), last: a.max(b) });
+    let host = || "[a-z.:0-9]{0,8}".prop_map(Arc::from);
+    let http = ("/[a-z?=/]{0,8}", host(), any::<bool>(), vec(range(), 1..3), vec(range(), 0..3)).prop_map(
+        |(path, host, http2, statuses, tolerated)| {
+            Probe::Http(HttpProbe { path: path.into(), host, http2, statuses, tolerated })
+        },
+    );
+    let grpc = (text(), host()).prop_map(|(service, authority)| Probe::Grpc { service, authority });
+    let numbers = (1..u32::MAX, 1..u32::MAX, of(1..=u16::MAX));
+    let times = (shorter(60), shorter(60), prop_oneof![Just(Duration::ZERO), shorter(10)]);
+    (policy(), prop_oneof![http, grpc, Just(Probe::Tcp)], times, numbers).prop_map(
+        |((origin, mode), probe, (interval, timeout, jitter), (unhealthy_threshold, healthy_threshold, port))| {
+            HealthCheck { origin, mode, probe, interval, timeout, jitter, unhealthy_threshold, healthy_threshold, port }
         },
     )
 }

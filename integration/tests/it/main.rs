@@ -18,6 +18,7 @@ mod explain;
 mod faults;
 mod grpc;
 mod headers;
+mod health_checks;
 mod hostile;
 mod http1;
 mod http2;

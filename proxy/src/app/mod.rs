@@ -22,6 +22,7 @@ use crate::discovery::publish::Publisher;
 use crate::discovery::status::{Source, Status};
 use crate::drain::Drain;
 use crate::exchange::Shared;
+use crate::health;
 use crate::listener::DataPlane;
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
@@ -135,6 +136,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         tokio::spawn(follower.follow());
     }
     tokio::spawn(housekeeping::keep(Arc::clone(&shared)));
+    tokio::spawn(health::watch(Arc::clone(&shared)));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         source = %settings.source,

@@ -304,6 +304,14 @@ impl Ejections {
         changes
     }
 
+    /// Ends an ejection before its time.
+    pub(super) fn pardon(&self, endpoint: &Arc<Endpoint>) {
+        let mut governor = self.governor.lock();
+        governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
+        endpoint.outlier.restore();
+        self.make_room();
+    }
+
     /// Somebody may be back, or others may count: the next decision is made anew. To be called with the governor locked.
     pub(super) fn make_room(&self) {
         self.full.store(false, Ordering::Relaxed);

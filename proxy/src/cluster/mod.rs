@@ -22,6 +22,7 @@ use crate::balance::Picker;
 use crate::endpoint::{Endpoint, Latency};
 
 pub mod budget;
+pub mod checks;
 pub mod comparison;
 pub mod ejection;
 pub mod seat;
@@ -33,6 +34,7 @@ pub mod zone;
 pub use crate::endpoint::{Cause, Outcome};
 pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
 pub use budget::{Budget, RetryPermit};
+pub use checks::Checks;
 pub use ejection::{Change, Ejected, Report};
 pub use seat::Seat;
 pub use share::ConnectionPermit;
@@ -79,6 +81,8 @@ pub struct Cluster {
     ejections: Arc<Ejections>,
     /// What would be left out by a policy that is rehearsed beside the one that acts.
     rehearsal: Arc<Ejections>,
+    /// How its health checks ended.
+    pub checks: Arc<Checks>,
     /// Where this proxy stands, for destinations whose places count.
     pub place: Arc<zone::Place>,
 }
@@ -134,6 +138,7 @@ impl Cluster {
             setting,
             ejections,
             rehearsal,
+            checks: previous.map(|cluster| Arc::clone(&cluster.checks)).unwrap_or_default(),
             place: previous.map(|cluster| Arc::clone(&cluster.place)).unwrap_or_default(),
             config,
         };
@@ -247,7 +252,8 @@ impl Cluster {
         let picker = self.picker.load();
         // One on probation counts as in: else a priority that lost all of its own would never be asked, and nobody in
         // it proved good.
-        let inside = |one: &Endpoint| one.health() == Health::Healthy && !one.outlier.is_ejected(now);
+        let inside =
+            |one: &Endpoint| one.health() == Health::Healthy && !one.check.is_out() && !one.outlier.is_ejected(now);
         picker.weigh(now);
         self.spread(&picker, inside);
         let enough = picker.assess(inside);
@@ -346,6 +352,7 @@ fn picker(
 
 fn tune(endpoint: &Endpoint, config: &Model) {
     endpoint.limits.tune_endpoint(config.limits.as_ref(), config.rehearsed.limits.as_ref());
+    endpoint.check.tune(config.health_check.as_ref());
 }
 
 fn latency(balancing: Balancing) -> Latency {
@@ -368,6 +375,7 @@ fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, se
             let endpoint = Endpoint::new(model, setting.workers, latency, setting.now);
             if !known.is_empty() {
                 endpoint.ramp.begin(setting.now);
+                endpoint.check.comes_later();
             }
             Arc::new(endpoint)
         }
