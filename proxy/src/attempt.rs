@@ -62,7 +62,8 @@ impl Attempt {
             notes.attempts += 1;
             notes.cut = None;
             notes.in_line = false;
-            notes.endpoint = Some(seat.endpoint().address);
+            let before = notes.endpoint.replace(seat.endpoint().address);
+            notes.tried.extend(before);
         });
         Box::new(Attempt {
             aim,
@@ -161,7 +162,8 @@ impl Attempt {
             let telemetry = &self.aim.trail.connection.shared.telemetry;
             // The only attempt of a trace that began here needs no root above it.
             let trail = &self.aim.trail;
-            let alone = self.last && self.aim.attempt == 0 && trail.own_span && !trail.read(|notes| notes.retried);
+            let first = self.last && self.aim.attempt == 0 && trail.own_span;
+            let alone = first && !trail.read(|notes| notes.retried || notes.held);
             trail.note(|notes| notes.alone |= alone);
             let parent = (!alone).then_some(self.aim.trail.context.span_id);
             telemetry.spans.submit(self.aim.trail.connection.worker, self.span(parent));

@@ -189,8 +189,12 @@ pub struct Notes {
     pub host: Option<Arc<str>>,
     /// Where its last attempt went.
     pub endpoint: Option<SocketAddr>,
+    /// Where the attempts before that went, oldest first.
+    pub tried: Vec<SocketAddr>,
     /// An attempt was given up for another.
     pub retried: bool,
+    /// An answer is held back for what its trailers say.
+    pub held: bool,
     /// Why a timeout gave the current attempt up, before it was dropped.
     pub cut: Option<Reason>,
     /// The current attempt waits because a limit of ours allows no connection.

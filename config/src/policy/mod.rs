@@ -15,7 +15,9 @@ pub use fault::Fault;
 pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
-pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
+pub use retry::{
+    Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,
+};
 pub use timeout::Timeouts;
 
 /// Whether a policy acts or only says what it would have done.

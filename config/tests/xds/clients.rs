@@ -197,6 +197,9 @@ fn envoy_is_told_how_to_retry() {
     assert_eq!(backoff.base_interval.expect("a base").nanos, 25_000_000);
     assert_eq!(backoff.max_interval.expect("a bound").nanos, 250_000_000);
     assert_eq!(policy.retriable_request_headers[0].name, ":method");
+    let limited = policy.rate_limited_retry_back_off.expect("waits as answers ask");
+    assert_eq!(limited.reset_headers[0].name, "retry-after");
+    assert_eq!(limited.max_interval.expect("a bound").seconds, 5);
 }
 
 #[test]

@@ -614,3 +614,31 @@ proptest! {
         prop_assert_eq!(ejections(&cluster), (ejected as u64, 0));
     }
 }
+
+#[test]
+fn whatever_the_balancing_who_was_tried_is_passed_over() {
+    let now = Instant::now();
+    for balancing in [
+        Balancing::RoundRobin,
+        Balancing::LeastRequest,
+        Balancing::default(),
+        Balancing::Random,
+        Balancing::RingHash { min_size: 64, max_size: 4096 },
+        Balancing::Maglev { table_size: 251 },
+    ] {
+        let one = cluster(Model { balancing, ..model(None) }, &healthy(5), now);
+        let mut rng = fastrand::Rng::with_seed(7);
+        for request in 0..200 {
+            let hash = Some(rng.u64(..));
+            let mut tried = Vec::new();
+            for _ in 0..5 {
+                let seat = one.pick(hash, &tried, now, &mut rng).expect("an endpoint");
+                assert!(!tried.contains(&seat.endpoint().address), "{balancing:?}, request {request}");
+                tried.push(seat.endpoint().address);
+            }
+            // All were tried: anyone but the last.
+            let seat = one.pick(hash, &tried, now, &mut rng).expect("an endpoint");
+            assert_ne!(Some(&seat.endpoint().address), tried.last(), "{balancing:?}, request {request}");
+        }
+    }
+}

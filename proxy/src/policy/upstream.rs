@@ -6,6 +6,7 @@
 //! connection that turns out to be gone is replaced silently, as often as there are pooled ones.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -61,11 +62,11 @@ struct Begun {
 /// All that needs no waiting, apart, so that what it works with is not kept while the request waits.
 fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let Targeted { mut http, aim, permit, .. } = targeted;
-    let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
+    let tried = if aim.attempt > 0 { tried(&aim) } else { Vec::new() };
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     // Not when the request began: a fault may have held it up, and nothing of that is its endpoint's.
     let now = Instant::now();
-    let Some(seat) = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()) else {
+    let Some(seat) = aim.cluster.pick(hash, &tried, now, &mut fastrand::Rng::new()) else {
         if aim.cluster.is_full() {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
             return Err(Error::new(Reason::BreakerRequests).because(detail));
@@ -88,6 +89,11 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let caller = upgrade.then(|| http.extensions().get::<OnUpgrade>().cloned()).flatten();
     message::address(&mut http, version, &attempt.aim().authority, fields);
     Ok(Begun { http, attempt, version, caller })
+}
+
+/// Where earlier attempts of the request went, the last of them last.
+fn tried(aim: &Aim) -> Vec<SocketAddr> {
+    aim.trail.read(|notes| notes.tried.iter().copied().chain(notes.endpoint).collect())
 }
 
 async fn run(targeted: Targeted) -> Result<Response, Error> {

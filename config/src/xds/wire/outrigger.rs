@@ -137,6 +137,15 @@ pub struct Retry {
     /// How much of a body is kept for replay, bytes.
     #[prost(uint32, tag = "12")]
     pub body_limit: u32,
+    /// What is retried by a field of its answer.
+    #[prost(message, repeated, tag = "13")]
+    pub headers: Vec<route::HeaderMatcher>,
+    /// The fields of an answer that say when another attempt makes sense.
+    #[prost(message, repeated, tag = "14")]
+    pub reset_headers: Vec<route::retry_policy::ResetHeader>,
+    /// The longest wait that they may ask for.
+    #[prost(message, optional, tag = "15")]
+    pub retry_after_max: Option<Duration>,
 }
 
 /// Which methods a [`Retry`] repeats.

@@ -449,9 +449,9 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             "typed_per_filter_config[\"cors\"].typed_config",
         ),
         (
-            "retry header",
+            "retry status",
             |_, a| {
-                let policy = route::RetryPolicy { retry_on: "envoy-ratelimited".into(), ..Default::default() };
+                let policy = route::RetryPolicy { retry_on: "503".into(), ..Default::default() };
                 a.retry_policy = Some(policy);
             },
             "route.retry_policy.retry_on",

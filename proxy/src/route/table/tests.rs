@@ -44,6 +44,7 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             mirrors: Box::default(),
             fault: None,
             limiter: None,
+            retrying: None,
         }))
     })
 }
