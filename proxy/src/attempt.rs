@@ -206,6 +206,7 @@ impl Attempt {
             peer: Some(self.endpoint().address),
             attempt: self.aim.attempt,
             retry_of: self.aim.retry_of.map(RetryCause::from),
+            withheld: trail.read(|notes| notes.withheld),
             would: trail.read(|notes| notes.would),
             snapshot: trail.read(|notes| notes.snapshot),
         }

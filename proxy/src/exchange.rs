@@ -13,7 +13,8 @@ use outrigger_config::listener::{Direction, Identity};
 use outrigger_config::name::ListenerName;
 use parking_lot::Mutex;
 
-use crate::body::{Body, End, Ending};
+use crate::body::{Body, End, Ending, Memory};
+use crate::carried::{Carried, Held};
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
 use crate::drain::Drain;
@@ -23,7 +24,7 @@ use crate::reason::Reason;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
-use crate::telemetry::{Edge, Sampler, Telemetry, Would};
+use crate::telemetry::{Edge, Sampler, Telemetry, Withheld, Would};
 
 /// What every room of every worker shares.
 #[derive(Debug)]
@@ -36,6 +37,10 @@ pub struct Shared {
     pub workers: usize,
     /// The scope of the whole process.
     pub drain: Drain,
+    /// The traces of requests that layers above try again.
+    pub carried: Arc<Carried>,
+    /// What kept bodies take.
+    pub replay: Arc<Memory>,
 }
 
 /// The fixed facts of a listener.
@@ -195,6 +200,10 @@ pub struct Notes {
     pub retried: bool,
     /// An answer is held back for what its trailers say.
     pub held: bool,
+    /// It is remembered as one that a layer above tries again.
+    pub held_mark: Option<Held>,
+    /// Why an attempt that might have helped was not made.
+    pub withheld: Option<Withheld>,
     /// Why a timeout gave the current attempt up, before it was dropped.
     pub cut: Option<Reason>,
     /// The current attempt waits because a limit of ours allows no connection.

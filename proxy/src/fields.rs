@@ -27,6 +27,9 @@ impl Fields {
     /// `Content-Type`.
     pub const CONTENT_TYPE: Fields = Fields(1 << 8);
 
+    /// A mark of a request that a layer above tries again.
+    pub const MARK: Fields = Fields(1 << 9);
+
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
         headers.keys().fold(Fields::default(), |seen, name| Fields(seen.0 | Fields::from_name(name.as_str()).0))
@@ -47,6 +50,8 @@ impl Fields {
             12 if name == "content-type" => Fields::CONTENT_TYPE,
             16 if name == "proxy-connection" => Fields::HOP,
             17 if name == "transfer-encoding" => Fields(Fields::TRANSFER_ENCODING.0 | Fields::HOP.0),
+            19 if name == "x-outrigger-attempt" => Fields::MARK,
+            26 if name == "grpc-previous-rpc-attempts" => Fields::MARK,
             10.. if name.starts_with("x-b3-") => Fields::TRACE,
             _ => Fields::default(),
         }
@@ -80,6 +85,8 @@ mod tests {
             ("expect", Fields::EXPECT),
             ("cookie", Fields::COOKIE),
             ("content-type", Fields::CONTENT_TYPE),
+            ("x-outrigger-attempt", Fields::MARK),
+            ("grpc-previous-rpc-attempts", Fields::MARK),
         ];
         for (name, expected) in cases {
             let mut headers = HeaderMap::new();

@@ -22,6 +22,7 @@ pub mod balance;
 pub mod cluster;
 pub mod route;
 pub mod snapshot;
+pub mod carried;
 pub mod exchange;
 pub mod affinity;
 pub mod message;

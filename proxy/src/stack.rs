@@ -12,6 +12,7 @@ use crate::exchange::{Request, Response};
 use crate::policy::admission::AdmissionLayer;
 use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
+use crate::policy::carry::CarryLayer;
 use crate::policy::deadline::DeadlineLayer;
 use crate::policy::edit::EditLayer;
 use crate::policy::fault::FaultLayer;
@@ -35,6 +36,7 @@ pub fn outbound() -> HttpService {
         .layer(RecordLayer) // what the caller sees, once it is over
         .layer(RespondLayer) // the one door from error to response
         .layer(AdmissionLayer) // what a request is
+        .layer(CarryLayer) // who tries it again
         .layer(RouteMatchLayer) // Request -> Routed
         .layer(RateLimitLayer)
         .layer(FaultLayer)
@@ -59,6 +61,7 @@ pub fn inbound() -> HttpService {
         .layer(RecordLayer)
         .layer(RespondLayer)
         .layer(AdmissionLayer)
+        .layer(CarryLayer)
         .layer(RouteMatchLayer)
         .layer(RateLimitLayer)
         .layer(FaultLayer)

@@ -35,6 +35,7 @@ pub(super) fn read_retry(field: &Field<'_>, mode: Mode, origin: &Origin) -> Retr
     let backoff = fields.optional("backoff").map(|field| read_backoff(&field)).unwrap_or_default();
     let retry_after = fields.optional("retryAfter").map(|field| read_retry_after(&field)).unwrap_or_default();
     let headers = fields.optional("headers").map(|field| read_headers(&field)).unwrap_or_default();
+    let nested = fields.optional("nested").is_some_and(|field| field.boolean());
     // The upper bound keeps one proxy's replay buffers within reason: 16 MiB.
     let body_limit = fields.optional("bodyLimit").map_or(defaults.body_limit, |field| field.integer(0..=16 << 20));
     fields.finish();
@@ -56,6 +57,7 @@ pub(super) fn read_retry(field: &Field<'_>, mode: Mode, origin: &Origin) -> Retr
         per_try_timeout,
         backoff,
         retry_after,
+        nested,
         body_limit,
     })
 }

@@ -54,6 +54,8 @@ pub struct Retry {
     pub backoff: Backoff,
     /// Waiting as long as an answer asks.
     pub retry_after: RetryAfter,
+    /// Whether it also repeats what a layer above repeats already.
+    pub nested: bool,
     /// How much of a request body is kept for replay, bytes; a longer body is sent once.
     pub body_limit: u32,
 }
@@ -76,6 +78,7 @@ impl Retry {
             per_try_timeout: None,
             backoff: Backoff::default(),
             retry_after: RetryAfter::default(),
+            nested: false,
             body_limit: Self::DEFAULT_BODY_LIMIT,
         }
     }
@@ -113,17 +116,17 @@ impl Retry {
     }
 }
 
-/// How many retries a destination bears: at most `percent` of the requests under way or in the last `interval`,
-/// and at least `min_concurrent` at once or `min_per_second`. Always on.
+/// How many retries a destination bears: at most `percent` of the requests of the last `interval`, and at least
+/// `min_per_second`; `min_concurrent` at once where the share comes to fewer. Always on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// The share of requests that retries may add.
     pub percent: Percent,
     /// The window the share is taken over, 1 s to 60 s.
     pub interval: Duration,
-    /// Retries at once that are always allowed.
+    /// Retries at once that are allowed where the share comes to fewer.
     pub min_concurrent: u32,
-    /// Retries a second that are always allowed.
+    /// Retries a second that are allowed where the share comes to fewer.
     pub min_per_second: u32,
 }
 

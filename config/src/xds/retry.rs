@@ -184,6 +184,7 @@ pub(super) fn decode(
             .map_err(|problem| problem.at_field("retry_back_off"))?,
         retry_after: decode_retry_after(message.rate_limited_retry_back_off.as_ref())
             .map_err(|problem| problem.at_field("rate_limited_retry_back_off"))?,
+        nested: false,
         body_limit: body_limit.unwrap_or(Retry::DEFAULT_BODY_LIMIT),
     };
     Ok((Some(retry), None))

@@ -237,10 +237,10 @@ fn retry() -> impl Strategy<Value = Retry> {
         (shorter(1), 0..10_000u64).prop_map(|(base, more)| Backoff { base, max: base + Duration::from_millis(more) });
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let what = (on, codes, vec(header, 0..3), grpc, methods);
-    let waits = (of(shorter(10)), backoff, retry_after());
+    let waits = (of(shorter(10)), backoff, retry_after(), any::<bool>());
     (policy(), 1..11u32, what, waits, any::<u32>()).prop_map(|((origin, mode), attempts, what, waits, body_limit)| {
         let (on, codes, headers, grpc_codes, methods) = what;
-        let (per_try_timeout, backoff, retry_after) = waits;
+        let (per_try_timeout, backoff, retry_after, nested) = waits;
         Retry {
             origin,
             mode,
@@ -253,6 +253,7 @@ fn retry() -> impl Strategy<Value = Retry> {
             per_try_timeout,
             backoff,
             retry_after,
+            nested,
             body_limit,
         }
     })

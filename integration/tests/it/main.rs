@@ -8,6 +8,7 @@ mod bad_input;
 mod balance;
 mod bodies;
 mod cancellation;
+mod chain;
 mod cli;
 mod cross;
 mod discovery;

@@ -40,6 +40,10 @@ struct Flags {
     /// How long requests under way may take to finish when the proxy stops or their listener is removed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
+    /// How many MiB of request bodies may be kept at once, to be sent again
+    #[arg(long, value_name = "MIB", env = "OUTRIGGER_REPLAY_MEMORY", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=65536))]
+    replay_memory: u32,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
     #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
     log: String,
@@ -85,6 +89,8 @@ pub struct Settings {
     pub xds_mode: XdsMode,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// How many bytes of request bodies may be kept at once.
+    pub replay_memory: usize,
     /// What to log.
     pub log: String,
     /// How to log.
@@ -145,6 +151,7 @@ impl Flags {
             admin: self.admin,
             xds_mode: self.xds_mode,
             drain_timeout: self.drain_timeout,
+            replay_memory: (self.replay_memory as usize) << 20,
             log: self.log,
             log_format: self.log_format,
         })
@@ -207,6 +214,7 @@ mod tests {
             ("--xds 127.0.0.1:15012 --node-id Not_A_Name!", "Not_A_Name!"),
             ("--config a --admin 0.0.0.0:15000", "loopback"),
             ("--config a --workers 0", "workers"),
+            ("--config a --replay-memory lots", "replay-memory"),
             ("--config a --drain-timeout soon", "soon"),
             ("--config a --log-format xml", "xml"),
         ] {

@@ -4,7 +4,8 @@
 //! nothing is kept for that. The rest repeats a request that an endpoint may have seen: only for the methods that the
 //! policy allows, with a body kept up to the policy's cap. Either way the destination's budget is asked first, the
 //! wait is random below a growing bound or as long as the answer asks, and no attempt starts that could not end before
-//! the request's deadline. In Observe the default policy acts, and the trail says what would have been tried beyond it.
+//! the request's deadline. A request that a layer above tries again (`crate::carried`) is none of this one's but
+//! while it is unsent. In Observe the default policy acts, and the trail says what would have been tried beyond it.
 //!
 //! Raises nothing of its own: the last attempt's error or response goes on as it is, and the trail says that tries or
 //! budget ran out.
@@ -25,12 +26,13 @@ use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
 use crate::body::Body;
+use crate::carried;
 use crate::cluster::budget::RetryPermit;
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Cause, Response, Targeted};
 use crate::route::Route;
 use crate::route::retrying::AnswerFields;
-use crate::telemetry::Would;
+use crate::telemetry::{Withheld, Would};
 
 use copy::Copy;
 use wait::Asked;
@@ -85,12 +87,16 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
         Mode::Enforce => (configured, None),
         Mode::Observe => (&*DEFAULT, Some(configured)),
     };
-    let (copy, mut http) = Copy::of(http, policy);
+    let (copy, mut http) = Copy::of(http, policy, &aim.trail.connection.shared.replay);
+    let marks = copy.is_whole();
     let rules = Rules { policy, rehearsed, copy: &copy, route: &route };
     // Held while a retry is under way: it counts against the budget from its decision to its end.
     let mut retrying: Option<RetryPermit> = None;
     loop {
         let begun = route.retrying.as_ref().map(|_| Instant::now());
+        if marks {
+            carried::mark(http.headers_mut(), aim.attempt);
+        }
         let outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None }).await;
         drop(retrying.take());
         let again = match rules.judge(outcome, &aim).await {
@@ -151,7 +157,7 @@ impl Rules<'_> {
     async fn answered(&self, response: Response, aim: &Aim) -> Judged {
         if let Some(cause) = self.worth_repeating(&response, self.policy, aim) {
             let asked = wait::asked(response.headers(), &self.policy.retry_after, SystemTime::now());
-            return self.again(Ok(response), cause, asked);
+            return self.again(Ok(response), cause, asked, aim);
         }
         if self.rehearsed.is_some_and(|policy| self.worth_repeating(&response, policy, aim).is_some()) {
             aim.trail.note(|notes| notes.would |= Would::RETRY);
@@ -165,7 +171,7 @@ impl Rules<'_> {
             Ok((response, Some(trailers))) => match judge::trailers(&trailers, self.policy) {
                 Some(cause) => {
                     let asked = wait::asked(&trailers, &self.policy.retry_after, SystemTime::now());
-                    self.again(Ok(response), cause, asked)
+                    self.again(Ok(response), cause, asked, aim)
                 }
                 None => Judged::Final(Ok(response)),
             },
@@ -174,10 +180,13 @@ impl Rules<'_> {
         }
     }
 
-    fn again(&self, outcome: Result<Response, Error>, cause: Cause, asked: Asked) -> Judged {
+    fn again(&self, outcome: Result<Response, Error>, cause: Cause, asked: Asked, aim: &Aim) -> Judged {
         match self.copy.again() {
             Some(next) => Judged::Again(Box::new(Again { outcome, cause, asked, next })),
-            None => Judged::Final(outcome),
+            None => {
+                withhold(aim, self.copy.withheld());
+                Judged::Final(outcome)
+            }
         }
     }
 
@@ -185,8 +194,16 @@ impl Rules<'_> {
         let fault = |policy: &Policy| judge::injected(&error, aim.trail.grpc, policy);
         let (injected, rehearses) = (fault(self.policy), self.rehearsed.is_some_and(|policy| fault(policy).is_some()));
         let next = match error.take_unsent() {
-            Some(unsent) if injected.is_some() || judge::unsent(&error, self.policy) => Some(unsent),
-            _ if judge::sent(&error, self.policy) => self.copy.again(),
+            // An injected fault stands for an answer, which is not this layer's to better where one above does.
+            Some(unsent) if injected.is_some() && !self.copy.is_carried() => Some(unsent),
+            Some(unsent) if judge::unsent(&error, self.policy) => Some(unsent),
+            _ if judge::sent(&error, self.policy) => {
+                let next = self.copy.again();
+                if next.is_none() {
+                    withhold(aim, self.copy.withheld());
+                }
+                next
+            }
             _ => {
                 if rehearses || self.rehearsed.is_some_and(|policy| judge::sent(&error, policy)) {
                     aim.trail.note(|notes| notes.would |= Would::RETRY);
@@ -215,8 +232,12 @@ fn admit(policy: &Policy, aim: &Aim, again: &Again) -> Option<(RetryPermit, Dura
         aim.trail.note(|notes| notes.reason = Some(Reason::RetriesExhausted));
         return None;
     }
-    let wait = wait::before(aim.attempt + 1, again.asked, policy.backoff, &mut fastrand::Rng::new())?;
+    let Some(wait) = wait::before(aim.attempt + 1, again.asked, policy.backoff, &mut fastrand::Rng::new()) else {
+        withhold(aim, Some(Withheld::Asked));
+        return None;
+    };
     if aim.deadline.is_some_and(|deadline| tokio::time::Instant::now() + wait + usual(policy, aim) >= deadline) {
+        withhold(aim, Some(Withheld::Time));
         return None;
     }
     let Some(permit) = aim.cluster.try_retry(Instant::now()) else {
@@ -232,6 +253,17 @@ fn admit(policy: &Policy, aim: &Aim, again: &Again) -> Option<(RetryPermit, Dura
         }
     });
     Some((permit, wait))
+}
+
+/// Says why an attempt that might have helped is not made.
+fn withhold(aim: &Aim, why: Option<Withheld>) {
+    let Some(why) = why else { return };
+    aim.trail.note(|notes| {
+        notes.withheld = Some(why);
+        if let Some(edge) = &notes.edge {
+            edge.withhold(why);
+        }
+    });
 }
 
 /// How long an attempt must be given: what half of the route's answers take, so far as that is known. One that would be
@@ -257,3 +289,6 @@ fn discard(response: Response) {
         let _ = tokio::time::timeout(Duration::from_millis(500), rest).await;
     });
 }
+
+#[cfg(test)]
+mod storm;

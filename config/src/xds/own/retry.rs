@@ -31,6 +31,7 @@ pub(in crate::xds) fn retry(retry: &Retry) -> own::Retry {
         headers: retry.headers.iter().map(|header| matching::encode_header(&header.name, &header.value)).collect(),
         reset_headers: retry.retry_after.headers.iter().map(reset_header).collect(),
         retry_after_max: duration(retry.retry_after.max),
+        nested: retry.nested,
     }
 }
 
@@ -69,6 +70,7 @@ pub(in crate::xds) fn read_retry(message: &own::Retry) -> Result<Retry, Problem>
             headers: each("reset_headers", &message.reset_headers, read_reset_header)?,
             max: required_duration("retry_after_max", message.retry_after_max.as_ref())?,
         },
+        nested: message.nested,
         body_limit: message.body_limit,
     })
 }

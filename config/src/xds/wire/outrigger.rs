@@ -146,6 +146,9 @@ pub struct Retry {
     /// The longest wait that they may ask for.
     #[prost(message, optional, tag = "15")]
     pub retry_after_max: Option<Duration>,
+    /// Whether it also repeats what a layer above repeats already.
+    #[prost(bool, tag = "16")]
+    pub nested: bool,
 }
 
 /// Which methods a [`Retry`] repeats.
