@@ -143,6 +143,8 @@ pub enum Cause {
     Status(u16),
     /// Its answer had this gRPC status.
     Grpc(u8),
+    /// It had not answered yet, and is still under way.
+    Hedge,
 }
 
 /// A response.
@@ -206,8 +208,8 @@ pub struct Notes {
     pub withheld: Option<Withheld>,
     /// Why a timeout gave the current attempt up, before it was dropped.
     pub cut: Option<Reason>,
-    /// The current attempt waits because a limit of ours allows no connection.
-    pub in_line: bool,
+    /// The attempts that are dropped now lost to another that answered first.
+    pub lost: bool,
     /// Its one attempt is a span without a root above it.
     pub alone: bool,
     /// How many attempts began.

@@ -1,14 +1,17 @@
 //! `retry` of a RoutePolicy: what is tried again, how often, and how long between.
 
+use std::time::Duration;
+
 use super::fault::parse_grpc_code;
 use super::matches::{METHODS, parse_field_name, read_headers};
 use super::policy::LONGER_THAN_ZERO;
 use super::reader::Field;
 use crate::error::{Code, Problem};
 use crate::policy::{
-    Backoff, Condition, Conditions, GrpcCodes, Methods, Mode, Origin, ResetFormat, ResetHeader, Retry, RetryAfter,
+    Backoff, Condition, Conditions, GrpcCodes, Hedge, Methods, Mode, Origin, ResetFormat, ResetHeader, Retry,
+    RetryAfter,
 };
-use crate::value::format_duration;
+use crate::value::{Percent, format_duration};
 
 /// What a policy says about retries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,7 @@ pub(super) fn read_retry(field: &Field<'_>, mode: Mode, origin: &Origin) -> Retr
     let backoff = fields.optional("backoff").map(|field| read_backoff(&field)).unwrap_or_default();
     let retry_after = fields.optional("retryAfter").map(|field| read_retry_after(&field)).unwrap_or_default();
     let headers = fields.optional("headers").map(|field| read_headers(&field)).unwrap_or_default();
+    let hedge = fields.optional("hedge").and_then(|field| read_hedge(&field, per_try_timeout));
     let nested = fields.optional("nested").is_some_and(|field| field.boolean());
     // The upper bound keeps one proxy's replay buffers within reason: 16 MiB.
     let body_limit = fields.optional("bodyLimit").map_or(defaults.body_limit, |field| field.integer(0..=16 << 20));
@@ -57,6 +61,7 @@ pub(super) fn read_retry(field: &Field<'_>, mode: Mode, origin: &Origin) -> Retr
         per_try_timeout,
         backoff,
         retry_after,
+        hedge,
         nested,
         body_limit,
     })
@@ -113,6 +118,29 @@ fn read_retry_after(field: &Field<'_>) -> RetryAfter {
         field.note(problem);
     }
     after
+}
+
+fn read_hedge(field: &Field<'_>, per_try_timeout: Option<Duration>) -> Option<Hedge> {
+    let mut fields = field.fields();
+    let delay = fields.optional("delay").map(|field| Hedge::Delay(field.duration(LONGER_THAN_ZERO)));
+    let percentile = fields.optional("percentile").map(|field| field.number(Percent::try_new).map(Hedge::Percentile));
+    let field = fields.finish();
+    let hedge = match (delay, percentile) {
+        (Some(delay), None) => delay,
+        (None, Some(percentile)) => percentile?,
+        (None, None) => {
+            field.note(Problem::new(Code::MissingField, "needs one of delay, percentile"));
+            return None;
+        }
+        (Some(_), Some(_)) => {
+            field.note(Problem::new(Code::Conflict, "takes only one of delay, percentile"));
+            return None;
+        }
+    };
+    if let Err(problem) = hedge.check(per_try_timeout) {
+        field.note(problem);
+    }
+    Some(hedge)
 }
 
 fn read_reset_header(field: &Field<'_>) -> ResetHeader {

@@ -16,7 +16,7 @@ pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
 pub use retry::{
-    Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,
+    Backoff, Budget, Condition, Conditions, GrpcCodes, Hedge, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,
 };
 pub use timeout::Timeouts;
 

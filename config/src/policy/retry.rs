@@ -10,9 +10,11 @@ use crate::value::Percent;
 
 pub mod after;
 pub mod condition;
+pub mod hedge;
 
 pub use after::{ResetFormat, ResetHeader, RetryAfter};
 pub use condition::{Condition, Conditions, GrpcCodes, Methods};
+pub use hedge::Hedge;
 
 /// Waiting between attempts: attempt N waits a uniform time below min((2^N - 1) x base, max).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Retry {
     pub backoff: Backoff,
     /// Waiting as long as an answer asks.
     pub retry_after: RetryAfter,
+    /// When another attempt is sent beside one that has not answered; it is one of `attempts`.
+    pub hedge: Option<Hedge>,
     /// Whether it also repeats what a layer above repeats already.
     pub nested: bool,
     /// How much of a request body is kept for replay, bytes; a longer body is sent once.
@@ -78,6 +82,7 @@ impl Retry {
             per_try_timeout: None,
             backoff: Backoff::default(),
             retry_after: RetryAfter::default(),
+            hedge: None,
             nested: false,
             body_limit: Self::DEFAULT_BODY_LIMIT,
         }
@@ -85,7 +90,7 @@ impl Retry {
 
     /// Whether only requests that were never sent are retried, so that nothing need be kept for replay.
     pub fn only_unsent(&self) -> bool {
-        self.on.only_unsent() && self.codes.is_empty() && self.headers.is_empty() && self.grpc_codes.is_empty()
+        self.hedge.is_none() && self.on.only_unsent() && self.codes.is_empty() && self.headers.is_empty() && self.grpc_codes.is_empty()
     }
 
     /// The numbers hold together.
@@ -100,6 +105,9 @@ impl Retry {
             return Err(Problem::new(Code::Conflict, "must be at least as long as backoff.base")
                 .at_field("max")
                 .at_field("backoff"));
+        }
+        if let Some(hedge) = self.hedge {
+            hedge.check(self.per_try_timeout).map_err(|problem| problem.at_field("hedge"))?;
         }
         self.retry_after.check().map_err(|problem| problem.at_field("retryAfter"))?;
         if self.per_try_timeout.is_some_and(|timeout| timeout.is_zero()) {

@@ -13,7 +13,7 @@ use super::matching;
 use super::value::{duration, each, missing, number, optional_duration, read_number, refuse_all, unsupported};
 use crate::error::{Code, Problem};
 use crate::policy::{
-    Backoff, Condition, Conditions, GrpcCodes, Methods, Mode, Origin, ResetFormat, ResetHeader, Retry, RetryAfter,
+    Backoff, Condition, Conditions, GrpcCodes, Hedge, Methods, Mode, Origin, ResetFormat, ResetHeader, Retry, RetryAfter,
     Timeouts,
 };
 use crate::resource::ClientKind;
@@ -35,6 +35,7 @@ const IDEMPOTENT: &str = "GET|HEAD|OPTIONS|TRACE|PUT|DELETE";
 pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientKind) -> Option<xds::RetryPolicy> {
     let retry = retry.filter(|retry| retry.mode.enforces());
     let per_try = retry.and_then(|retry| retry.per_try_timeout).or(timeouts.per_try);
+    let per_try = per_try.or_else(|| hedge_delay(retry?, timeouts, client));
     let said = retry.map(|retry| (retry, encode_tokens(retry))).filter(|(_, tokens)| !tokens.is_empty());
     let Some((retry, retry_on)) = said else {
         // gRPC has no per-try timeout, and refuses a policy without retries.
@@ -63,6 +64,28 @@ pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientK
         retriable_request_headers: repeated_methods(retry).into_iter().collect(),
         ..Default::default()
     })
+}
+
+/// What makes Envoy send another attempt beside one that has not answered: it does so when its per-try timeout is over,
+/// and has no other.
+pub(super) fn encode_hedge(
+    retry: Option<&Retry>,
+    timeouts: &Timeouts,
+    client: ClientKind,
+) -> Option<xds::HedgePolicy> {
+    let retry = retry.filter(|retry| retry.mode.enforces())?;
+    hedge_delay(retry, timeouts, client)?;
+    Some(xds::HedgePolicy { hedge_on_per_try_timeout: true, ..Default::default() })
+}
+
+fn hedge_delay(retry: &Retry, timeouts: &Timeouts, client: ClientKind) -> Option<Duration> {
+    match retry.hedge? {
+        Hedge::Delay(delay) if client == ClientKind::Envoy => {
+            (retry.per_try_timeout.is_none() && timeouts.per_try.is_none() && !encode_tokens(retry).is_empty())
+                .then_some(delay)
+        }
+        Hedge::Delay(_) | Hedge::Percentile(_) => None,
+    }
 }
 
 /// `retry_on`; empty where standard fields can say nothing of what is retried.
@@ -145,6 +168,7 @@ fn repeated_methods(retry: &Retry) -> Option<xds::HeaderMatcher> {
 pub(super) fn decode(
     message: &xds::RetryPolicy,
     body_limit: Option<u32>,
+    hedges: bool,
 ) -> Result<(Option<Retry>, Option<Duration>), Problem> {
     let idles = message.per_try_idle_timeout.is_some_and(|timeout| timeout != Default::default());
     refuse_all([("per_try_idle_timeout", idles)])?;
@@ -179,11 +203,13 @@ pub(super) fn decode(
         grpc_codes,
         methods: decode_methods(&message.retriable_request_headers)
             .map_err(|problem| problem.at_field("retriable_request_headers"))?,
-        per_try_timeout: per_try,
+        // An attempt that others run beside is not cut.
+        per_try_timeout: per_try.filter(|_| !hedges),
         backoff: decode_backoff(message.retry_back_off.as_ref())
             .map_err(|problem| problem.at_field("retry_back_off"))?,
         retry_after: decode_retry_after(message.rate_limited_retry_back_off.as_ref())
             .map_err(|problem| problem.at_field("rate_limited_retry_back_off"))?,
+        hedge: per_try.filter(|_| hedges).map(Hedge::Delay),
         nested: false,
         body_limit: body_limit.unwrap_or(Retry::DEFAULT_BODY_LIMIT),
     };

@@ -203,6 +203,23 @@ fn envoy_is_told_how_to_retry() {
 }
 
 #[test]
+fn envoy_is_told_to_hedge_where_it_can_be_said() {
+    let second = Duration::from_secs(1);
+    let said = |hedge, per_try_timeout, client| {
+        let mut route = Route::forward("r", name("c"));
+        route.retry = Some(Retry { hedge: Some(hedge), per_try_timeout, ..retry() });
+        let (_, action) = only_route(&table(route), client);
+        let hedges = action.hedge_policy.is_some_and(|policy| policy.hedge_on_per_try_timeout);
+        (hedges, seconds(action.retry_policy.expect("a policy").per_try_timeout))
+    };
+    assert_eq!(said(Hedge::Delay(second), None, ClientKind::Envoy), (true, Some(1)));
+    // It has one timeout for both, and no percentile.
+    assert_eq!(said(Hedge::Delay(second), Some(3 * second), ClientKind::Envoy), (false, Some(3)));
+    assert_eq!(said(Hedge::Percentile(Percent::HALF), None, ClientKind::Envoy), (false, None));
+    assert_eq!(said(Hedge::Delay(second), None, ClientKind::Grpc), (false, None));
+}
+
+#[test]
 fn a_per_try_timeout_without_retries_reaches_envoy_and_never_grpc() {
     let mut route = Route::forward("r", name("c"));
     route.timeouts.per_try = Some(Duration::from_secs(3));

@@ -11,7 +11,7 @@ use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, Tab
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{
-    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
+    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode, Origin,
     Outlier, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample, SlowEndpoint,
     SuccessRate, Timeouts,
 };
@@ -237,10 +237,16 @@ fn retry() -> impl Strategy<Value = Retry> {
         (shorter(1), 0..10_000u64).prop_map(|(base, more)| Backoff { base, max: base + Duration::from_millis(more) });
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let what = (on, codes, vec(header, 0..3), grpc, methods);
-    let waits = (of(shorter(10)), backoff, retry_after(), any::<bool>());
+    let hedge = prop_oneof![
+        shorter(10).prop_map(Hedge::Delay),
+        (1..1_000_000u32).prop_map(|share| Hedge::Percentile(Percent::from_millionths(share).expect("a share"))),
+    ];
+    let waits = (of(shorter(10)), backoff, retry_after(), of(hedge), any::<bool>());
     (policy(), 1..11u32, what, waits, any::<u32>()).prop_map(|((origin, mode), attempts, what, waits, body_limit)| {
         let (on, codes, headers, grpc_codes, methods) = what;
-        let (per_try_timeout, backoff, retry_after, nested) = waits;
+        let (per_try_timeout, backoff, retry_after, hedge, nested) = waits;
+        // One that would never come is refused.
+        let hedge = hedge.filter(|hedge: &Hedge| hedge.check(per_try_timeout).is_ok());
         Retry {
             origin,
             mode,
@@ -253,6 +259,7 @@ fn retry() -> impl Strategy<Value = Retry> {
             per_try_timeout,
             backoff,
             retry_after,
+            hedge,
             nested,
             body_limit,
         }

@@ -79,6 +79,12 @@ impl ReplaySource {
         state.lost.is_none() && !state.broken
     }
 
+    /// Whether all of it is here, so that attempts may run side by side.
+    pub fn is_settled(&self) -> bool {
+        let state = self.0.lock();
+        state.finished && state.lost.is_none() && !state.broken
+    }
+
     /// Why it is no longer kept, if that is why.
     pub fn lost(&self) -> Option<Bound> {
         self.0.lock().lost
@@ -134,7 +140,8 @@ impl Drop for State {
 impl Replay {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut state = self.source.0.lock();
-        if self.attempt != state.attempts {
+        // What is here as a whole several attempts may read, each at its own pace.
+        if self.attempt != state.attempts && !(state.finished && state.lost.is_none()) {
             return Poll::Ready(Some(Err(Broken(Reason::DownstreamReset))));
         }
         if let Some(piece) = state.kept.get(self.next) {
@@ -225,6 +232,16 @@ mod tests {
         let second = source.attempt();
         assert!(first.frame().await.expect("an end").is_err());
         assert_eq!(second.collect().await.expect("whole").to_bytes(), "abc");
+    }
+
+    #[tokio::test]
+    async fn attempts_share_what_is_here_as_a_whole() {
+        let source = source("abc", 3);
+        let first = source.attempt();
+        assert!(!source.is_settled());
+        assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abc");
+        assert!(source.is_settled());
+        assert_eq!(first.collect().await.expect("whole").to_bytes(), "abc");
     }
 
     #[tokio::test]

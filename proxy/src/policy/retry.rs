@@ -11,6 +11,7 @@
 //! budget ran out.
 
 mod copy;
+mod hedge;
 mod judge;
 mod peek;
 mod wait;
@@ -82,11 +83,12 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
     let Some(configured) = route.config.retry.as_ref() else {
         return inner.call(Targeted { http, aim, permit, edits: None }).await;
     };
-    // A policy that is only rehearsed leaves in force what would hold without it.
-    let (policy, rehearsed) = match configured.mode {
-        Mode::Enforce => (configured, None),
-        Mode::Observe => (&*DEFAULT, Some(configured)),
-    };
+    if configured.hedge.is_some() {
+        let targeted = Targeted { http, aim, permit, edits: None };
+        // Apart, so that what it works with is not part of every request's future.
+        return Box::pin(hedge::run(inner, targeted, configured, &route)).await;
+    }
+    let (policy, rehearsed) = forces(configured);
     let (copy, mut http) = Copy::of(http, policy, &aim.trail.connection.shared.replay);
     let marks = copy.is_whole();
     let rules = Rules { policy, rehearsed, copy: &copy, route: &route };
@@ -118,6 +120,14 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
         tokio::time::sleep(wait).await;
         http = again.next;
         aim = aim.again(again.cause);
+    }
+}
+
+/// The policy in force, and the one that is only rehearsed: that leaves in force what would hold without it.
+fn forces(configured: &Policy) -> (&Policy, Option<&Policy>) {
+    match configured.mode {
+        Mode::Enforce => (configured, None),
+        Mode::Observe => (&*DEFAULT, Some(configured)),
     }
 }
 

@@ -233,7 +233,7 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
                 aim.cluster.make_room(endpoint);
                 tokio::select! {
                     Ok(connection) = &mut free => {
-                        leave_line(aim);
+                        attempt.waits_in_line(false);
                         return Ok(connection);
                     }
                     permit = &mut permit => break permit,
@@ -243,7 +243,9 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
         }
     };
     let connection = connect::h1(endpoint.address, timeout, permit).await?;
-    leave_line(aim);
+    // From here on it waits for its endpoint. Not sooner: whoever is cut as he begins to connect had no time left to hold
+    // against anybody.
+    attempt.waits_in_line(false);
     Ok(connection)
 }
 
@@ -274,7 +276,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
             }
             match room_on_h2(attempt).await {
                 Ok(stream) => {
-                    leave_line(aim);
+                    attempt.waits_in_line(false);
                     return Ok((stream, true));
                 }
                 Err(permit) => permit,
@@ -282,7 +284,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
         }
     };
     let connection = connect::h2(endpoint.address, timeout, permit).await?;
-    leave_line(aim);
+    attempt.waits_in_line(false);
     drop(pending);
     Ok((endpoint.pool.share_h2(worker, connection), false))
 }
@@ -328,18 +330,12 @@ fn wait_in_line(attempt: &Attempt) -> Result<Permit, Error> {
     }
     match aim.cluster.limits.try_acquire(Limit::Pending) {
         Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => {
-            aim.trail.note(|notes| notes.in_line = true);
+            attempt.waits_in_line(true);
             Ok(permit)
         }
         Acquired::Refused => Err(Error::new(Reason::BreakerPending)
             .because(format_args!("{} has as many requests waiting as its limit allows", aim.cluster.label))),
     }
-}
-
-/// It has its connection: from here on it waits for its endpoint. Not sooner: whoever is cut as he begins to connect had no
-/// time left to hold against anybody.
-fn leave_line(aim: &Aim) {
-    aim.trail.note(|notes| notes.in_line = false);
 }
 
 #[cfg(test)]

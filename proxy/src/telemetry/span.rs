@@ -69,6 +69,8 @@ pub struct SpanRecord {
     pub attempt: u32,
     /// Why there was an attempt before this one and no good answer of it.
     pub retry_of: Option<RetryCause>,
+    /// It was cancelled, because another attempt answered first.
+    pub lost: bool,
     /// Why there was no further attempt, though it might have helped.
     pub withheld: Option<Withheld>,
     /// What policies in Observe would have done.
@@ -88,6 +90,10 @@ impl SpanRecord {
     /// Whether the request or attempt failed, as the semantic conventions see it: a 4xx is the caller's fault, and so
     /// an error of a CLIENT span alone; gRPC statuses that speak of the request are none of a SERVER span.
     pub fn is_error(&self) -> bool {
+        // Nobody waited for it any more.
+        if self.lost {
+            return false;
+        }
         let client = self.kind == SpanKind::Client;
         let by_status = match self.status {
             0 => true,
@@ -144,6 +150,7 @@ pub(in crate::telemetry) mod tests {
             peer: Some(([127, 0, 0, 1], 9001).into()),
             attempt: 1,
             retry_of: Some(RetryCause::Status(503)),
+            lost: false,
             withheld: None,
             would: Would::default(),
             snapshot: 7,

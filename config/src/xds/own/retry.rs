@@ -4,9 +4,10 @@ use super::super::matching;
 use super::super::retry::{read_reset_header, reset_header};
 use super::super::value::{duration, each, optional_duration, required_duration};
 use super::super::wire::outrigger as own;
-use super::{mode, status};
+use super::{mode, percent, status};
 use crate::error::Problem;
-use crate::policy::{Backoff, Condition, Conditions, GrpcCodes, Methods, Origin, Retry, RetryAfter};
+use crate::policy::{Backoff, Condition, Conditions, GrpcCodes, Hedge, Methods, Origin, Retry, RetryAfter};
+use crate::value::Percent;
 
 /// Encodes a retry policy.
 pub(in crate::xds) fn retry(retry: &Retry) -> own::Retry {
@@ -32,6 +33,14 @@ pub(in crate::xds) fn retry(retry: &Retry) -> own::Retry {
         reset_headers: retry.retry_after.headers.iter().map(reset_header).collect(),
         retry_after_max: duration(retry.retry_after.max),
         nested: retry.nested,
+        hedge_delay: match retry.hedge {
+            Some(Hedge::Delay(delay)) => duration(delay),
+            _ => None,
+        },
+        hedge_percentile_millionths: match retry.hedge {
+            Some(Hedge::Percentile(share)) => share.millionths(),
+            _ => 0,
+        },
     }
 }
 
@@ -69,6 +78,13 @@ pub(in crate::xds) fn read_retry(message: &own::Retry) -> Result<Retry, Problem>
         retry_after: RetryAfter {
             headers: each("reset_headers", &message.reset_headers, read_reset_header)?,
             max: required_duration("retry_after_max", message.retry_after_max.as_ref())?,
+        },
+        hedge: match optional_duration("hedge_delay", message.hedge_delay.as_ref())? {
+            Some(delay) => Some(Hedge::Delay(delay)),
+            None => match percent("hedge_percentile_millionths", message.hedge_percentile_millionths)? {
+                Percent::ZERO => None,
+                share => Some(Hedge::Percentile(share)),
+            },
         },
         nested: message.nested,
         body_limit: message.body_limit,

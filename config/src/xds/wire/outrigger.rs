@@ -149,6 +149,12 @@ pub struct Retry {
     /// Whether it also repeats what a layer above repeats already.
     #[prost(bool, tag = "16")]
     pub nested: bool,
+    /// After how long an attempt gets another beside it.
+    #[prost(message, optional, tag = "17")]
+    pub hedge_delay: Option<Duration>,
+    /// Or as long as this share of the route's answers take, in millionths; 0: not so.
+    #[prost(uint32, tag = "18")]
+    pub hedge_percentile_millionths: u32,
 }
 
 /// Which methods a [`Retry`] repeats.

@@ -55,6 +55,20 @@ impl Copy {
         }
     }
 
+    /// Whether all of the request is here, so that attempts may run side by side.
+    pub(super) fn is_settled(&self) -> bool {
+        match self {
+            Copy::None(_) => false,
+            Copy::Head(_) => true,
+            Copy::Replay(_, source) => source.is_settled(),
+        }
+    }
+
+    /// The request once more for an attempt beside others; none if that would break theirs off.
+    pub(super) fn beside(&self) -> Option<Box<http::Request<Body>>> {
+        if self.is_settled() { self.again() } else { None }
+    }
+
     /// Whether a layer above tries the request again.
     pub(super) fn is_carried(&self) -> bool {
         matches!(self, Copy::None(Some(Withheld::Carried)))
