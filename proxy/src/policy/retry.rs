@@ -144,7 +144,7 @@ enum Judged {
     /// It is the request's.
     Final(Result<Response, Error>),
     /// Another attempt may help.
-    Again(Box<Again>),
+    Again(Again),
 }
 
 /// An outcome that another attempt may better.
@@ -192,7 +192,7 @@ impl Rules<'_> {
 
     fn again(&self, outcome: Result<Response, Error>, cause: Cause, asked: Asked, aim: &Aim) -> Judged {
         match self.copy.again() {
-            Some(next) => Judged::Again(Box::new(Again { outcome, cause, asked, next })),
+            Some(next) => Judged::Again(Again { outcome, cause, asked, next }),
             None => {
                 withhold(aim, self.copy.withheld());
                 Judged::Final(outcome)
@@ -223,7 +223,7 @@ impl Rules<'_> {
         };
         let cause = injected.unwrap_or(Cause::Reason(error.reason));
         match next {
-            Some(next) => Judged::Again(Box::new(Again { outcome: Err(error), cause, asked: Asked::Nothing, next })),
+            Some(next) => Judged::Again(Again { outcome: Err(error), cause, asked: Asked::Nothing, next }),
             None => Judged::Final(Err(error)),
         }
     }
