@@ -90,7 +90,11 @@ impl Retry {
 
     /// Whether only requests that were never sent are retried, so that nothing need be kept for replay.
     pub fn only_unsent(&self) -> bool {
-        self.hedge.is_none() && self.on.only_unsent() && self.codes.is_empty() && self.headers.is_empty() && self.grpc_codes.is_empty()
+        self.hedge.is_none()
+            && self.on.only_unsent()
+            && self.codes.is_empty()
+            && self.headers.is_empty()
+            && self.grpc_codes.is_empty()
     }
 
     /// The numbers hold together.

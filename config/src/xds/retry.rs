@@ -13,8 +13,8 @@ use super::matching;
 use super::value::{duration, each, missing, number, optional_duration, read_number, refuse_all, unsupported};
 use crate::error::{Code, Problem};
 use crate::policy::{
-    Backoff, Condition, Conditions, GrpcCodes, Hedge, Methods, Mode, Origin, ResetFormat, ResetHeader, Retry, RetryAfter,
-    Timeouts,
+    Backoff, Condition, Conditions, GrpcCodes, Hedge, Methods, Mode, Origin, ResetFormat, ResetHeader, Retry,
+    RetryAfter, Timeouts,
 };
 use crate::resource::ClientKind;
 
@@ -68,11 +68,7 @@ pub(super) fn encode(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientK
 
 /// What makes Envoy send another attempt beside one that has not answered: it does so when its per-try timeout is over,
 /// and has no other.
-pub(super) fn encode_hedge(
-    retry: Option<&Retry>,
-    timeouts: &Timeouts,
-    client: ClientKind,
-) -> Option<xds::HedgePolicy> {
+pub(super) fn encode_hedge(retry: Option<&Retry>, timeouts: &Timeouts, client: ClientKind) -> Option<xds::HedgePolicy> {
     let retry = retry.filter(|retry| retry.mode.enforces())?;
     hedge_delay(retry, timeouts, client)?;
     Some(xds::HedgePolicy { hedge_on_per_try_timeout: true, ..Default::default() })

@@ -22,7 +22,8 @@ impl Hedge {
                 Err(Problem::invalid("0s", "must be longer than zero").at_field("delay"))
             }
             Hedge::Delay(delay) if per_try_timeout.is_some_and(|timeout| timeout <= delay) => {
-                let reason = "must be shorter than perTryTimeout, or no attempt lasts long enough for another beside it";
+                let reason =
+                    "must be shorter than perTryTimeout, or no attempt lasts long enough for another beside it";
                 Err(Problem::new(Code::Conflict, reason).at_field("delay"))
             }
             Hedge::Percentile(share) if share == Percent::ZERO || share == Percent::HUNDRED => {

@@ -1,88 +1,15 @@
-//! Policies as our own messages: whole, with origin and mode, and back exactly as they were.
+//! The policies of a cluster.
 
-mod retry;
-
-pub(super) use retry::{read_retry, retry};
-
-use super::value::{duration, each, missing, optional_duration, required_duration};
-use super::wire::outrigger as own;
-use super::{fault, matching};
-use crate::error::{Code, Problem};
-use crate::policy::fault::Scope;
+use super::super::value::{duration, missing, optional_duration, required_duration};
+use super::super::wire::outrigger as own;
+use super::{mode, percent};
+use crate::error::Problem;
 use crate::policy::{
-    Budget, FailurePercentage, Fault, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit, RateLimitRule, Sample,
-    SlowEndpoint, SuccessRate,
+    Budget, FailurePercentage, Limits, Mode, Origin, Outlier, PerEndpoint, Sample, SlowEndpoint, SuccessRate,
 };
-use crate::resource::ClientKind;
-use crate::value::Percent;
-
-/// Encodes a rate limit policy.
-pub(super) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
-    let rule = |rule: &RateLimitRule| own::RateLimitRule {
-        name: rule.name.to_string(),
-        matches: rule.matches.iter().map(|matches| matching::encode(matches, ClientKind::Outrigger)).collect(),
-        requests: rule.requests,
-        interval: duration(rule.interval),
-        burst: rule.burst,
-    };
-    let header = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| own::Header {
-        name: name.to_string(),
-        value: value.to_string(),
-    };
-    own::RateLimit {
-        origin: limit.origin.to_string(),
-        observe: !limit.mode.enforces(),
-        rules: limit.rules.iter().map(rule).collect(),
-        status: u32::from(limit.status),
-        headers: limit.headers.iter().map(header).collect(),
-    }
-}
-
-/// Decodes a rate limit policy.
-pub(super) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLimit, Problem> {
-    let rule = |rule: &own::RateLimitRule| {
-        Ok(RateLimitRule {
-            name: rule.name.as_str().into(),
-            matches: each("matches", &rule.matches, matching::decode)?,
-            requests: rule.requests,
-            interval: required_duration("interval", rule.interval.as_ref())?,
-            burst: rule.burst,
-        })
-    };
-    let header = |header: &own::Header| (header.name.as_str().into(), header.value.as_str().into());
-    Ok(RateLimit {
-        origin: Origin(message.origin.as_str().into()),
-        mode: mode(message.observe),
-        rules: each("rules", &message.rules, rule)?,
-        status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
-        headers: message.headers.iter().map(header).collect(),
-    })
-}
-
-/// Encodes a fault policy.
-pub(super) fn fault(policy: &Fault) -> own::Fault {
-    own::Fault {
-        origin: policy.origin.to_string(),
-        observe: !policy.mode.enforces(),
-        each_attempt: policy.scope == Scope::Attempt,
-        fault: Some(fault::encode(policy)),
-    }
-}
-
-/// Decodes a fault policy.
-pub(super) fn read_fault(message: &own::Fault) -> Result<Fault, Problem> {
-    let inner = message.fault.as_ref().ok_or_else(|| missing("fault"))?;
-    let read = fault::decode(inner).map_err(|problem| problem.at_field("fault"))?.ok_or_else(|| missing("fault"))?;
-    Ok(Fault {
-        origin: Origin(message.origin.as_str().into()),
-        mode: mode(message.observe),
-        scope: if message.each_attempt { Scope::Attempt } else { Scope::Request },
-        ..read
-    })
-}
 
 /// Encodes limits.
-pub(super) fn limits(limits: &Limits) -> own::Limits {
+pub(in crate::xds) fn limits(limits: &Limits) -> own::Limits {
     own::Limits {
         origin: limits.origin.to_string(),
         observe: !limits.mode.enforces(),
@@ -96,7 +23,7 @@ pub(super) fn limits(limits: &Limits) -> own::Limits {
 }
 
 /// Decodes limits.
-pub(super) fn read_limits(message: &own::Limits) -> Limits {
+pub(in crate::xds) fn read_limits(message: &own::Limits) -> Limits {
     Limits {
         origin: Origin(message.origin.as_str().into()),
         mode: mode(message.observe),
@@ -112,7 +39,7 @@ pub(super) fn read_limits(message: &own::Limits) -> Limits {
 }
 
 /// Encodes outlier detection.
-pub(super) fn outlier(outlier: &Outlier) -> own::Outlier {
+pub(in crate::xds) fn outlier(outlier: &Outlier) -> own::Outlier {
     own::Outlier {
         origin: outlier.origin.to_string(),
         observe: !outlier.mode.enforces(),
@@ -140,7 +67,7 @@ fn comparison(mode: Mode, bound: u32, sample: Sample) -> own::Comparison {
 }
 
 /// Decodes outlier detection.
-pub(super) fn read_outlier(message: &own::Outlier) -> Result<Outlier, Problem> {
+pub(in crate::xds) fn read_outlier(message: &own::Outlier) -> Result<Outlier, Problem> {
     let count = |count: u32| Some(count).filter(|count| *count > 0);
     let sample = |part: &own::Comparison| Sample { min_requests: part.min_requests, min_endpoints: part.min_endpoints };
     let failure_percentage = |part: own::Comparison| {
@@ -178,7 +105,7 @@ pub(super) fn read_outlier(message: &own::Outlier) -> Result<Outlier, Problem> {
 }
 
 /// Encodes a retry budget.
-pub(super) fn budget(budget: &Budget) -> own::Budget {
+pub(in crate::xds) fn budget(budget: &Budget) -> own::Budget {
     own::Budget {
         percent_millionths: budget.percent.millionths(),
         interval: duration(budget.interval),
@@ -188,7 +115,7 @@ pub(super) fn budget(budget: &Budget) -> own::Budget {
 }
 
 /// Decodes a retry budget.
-pub(super) fn read_budget(message: Option<&own::Budget>) -> Result<Budget, Problem> {
+pub(in crate::xds) fn read_budget(message: Option<&own::Budget>) -> Result<Budget, Problem> {
     let message = message.ok_or_else(|| missing("budget"))?;
     let read = |message: &own::Budget| {
         Ok(Budget {
@@ -199,18 +126,4 @@ pub(super) fn read_budget(message: Option<&own::Budget>) -> Result<Budget, Probl
         })
     };
     read(message).map_err(|problem: Problem| problem.at_field("budget"))
-}
-
-/// Decodes a share in millionths.
-pub(super) fn percent(field: &str, millionths: u32) -> Result<Percent, Problem> {
-    Percent::from_millionths(millionths).map_err(|problem| problem.at_field(field))
-}
-
-/// Decodes an HTTP status; the policy itself knows which ones it takes.
-fn status(number: &u32) -> Result<u16, Problem> {
-    u16::try_from(*number).map_err(|_| Problem::new(Code::InvalidValue, "must be a status").with_value(number))
-}
-
-fn mode(observe: bool) -> Mode {
-    if observe { Mode::Observe } else { Mode::Enforce }
 }
