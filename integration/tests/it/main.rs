@@ -17,6 +17,7 @@ mod drain;
 mod faults;
 mod grpc;
 mod headers;
+mod hedge;
 mod hostile;
 mod http1;
 mod http2;

@@ -111,7 +111,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
             }
             Judged::Again(again) => again,
         };
-        let Some((permit, wait)) = admit(policy, &aim, &again) else { return again.outcome };
+        let Some((permit, wait)) = admit(policy, &aim, again.cause, again.asked) else { return again.outcome };
         retrying = Some(permit);
         aim.trail.note(|notes| notes.retried = true);
         if let Ok(response) = again.outcome {
@@ -237,12 +237,12 @@ impl Rules<'_> {
 }
 
 /// Asks, in this order: attempts left, time left, budget.
-fn admit(policy: &Policy, aim: &Aim, again: &Again) -> Option<(RetryPermit, Duration)> {
+fn admit(policy: &Policy, aim: &Aim, cause: Cause, asked: Asked) -> Option<(RetryPermit, Duration)> {
     if aim.attempt >= policy.attempts {
         aim.trail.note(|notes| notes.reason = Some(Reason::RetriesExhausted));
         return None;
     }
-    let Some(wait) = wait::before(aim.attempt + 1, again.asked, policy.backoff, &mut fastrand::Rng::new()) else {
+    let Some(wait) = wait::before(aim.attempt + 1, asked, policy.backoff, &mut fastrand::Rng::new()) else {
         withhold(aim, Some(Withheld::Asked));
         return None;
     };
@@ -259,7 +259,7 @@ fn admit(policy: &Policy, aim: &Aim, again: &Again) -> Option<(RetryPermit, Dura
             notes.would |= Would::BREAKER;
         }
         if let Some(edge) = &notes.edge {
-            edge.retry(again.cause.into());
+            edge.retry(cause.into());
         }
     });
     Some((permit, wait))

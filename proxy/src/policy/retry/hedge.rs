@@ -20,12 +20,15 @@ use super::{Again, Judged, Rules, admit, discard, forces};
 use crate::body::Body;
 use crate::carried;
 use crate::cluster::budget::RetryPermit;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Cause, Response, Targeted};
 use crate::fields::Fields;
 use crate::policy::Next;
 use crate::route::Route;
 use crate::telemetry::Would;
+
+/// A hedge does not wait once it is due.
+const AT_ONCE: Asked = Asked::Exactly(Duration::ZERO);
 
 type Attempt = Pin<Box<dyn Future<Output = Finished> + Send>>;
 
@@ -100,7 +103,8 @@ pub(super) async fn run<S: Next<Targeted>>(
     let rules = Rules { policy, rehearsed, copy: &copy, route };
     let delay = configured.hedge.and_then(|hedge| delay(hedge, &aim));
     let expects = aim.trail.fields.any(Fields::EXPECT);
-    let delay = delay.filter(|_| (copy.is_whole() || rehearsed.is_some()) && !expects);
+    let rehearses = rehearsed.is_some_and(|policy| policy.methods.allows(aim.trail.method.as_str()));
+    let delay = delay.filter(|_| (copy.is_whole() || rehearses) && !expects);
     let mut hedge = delay.map(|delay| tokio::time::Instant::now() + delay);
     let mut due: Option<Due> = None;
     // What came back last and was not good enough.
@@ -128,7 +132,7 @@ pub(super) async fn run<S: Next<Targeted>>(
                     }
                     Judged::Final(Err(error)) => replace(&mut last, Some(Err(error))),
                     Judged::Again(again) => {
-                        if due.is_none() && let Some((permit, wait)) = admit(policy, &latest, &again) {
+                        if due.is_none() && let Some((permit, wait)) = admit(policy, &latest, again.cause, again.asked) {
                             let Again { cause, next, outcome, .. } = again;
                             due = Some(Due { at: tokio::time::Instant::now() + wait, permit, cause, http: next });
                             replace(&mut last, Some(outcome));
@@ -139,7 +143,7 @@ pub(super) async fn run<S: Next<Targeted>>(
                 }
                 if race.racing.is_empty() && due.is_none() {
                     // There is always a last one: it has just come.
-                    return last.unwrap_or_else(|| Err(Error::new(crate::error::Reason::ProxyInternalError)));
+                    return last.unwrap_or_else(|| Err(Error::new(Reason::ProxyInternalError)));
                 }
             }
             () = until(due.as_ref().map(|due| due.at)) => {
@@ -155,11 +159,10 @@ pub(super) async fn run<S: Next<Targeted>>(
                 if rehearsed.is_some() {
                     latest.trail.note(|notes| notes.would |= Would::HEDGE);
                 } else if due.is_none() && latest.attempt < policy.attempts && let Some(http) = copy.beside() {
-                    let again = Again { outcome: Err(Error::new(crate::error::Reason::TryTimeout)), cause: Cause::Hedge, asked: Asked::Exactly(Duration::ZERO), next: http };
-                    if let Some((permit, _)) = admit(policy, &latest, &again) {
+                    if let Some((permit, _)) = admit(policy, &latest, Cause::Hedge, AT_ONCE) {
                         latest.trail.note(|notes| notes.retried = true);
                         latest = latest.again(Cause::Hedge);
-                        race.start(again.next, latest.clone(), Some(permit));
+                        race.start(http, latest.clone(), Some(permit));
                     }
                     hedge = delay.map(|delay| tokio::time::Instant::now() + delay);
                 } else if !copy.is_settled() {
