@@ -14,7 +14,7 @@ async fn with_a_slow_one(protocol: &str, policy: &str) -> (Origin, Origin, Mesh)
     slow.delay(Duration::from_secs(3));
     let documents = small(protocol, &[slow.address(), quick.address()])
         .route_policy("catalog", policy)
-        .backend_policy("catalog", "loadBalancer: { type: RoundRobin }\noutlierDetection: { mode: Observe }");
+        .backend_policy("catalog", "loadBalancing: { algorithm: RoundRobin }\noutlierDetection: { mode: Observe }");
     (slow, quick, Mesh::standalone(documents).await)
 }
 
@@ -32,7 +32,8 @@ async fn a_slow_attempt_gets_another_beside_it_and_the_first_answer_counts() {
     wait::holds("the losers to be cancelled", || slow.given_up() == slow.requests()).await;
     let proxy = mesh.caller();
     assert_eq!(proxy.metric("outrigger_retries_total", &["cause=\"hedge\""]).await, slow.requests() as f64);
-    wait::until("every place to be free", async || proxy.metric("outrigger_inflight_requests", &[]).await == 0.0).await;
+    let free = async || (proxy.metric("outrigger_inflight_requests", &[]).await == 0.0).then_some(());
+    wait::until("every place to be free", free).await;
 }
 
 #[tokio::test]
@@ -108,6 +109,6 @@ async fn a_grpc_call_that_loses_is_reset() {
         let mut call = Call::whole(&mut client, "catalog", "Unary", "once").await;
         assert_eq!(call.end().await, (vec!["once".to_owned()], Some(0)));
     }
-    assert_eq!((slow.requests(), quick.requests()), (1, 2));
-    wait::holds("the loser to be reset", || slow.given_up() == 1).await;
+    assert!(slow.requests() >= 1 && quick.requests() == 2);
+    wait::holds("the losers to be reset", || slow.given_up() == slow.requests()).await;
 }

@@ -241,3 +241,29 @@ async fn every_attempt_goes_to_another_workload() {
         assert_eq!(each, [round; 4], "each was asked once");
     }
 }
+
+#[tokio::test]
+async fn the_workload_can_wish_for_its_own_retries_and_nobody_else_can() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[]).sidecar("catalog-1", "catalog", origin.address());
+    let mesh = Mesh::steered(documents).await;
+    origin.fail_with(503);
+    let asks = |most: &str| get("catalog", "/").with("x-envoy-retry-on", "5xx").with("x-envoy-max-retries", most);
+    for (most, attempts) in [("3", 4), ("0", 1)] {
+        let before = origin.requests();
+        assert_eq!(mesh.send(asks(most)).await.status, 503);
+        assert_eq!(origin.requests() - before, attempts, "at most {most} more");
+    }
+    let seen = origin.seen().pop().expect("a request");
+    assert!(!seen.headers.keys().any(|name| name.as_str().starts_with("x-envoy-")), "{:?}", seen.headers);
+    // What comes in is another's: its wish ends at the proxy.
+    let inbound = mesh.documents().inbound("catalog-1");
+    let mut client = outrigger_integration::client::Client::http1(inbound).await;
+    let before = origin.requests();
+    assert_eq!(client.send(asks("3")).await.status, 503);
+    assert_eq!(origin.requests() - before, 1);
+    origin.fail_next(0, 503);
+    let begun = Instant::now();
+    let reply = mesh.send(get("catalog", "/slow/3000").with("x-envoy-upstream-rq-timeout-ms", "200")).await;
+    assert!(reply.status == 504 && begun.elapsed() < Duration::from_secs(2));
+}

@@ -151,7 +151,9 @@ pub(super) async fn run<S: Next<Targeted>>(
                     latest.trail.note(|notes| notes.retried = true);
                     latest = latest.again(cause);
                     race.start(http, latest.clone(), Some(permit));
-                    hedge = hedge.and(delay).map(|delay| tokio::time::Instant::now() + delay);
+                    if rehearsed.is_none() {
+                        hedge = delay.map(|delay| tokio::time::Instant::now() + delay);
+                    }
                 }
             }
             () = until(hedge) => {
