@@ -114,7 +114,7 @@ impl Attempt {
         self.status = status;
         self.grpc_status = grpc_status;
         self.lease = Some(lease);
-        if self.aim.route.config.retry.as_ref().is_some_and(|retry| retry.hedge.is_some()) {
+        if self.aim.retry().is_some_and(|retry| retry.hedge.is_some()) {
             // Of several under way the one that answers is the one that counts.
             self.aim.trail.note(|notes| notes.endpoint = Some(self.seat.endpoint().address));
         }

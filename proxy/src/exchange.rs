@@ -5,12 +5,13 @@
 //! the response is over, for the span, the metrics and the access log.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, Version};
 use outrigger_config::listener::{Direction, Identity};
 use outrigger_config::name::ListenerName;
+use outrigger_config::policy::{Retry, Timeouts};
 use parking_lot::Mutex;
 
 use crate::body::{Body, End, Ending, Memory};
@@ -25,6 +26,7 @@ use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
 use crate::telemetry::{Edge, Sampler, Telemetry, Withheld, Would};
+use crate::wishes::Wishes;
 
 /// What every room of every worker shares.
 #[derive(Debug)]
@@ -175,6 +177,8 @@ pub struct Trail {
     pub own_span: bool,
     /// Whether the next hop is told of the trace: always, unless nobody traces here and the caller did not.
     pub traced: bool,
+    /// What its caller wished for and gets; mostly nothing.
+    wishes: OnceLock<Box<Wishes>>,
     notes: Mutex<Notes>,
     /// Interim responses that an HTTP/2 caller has not got yet.
     early: Mutex<Vec<http::Response<()>>>,
@@ -279,9 +283,20 @@ impl Trail {
             parent,
             own_span,
             traced,
+            wishes: OnceLock::new(),
             notes: Mutex::default(),
             early: Mutex::default(),
         }
+    }
+
+    /// Grants what its caller wished for; only the first time counts.
+    pub fn grant(&self, wishes: Wishes) {
+        let _ = self.wishes.set(Box::new(wishes));
+    }
+
+    /// What is tried again: as the caller wished, or else as its route says.
+    pub fn retry<'a>(&'a self, route: &'a Route) -> Option<&'a Retry> {
+        self.wishes.get().map_or(route.config.retry.as_ref(), |wishes| wishes.retry.as_ref())
     }
 
     /// Keeps an interim response until the caller's task takes it.
@@ -342,6 +357,16 @@ impl Targeted {
 }
 
 impl Aim {
+    /// What is tried again.
+    pub fn retry(&self) -> Option<&Retry> {
+        self.trail.retry(&self.route)
+    }
+
+    /// How long the request may take.
+    pub fn timeouts(&self) -> Timeouts {
+        self.trail.wishes.get().map_or(self.route.config.timeouts, |wishes| wishes.timeouts)
+    }
+
     /// The next attempt, after `cause`.
     #[must_use]
     pub fn again(&self, cause: Cause) -> Self {

@@ -30,6 +30,9 @@ impl Fields {
     /// A mark of a request that a layer above tries again.
     pub const MARK: Fields = Fields(1 << 9);
 
+    /// Any field whose name begins with `x-envoy-`.
+    pub const ENVOY: Fields = Fields(1 << 10);
+
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
         headers.keys().fold(Fields::default(), |seen, name| Fields(seen.0 | Fields::from_name(name.as_str()).0))
@@ -52,6 +55,7 @@ impl Fields {
             17 if name == "transfer-encoding" => Fields(Fields::TRANSFER_ENCODING.0 | Fields::HOP.0),
             19 if name == "x-outrigger-attempt" => Fields::MARK,
             26 if name == "grpc-previous-rpc-attempts" => Fields::MARK,
+            10.. if name.starts_with("x-envoy-") => Fields::ENVOY,
             10.. if name.starts_with("x-b3-") => Fields::TRACE,
             _ => Fields::default(),
         }
@@ -86,6 +90,8 @@ mod tests {
             ("cookie", Fields::COOKIE),
             ("content-type", Fields::CONTENT_TYPE),
             ("x-outrigger-attempt", Fields::MARK),
+            ("x-envoy-max-retries", Fields::ENVOY),
+            ("x-envoy-retry-grpc-on-that", Fields::ENVOY),
             ("grpc-previous-rpc-attempts", Fields::MARK),
         ];
         for (name, expected) in cases {

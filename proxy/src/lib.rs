@@ -23,6 +23,7 @@ pub mod cluster;
 pub mod route;
 pub mod snapshot;
 pub mod carried;
+pub mod wishes;
 pub mod exchange;
 pub mod affinity;
 pub mod message;

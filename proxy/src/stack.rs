@@ -26,6 +26,7 @@ use crate::policy::split::SplitLayer;
 use crate::policy::timeout::TimeoutLayer;
 use crate::policy::try_timeout::TryTimeoutLayer;
 use crate::policy::upstream::Upstream;
+use crate::policy::wishes::WishesLayer;
 
 /// What a connection serves its requests with.
 pub type HttpService = BoxCloneSyncService<Request, Response, Infallible>;
@@ -38,6 +39,7 @@ pub fn outbound() -> HttpService {
         .layer(AdmissionLayer) // what a request is
         .layer(CarryLayer) // who tries it again
         .layer(RouteMatchLayer) // Request -> Routed
+        .layer(WishesLayer) // what the caller wishes for itself
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)
@@ -63,6 +65,7 @@ pub fn inbound() -> HttpService {
         .layer(AdmissionLayer)
         .layer(CarryLayer)
         .layer(RouteMatchLayer)
+        .layer(WishesLayer)
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)

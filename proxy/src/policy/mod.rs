@@ -31,6 +31,7 @@ pub mod split;
 pub mod timeout;
 pub mod try_timeout;
 pub mod upstream;
+pub mod wishes;
 
 /// What a layer asks of the room behind it.
 pub trait Next<R>:

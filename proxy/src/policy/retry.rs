@@ -66,7 +66,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
     }
 
     fn call(&mut self, targeted: Targeted) -> Self::Future {
-        if targeted.aim.route.config.retry.is_none() {
+        if targeted.aim.retry().is_none() {
             return Either::Left(self.inner.call(targeted));
         }
         targeted.aim.cluster.budget.request(targeted.aim.trail.started);
@@ -79,8 +79,8 @@ static DEFAULT: LazyLock<Policy> = LazyLock::new(Policy::default_policy);
 
 async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Response, Error> {
     let Targeted { http, mut aim, permit, .. } = targeted;
-    let route = Arc::clone(&aim.route);
-    let Some(configured) = route.config.retry.as_ref() else {
+    let (route, trail) = (Arc::clone(&aim.route), Arc::clone(&aim.trail));
+    let Some(configured) = trail.retry(&route) else {
         return inner.call(Targeted { http, aim, permit, edits: None }).await;
     };
     if configured.hedge.is_some() {

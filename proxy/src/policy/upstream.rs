@@ -187,7 +187,7 @@ async fn over_h1(
 }
 
 fn retries(aim: &Aim) -> bool {
-    aim.trail.connection.entrance.direction == Direction::Outbound && aim.route.config.retry.is_some()
+    aim.trail.connection.entrance.direction == Direction::Outbound && aim.retry().is_some()
 }
 
 async fn over_h2(

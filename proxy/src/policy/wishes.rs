@@ -17,8 +17,9 @@ use tower::{Layer, Service};
 
 use super::Next;
 use crate::error::Error;
-use crate::exchange::{Response, Routed, Wishes as Granted};
+use crate::exchange::{Response, Routed};
 use crate::fields::Fields;
+use crate::wishes::Wishes as Granted;
 
 const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
 const RETRY_GRPC_ON: HeaderName = HeaderName::from_static("x-envoy-retry-grpc-on");
@@ -31,17 +32,8 @@ const ALT_RESPONSE: HeaderName = HeaderName::from_static("x-envoy-upstream-rq-ti
 const HEDGE: HeaderName = HeaderName::from_static("x-envoy-hedge-on-per-try-timeout");
 
 /// Those that end here.
-const CONSUMED: [HeaderName; 9] = [
-    RETRY_ON,
-    RETRY_GRPC_ON,
-    MAX_RETRIES,
-    STATUS_CODES,
-    HEADER_NAMES,
-    TIMEOUT,
-    TRY_TIMEOUT,
-    ALT_RESPONSE,
-    HEDGE,
-];
+const CONSUMED: [HeaderName; 9] =
+    [RETRY_ON, RETRY_GRPC_ON, MAX_RETRIES, STATUS_CODES, HEADER_NAMES, TIMEOUT, TRY_TIMEOUT, ALT_RESPONSE, HEDGE];
 
 /// The most attempts that a wish may have, as a policy may.
 const MOST_ATTEMPTS: u32 = 10;
@@ -95,7 +87,12 @@ fn grant(headers: &HeaderMap, policy: Option<&Retry>, timeouts: Timeouts) -> Opt
     let most = number(headers, &MAX_RETRIES);
     let (request, per_try) = (number(headers, &TIMEOUT), number(headers, &TRY_TIMEOUT));
     let hedges = headers.get(HEDGE).map(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-    if conditions.is_empty() && grpc.is_empty() && most.or(request).or(per_try).is_none() && hedges.is_none() {
+    if conditions.is_empty()
+        && grpc.is_empty()
+        && most.or(request).or(per_try).is_none()
+        && hedges.is_none()
+        && !headers.contains_key(STATUS_CODES)
+    {
         return None;
     }
     let mut timeouts = timeouts;
@@ -187,13 +184,23 @@ mod tests {
     #[test]
     fn conditions_add_and_numbers_replace() {
         let policy = Retry { codes: vec![429], ..Retry::default_policy() };
-        let found = retry(&[("retry-on", "5xx, nonsense,retriable-status-codes"), ("retriable-status-codes", "404,x")], Some(&policy));
+        let found = retry(
+            &[("retry-on", "5xx, nonsense,retriable-status-codes"), ("retriable-status-codes", "404,x")],
+            Some(&policy),
+        );
         assert!(found.on.has(Condition::ServerError) && found.on.has(Condition::ConnectFailure));
         assert_eq!((found.codes, found.attempts), (vec![429, 404], 2));
         for (most, attempts) in [("0", 0), ("5", 5), ("4000000000000", 10), ("-1", 2), ("x", 2)] {
-            assert_eq!(retry(&[("max-retries", most), ("retry-on", "reset")], Some(&policy)).attempts, attempts, "{most}");
+            assert_eq!(
+                retry(&[("max-retries", most), ("retry-on", "reset")], Some(&policy)).attempts,
+                attempts,
+                "{most}"
+            );
         }
-        assert_eq!(retry(&[("retry-grpc-on", "unavailable,x")], Some(&policy)).grpc_codes.iter().collect::<Vec<_>>(), [14]);
+        assert_eq!(
+            retry(&[("retry-grpc-on", "unavailable,x")], Some(&policy)).grpc_codes.iter().collect::<Vec<_>>(),
+            [14]
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Copy {
         policy: &Policy,
         memory: &Arc<Memory>,
     ) -> (Copy, Box<http::Request<Body>>) {
-        if policy.only_unsent() {
+        if policy.only_unsent() || policy.attempts == 0 {
             return (Copy::None(None), http);
         }
         if !policy.methods.allows(http.method().as_str()) || is_upgrade(http.headers()) {
