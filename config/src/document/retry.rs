@@ -15,6 +15,7 @@ use crate::value::{Percent, format_duration};
 
 /// What a policy says about retries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one a policy, and most of them have it")]
 pub enum RetryChoice {
     /// Nothing: the default policy holds.
     #[default]

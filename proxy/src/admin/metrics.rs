@@ -127,8 +127,10 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
 
 /// What the bodies take that are kept to be sent again.
 fn replay(shared: &Shared) -> Vec<MetricFamily> {
-    let mut used =
-        Family::gauge("outrigger_replay_bytes", "Memory that request bodies take which are kept for retries.");
+    let mut used = Family::gauge(
+        "outrigger_replay_bytes",
+        "Memory that request bodies take which are kept for retries and mirrors.",
+    );
     used.add(&[], shared.replay.used() as f64);
     let mut limit = Family::gauge("outrigger_replay_limit_bytes", "How much they may take together.");
     limit.add(&[], shared.replay.limit() as f64);
