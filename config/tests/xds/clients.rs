@@ -16,7 +16,7 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
-    Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit,
+    Condition, Conditions, FailurePercentage, GrpcCodes, Hedge, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit,
     RateLimitRule, Retry, SuccessRate,
 };
 use outrigger_config::resource::{ClientKind, Resource};
