@@ -26,6 +26,7 @@ pub mod carried;
 pub mod wishes;
 pub mod exchange;
 pub mod affinity;
+pub mod session;
 pub mod message;
 pub mod attempt;
 pub mod interim;

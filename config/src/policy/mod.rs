@@ -9,6 +9,7 @@ pub mod limits;
 pub mod outlier;
 pub mod rate_limit;
 pub mod retry;
+pub mod session;
 pub mod timeout;
 
 pub use fault::Fault;
@@ -18,6 +19,7 @@ pub use rate_limit::{RateLimit, RateLimitRule};
 pub use retry::{
     Backoff, Budget, Condition, Conditions, GrpcCodes, Hedge, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,
 };
+pub use session::Session;
 pub use timeout::Timeouts;
 
 /// Whether a policy acts or only says what it would have done.
