@@ -11,6 +11,7 @@ mod cancellation;
 mod chain;
 mod cli;
 mod cross;
+mod differ;
 mod discovery;
 mod discovery_foreign;
 mod drain;
