@@ -54,7 +54,7 @@ impl Chain {
             }
             self.serve(hop, &headers, trace, now);
             drop(retrying.take());
-            if copy.again().is_none() {
+            if attempt == self.policy.attempts || copy.again().is_none() {
                 return;
             }
             retrying = budget.try_withdraw(now);
