@@ -14,7 +14,8 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 
-use super::{Body, Bound, Broken, Memory};
+pub use super::memory::{Bound, Memory};
+use super::{Body, Broken};
 use crate::reason::Reason;
 
 /// The body of a request and what of it was kept.

@@ -412,7 +412,6 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             "route.request_mirror_policies[0].cluster_header",
         ),
         ("high priority", |_, a| a.priority = 1, "route.priority"),
-        ("hedging", |_, a| a.hedge_policy = Some(Default::default()), "route.hedge_policy"),
         (
             "cluster by header",
             |_, a| a.cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x".into())),
