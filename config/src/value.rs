@@ -71,6 +71,8 @@ pub struct Percent(u32);
 impl Percent {
     /// Nothing.
     pub const ZERO: Percent = Percent(0);
+    /// Half of them.
+    pub const HALF: Percent = Percent(500_000);
     /// Everything.
     pub const HUNDRED: Percent = Percent(1_000_000);
 

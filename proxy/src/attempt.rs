@@ -5,6 +5,7 @@
 //! attempt's span on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
@@ -47,6 +48,10 @@ pub struct Attempt {
     lease: Option<Lease>,
     _permit: Option<Permit>,
     completed: bool,
+    /// It waits because a limit of ours allows no connection.
+    in_line: AtomicBool,
+    /// Another attempt answered first.
+    lost: bool,
     /// Its endpoint is known to be good already.
     reported: bool,
     /// Its response went to the caller: there will be no other attempt.
@@ -68,8 +73,8 @@ impl Attempt {
             notes.attempts += 1;
             notes.tries.begin(one);
             notes.cut = None;
-            notes.in_line = false;
-            notes.endpoint = Some(seat.endpoint().address);
+            let before = notes.endpoint.replace(seat.endpoint().address);
+            notes.tried.extend(before);
         });
         Box::new(Attempt {
             aim,
@@ -83,6 +88,8 @@ impl Attempt {
             lease: None,
             _permit: permit,
             completed: false,
+            in_line: AtomicBool::new(false),
+            lost: false,
             reported: false,
             last: false,
             greets: false,
@@ -104,6 +111,11 @@ impl Attempt {
         &self.aim
     }
 
+    /// Whether it waits because a limit of ours allows no connection.
+    pub fn waits_in_line(&self, waits: bool) {
+        self.in_line.store(waits, Ordering::Relaxed);
+    }
+
     /// The response head is here; the connection is its own until the body is over.
     pub fn answered(&mut self, status: u16, grpc_status: Option<u8>, lease: Lease) {
         let took = self.started.elapsed();
@@ -117,6 +129,10 @@ impl Attempt {
                 (one.took, one.status, one.grpc) = (Some(took), status, grpc_status);
             }
         });
+        if self.aim.retry().is_some_and(|retry| retry.hedge.is_some()) {
+            // Of several under way the one that answers is the one that counts.
+            self.aim.trail.note(|notes| notes.endpoint = Some(self.seat.endpoint().address));
+        }
         // A good head decides a probe: a stream may go on for hours, and its caller may end it.
         if self.seat.is_probe() && self.outcome() == Some(Outcome::Success) {
             self.report(Outcome::Success, Instant::now());
@@ -151,7 +167,7 @@ impl Attempt {
             _ => {}
         }
         // It never had a connection: a limit of ours held it up.
-        if self.status == 0 && self.aim.trail.read(|notes| notes.in_line) {
+        if self.lost || self.status == 0 && self.in_line.load(Ordering::Relaxed) {
             return None;
         }
         match self.reason.or_else(|| self.cut()) {
@@ -169,7 +185,12 @@ impl Attempt {
 
     fn settle(&mut self) {
         let now = Instant::now();
+        self.lost = self.aim.trail.read(|notes| notes.lost);
         let outcome = self.outcome();
+        if self.lost && self.head_after.is_none() {
+            // It is not known how long it would have taken, but that it was longer than this.
+            self.endpoint().load.observe(now, now.duration_since(self.started));
+        }
         self.aim.cluster.traffic.attempt(outcome);
         if let Some(reason) = self.reason.or_else(|| self.cut()) {
             let (number, took) = (self.aim.attempt, now.saturating_duration_since(self.started));
@@ -195,7 +216,8 @@ impl Attempt {
             let telemetry = &self.aim.trail.connection.shared.telemetry;
             // The only attempt of a trace that began here needs no root above it.
             let trail = &self.aim.trail;
-            let alone = self.last && self.aim.attempt == 0 && trail.own_span && !trail.read(|notes| notes.retried);
+            let first = self.last && self.aim.attempt == 0 && trail.own_span;
+            let alone = first && !trail.read(|notes| notes.retried || notes.held);
             trail.note(|notes| notes.alone |= alone);
             let parent = (!alone).then_some(self.aim.trail.context.span_id);
             telemetry.spans.submit(self.aim.trail.connection.worker, self.span(parent));
@@ -234,12 +256,17 @@ impl Attempt {
             status: self.status,
             grpc: trail.grpc,
             grpc_status: self.grpc_status,
-            reason: self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
+            reason: match self.lost {
+                true => None,
+                false => self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
+            },
+            lost: self.lost,
             route: Some(Arc::clone(&self.aim.route.config.name)),
             host: Some(Arc::clone(&self.aim.cluster.label)),
             peer: Some(self.endpoint().address),
             attempt: self.aim.attempt,
             retry_of: self.aim.retry_of.map(RetryCause::from),
+            withheld: trail.read(|notes| notes.withheld),
             would: trail.read(|notes| notes.would),
             snapshot: trail.read(|notes| notes.snapshot),
         }
@@ -269,6 +296,7 @@ impl From<Cause> for RetryCause {
             Cause::Reason(reason) => RetryCause::Reason(reason),
             Cause::Status(status) => RetryCause::Status(status),
             Cause::Grpc(status) => RetryCause::Grpc(status),
+            Cause::Hedge => RetryCause::Hedge,
         }
     }
 }

@@ -24,6 +24,8 @@ pub mod cluster;
 pub mod route;
 pub mod snapshot;
 pub mod decision;
+pub mod carried;
+pub mod wishes;
 pub mod exchange;
 pub mod affinity;
 pub mod explain;

@@ -52,15 +52,18 @@ pub(super) fn read_match(field: &Field<'_>) -> RouteMatch {
 /// Header matches, the same in `HTTPRoute` and `GRPCRoute`.
 pub(super) fn read_headers(field: &Field<'_>) -> Vec<HeaderMatch> {
     let headers = field.list(|field| {
-        let (name, value) = read_named_value(field, |name| {
-            HeaderName::from_bytes(name.as_bytes())
-                .map(|name| name.as_str().into())
-                .map_err(|_| Problem::invalid(name, "must be the name of a header field"))
-        });
+        let (name, value) = read_named_value(field, parse_field_name);
         HeaderMatch { name, value }
     });
     refuse_twice(field, headers.iter().map(|header| &header.name));
     headers
+}
+
+/// The name of a header field, in lower case.
+pub(super) fn parse_field_name(name: &str) -> Result<Arc<str>, Problem> {
+    HeaderName::from_bytes(name.as_bytes())
+        .map(|name| name.as_str().into())
+        .map_err(|_| Problem::invalid(name, "must be the name of a header field"))
 }
 
 fn read_query(field: &Field<'_>) -> Vec<QueryMatch> {

@@ -18,7 +18,9 @@ pub use health_check::HealthCheck;
 pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
-pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
+pub use retry::{
+    Backoff, Budget, Condition, Conditions, GrpcCodes, Hedge, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,
+};
 pub use session::Session;
 pub use timeout::Timeouts;
 

@@ -83,7 +83,6 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
         ("request_headers_to_remove", !message.request_headers_to_remove.is_empty()),
         ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
         ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
-        ("hedge_policy", message.hedge_policy.is_some()),
     ])?;
     filter::refuse_shared(&message.typed_per_filter_config)?;
     Ok(VirtualHost {
@@ -150,6 +149,7 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
     action::rewrite(&mut action, &route.rewrite, &route.matches.path, client);
     if client != ClientKind::Outrigger {
         action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
+        action.hedge_policy = retry::encode_hedge(route.retry.as_ref(), &route.timeouts, client);
     }
     if client == ClientKind::Grpc {
         // gRPC takes its deadline from here alone (gRFC A31).
@@ -277,10 +277,12 @@ fn decode_standard(
     host: &xds::VirtualHost,
 ) -> Result<Policies, Problem> {
     let buffer = message.per_request_buffer_limit_bytes.or(host.per_request_buffer_limit_bytes);
-    // A route's policy stands in the place of its host's.
+    // A route's policy stands in the place of its host's. What else a hedge policy has Envoy does not carry out.
+    let hedges = action.hedge_policy.as_ref().or(host.hedge_policy.as_ref());
+    let hedges = hedges.is_some_and(|policy| policy.hedge_on_per_try_timeout);
     let (retry, per_try) = match action.retry_policy.as_ref().or(host.retry_policy.as_ref()) {
         None => (None, None),
-        Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value))
+        Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value), hedges)
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
     let (rate_limit, fault, session) = decode_filters(message)?;
@@ -315,7 +317,6 @@ fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
         ("cors", action.cors.is_some()),
         ("internal_redirect_policy", action.internal_redirect_policy.is_some()),
         ("internal_redirect_action", action.internal_redirect_action != 0),
-        ("hedge_policy", action.hedge_policy.is_some()),
         ("upgrade_configs", action.upgrade_configs.iter().any(|config| config.connect_config.is_some())),
     ])
 }

@@ -14,8 +14,9 @@ use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::{
-    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
-    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, Session, SlowEndpoint, SuccessRate, Timeouts,
+    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode, Origin,
+    Outlier, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample, Session,
+    SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -247,26 +248,46 @@ fn timeouts() -> impl Strategy<Value = Timeouts> {
 fn retry() -> impl Strategy<Value = Retry> {
     let methods =
         prop_oneof![Just(Methods::Idempotent), Just(Methods::Any), vec("[A-Z]{1,8}", 1..3).prop_map(Methods::Only)];
-    let on = subsequence(Condition::ALL.to_vec(), 0..=7).prop_map(Conditions::from_iter);
+    let on = subsequence(Condition::ALL.to_vec(), 0..=Condition::ALL.len()).prop_map(Conditions::from_iter);
     let grpc = vec(0..17u8, 0..5).prop_map(|codes| codes.into_iter().fold(GrpcCodes::default(), GrpcCodes::with));
     let codes = subsequence((400..600).collect::<Vec<u16>>(), 0..4);
     let backoff =
         (shorter(1), 0..10_000u64).prop_map(|(base, more)| Backoff { base, max: base + Duration::from_millis(more) });
-    let what = (on, codes, grpc, methods);
-    (policy(), 1..11u32, what, of(shorter(10)), backoff, any::<u32>()).prop_map(
-        |((origin, mode), attempts, (on, codes, grpc_codes, methods), per_try_timeout, backoff, body_limit)| Retry {
+    let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
+    let what = (on, codes, vec(header, 0..3), grpc, methods);
+    let hedge = prop_oneof![
+        shorter(10).prop_map(Hedge::Delay),
+        (1..1_000_000u32).prop_map(|share| Hedge::Percentile(Percent::from_millionths(share).expect("a share"))),
+    ];
+    let waits = (of(shorter(10)), backoff, retry_after(), of(hedge), any::<bool>());
+    (policy(), 1..11u32, what, waits, any::<u32>()).prop_map(|((origin, mode), attempts, what, waits, body_limit)| {
+        let (on, codes, headers, grpc_codes, methods) = what;
+        let (per_try_timeout, backoff, retry_after, hedge, nested) = waits;
+        // One that would never come is refused.
+        let hedge = hedge.filter(|hedge: &Hedge| hedge.check(per_try_timeout).is_ok());
+        Retry {
             origin,
             mode,
             attempts,
             on,
             codes,
+            headers,
             grpc_codes,
             methods,
             per_try_timeout,
             backoff,
+            retry_after,
+            hedge,
+            nested,
             body_limit,
-        },
-    )
+        }
+    })
+}
+
+fn retry_after() -> impl Strategy<Value = RetryAfter> {
+    let format = prop_oneof![Just(ResetFormat::Seconds), Just(ResetFormat::UnixTimestamp)];
+    let header = (header_name(), format).prop_map(|(name, format)| ResetHeader { name, format });
+    (vec(header, 0..3), shorter(300)).prop_map(|(headers, max)| RetryAfter { headers, max })
 }
 
 fn rate_limit() -> impl Strategy<Value = RateLimit> {

@@ -23,6 +23,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     families.extend(destinations(&shared.snapshots.load_full(), now));
     families.extend(policies::families(&shared.snapshots.load_full()));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
+    families.extend(replay(shared));
     families.extend(process(shared, started, now));
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut page = Vec::new();
@@ -142,6 +143,25 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         panicking, sessions, places, reports,
     ];
     all.into_iter().filter_map(Family::finish).collect()
+}
+
+/// What the bodies take that are kept to be sent again.
+fn replay(shared: &Shared) -> Vec<MetricFamily> {
+    let mut used = Family::gauge(
+        "outrigger_replay_bytes",
+        "Memory that request bodies take which are kept for retries and mirrors.",
+    );
+    used.add(&[], shared.replay.used() as f64);
+    let mut limit = Family::gauge("outrigger_replay_limit_bytes", "How much they may take together.");
+    limit.add(&[], shared.replay.limit() as f64);
+    let mut abandoned = Family::counter(
+        "outrigger_replay_abandoned_total",
+        "Request bodies sent once and not kept, by the bound that they were beyond.",
+    );
+    for (bound, count) in shared.replay.abandoned() {
+        abandoned.add(&[("bound", bound)], count as f64);
+    }
+    [used, limit, abandoned].into_iter().filter_map(Family::finish).collect()
 }
 
 fn is_open(cluster: &Cluster) -> bool {

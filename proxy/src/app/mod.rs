@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
+use crate::body::Memory;
 use crate::discovery::follow::Follower;
 use crate::discovery::publish::Publisher;
 use crate::discovery::status::{Source, Status};
@@ -111,6 +112,8 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), records, sampler }),
         workers: settings.workers,
         drain: Drain::new(),
+        carried: Arc::default(),
+        replay: Arc::new(Memory::new(settings.replay_memory)),
     });
     let data_plane = DataPlane::start(Arc::clone(&shared))?.with_drain_timeout(settings.drain_timeout);
     let data_plane = Arc::new(data_plane);

@@ -147,8 +147,8 @@ impl Cluster {
     }
 
     /// Chooses an endpoint and takes a place there. `hash` is the request's key for a ring hash. One of `avoid`, the
-    /// endpoints that were tried before, is chosen only if there is no other: sooner an ejected one, which may be back,
-    /// than one that has just failed. None only if no endpoint is healthy by its source, or those in are all full
+    /// endpoints that were tried before, is chosen only if there is no other, and of them the last one only if it is alone:
+    /// sooner an ejected one, which may be back, than one that has just failed. None only if no endpoint is healthy by its source, or those in are all full
     /// ([`Cluster::is_full`]): with too few in, or only one that is being probed already, those left out take part again.
     pub fn pick(&self, hash: Option<u64>, avoid: &[SocketAddr], now: Instant, rng: &mut fastrand::Rng) -> Option<Seat> {
         let picker = self.picker.load();
@@ -162,6 +162,12 @@ impl Cluster {
             if only_out && let Some(endpoint) = self.choose(&picker, hash, now, rng, |one| healthy(one) && fresh(one)) {
                 self.ejections.panicked();
                 return self.seat(endpoint, true, now);
+            }
+            let not_last = |one: &Endpoint| avoid.last() != Some(&one.address);
+            if avoid.len() > 1
+                && let Some(seat) = self.pick_available(&picker, hash, now, rng, not_last)
+            {
+                return Some(seat);
             }
             if let Some(seat) = self.pick_available(&picker, hash, now, rng, |_| true) {
                 return Some(seat);

@@ -4,6 +4,7 @@ use crate::error::{Code, Problem};
 use crate::policy::Mode;
 use crate::value::Percent;
 
+mod retry;
 mod route;
 mod cluster;
 
@@ -11,9 +12,10 @@ pub(super) use cluster::{
     budget, limits, outlier, read_budget, read_limits, read_outlier, read_rehearsed as read_rehearsed_cluster,
     rehearsed as rehearsed_cluster,
 };
+pub(super) use retry::{read_retry, retry};
 pub(super) use route::{
-    fault, rate_limit, read_fault, read_rate_limit, read_rehearsed as read_rehearsed_route, read_retry,
-    rehearsed as rehearsed_route, retry,
+    fault, rate_limit, read_fault, read_rate_limit, read_rehearsed as read_rehearsed_route,
+    rehearsed as rehearsed_route,
 };
 
 /// Decodes a share in millionths.

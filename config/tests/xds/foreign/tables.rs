@@ -416,7 +416,6 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             "route.request_mirror_policies[0].cluster_header",
         ),
         ("high priority", |_, a| a.priority = 1, "route.priority"),
-        ("hedging", |_, a| a.hedge_policy = Some(Default::default()), "route.hedge_policy"),
         (
             "cluster by header",
             |_, a| a.cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x".into())),
@@ -453,9 +452,9 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             "typed_per_filter_config[\"cors\"].typed_config",
         ),
         (
-            "retry header",
+            "retry status",
             |_, a| {
-                let policy = route::RetryPolicy { retry_on: "envoy-ratelimited".into(), ..Default::default() };
+                let policy = route::RetryPolicy { retry_on: "503".into(), ..Default::default() };
                 a.retry_policy = Some(policy);
             },
             "route.retry_policy.retry_on",

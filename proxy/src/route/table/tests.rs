@@ -45,6 +45,7 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             fault: None,
             limiter: None,
             rehearsed: Rehearsed::default(),
+            retrying: None,
         }))
     })
 }

@@ -128,6 +128,24 @@ pub struct Retry {
     /// How much of a body is kept for replay, bytes.
     #[prost(uint32, tag = "12")]
     pub body_limit: u32,
+    /// What is retried by a field of its answer.
+    #[prost(message, repeated, tag = "13")]
+    pub headers: Vec<route::HeaderMatcher>,
+    /// The fields of an answer that say when another attempt makes sense.
+    #[prost(message, repeated, tag = "14")]
+    pub reset_headers: Vec<route::retry_policy::ResetHeader>,
+    /// The longest wait that they may ask for.
+    #[prost(message, optional, tag = "15")]
+    pub retry_after_max: Option<Duration>,
+    /// Whether it also repeats what a layer above repeats already.
+    #[prost(bool, tag = "16")]
+    pub nested: bool,
+    /// After how long an attempt gets another beside it.
+    #[prost(message, optional, tag = "17")]
+    pub hedge_delay: Option<Duration>,
+    /// Or as long as this share of the route's answers take, in millionths; 0: not so.
+    #[prost(uint32, tag = "18")]
+    pub hedge_percentile_millionths: u32,
 }
 
 /// Which methods a [`Retry`] repeats.
