@@ -246,7 +246,8 @@ fn timeouts() -> impl Strategy<Value = Timeouts> {
     })
 }
 
-fn retry() -> impl Strategy<Value = Retry> {
+/// Boxed: as a part of the type of everything around it, it would not fit the stack of a test's thread.
+fn retry() -> BoxedStrategy<Retry> {
     let methods =
         prop_oneof![Just(Methods::Idempotent), Just(Methods::Any), vec("[A-Z]{1,8}", 1..3).prop_map(Methods::Only)];
     let on = subsequence(Condition::ALL.to_vec(), 0..=Condition::ALL.len()).prop_map(Conditions::from_iter);
@@ -261,28 +262,30 @@ fn retry() -> impl Strategy<Value = Retry> {
         (1..1_000_000u32).prop_map(|share| Hedge::Percentile(Percent::from_millionths(share).expect("a share"))),
     ];
     let waits = (of(shorter(10)), backoff, retry_after(), of(hedge), any::<bool>());
-    (policy(), 1..11u32, what, waits, any::<u32>()).prop_map(|((origin, mode), attempts, what, waits, body_limit)| {
-        let (on, codes, headers, grpc_codes, methods) = what;
-        let (per_try_timeout, backoff, retry_after, hedge, nested) = waits;
-        // One that would never come is refused.
-        let hedge = hedge.filter(|hedge: &Hedge| hedge.check(per_try_timeout).is_ok());
-        Retry {
-            origin,
-            mode,
-            attempts,
-            on,
-            codes,
-            headers,
-            grpc_codes,
-            methods,
-            per_try_timeout,
-            backoff,
-            retry_after,
-            hedge,
-            nested,
-            body_limit,
-        }
-    })
+    (policy(), 1..11u32, what, waits, any::<u32>())
+        .prop_map(|((origin, mode), attempts, what, waits, body_limit)| {
+            let (on, codes, headers, grpc_codes, methods) = what;
+            let (per_try_timeout, backoff, retry_after, hedge, nested) = waits;
+            // One that would never come is refused.
+            let hedge = hedge.filter(|hedge: &Hedge| hedge.check(per_try_timeout).is_ok());
+            Retry {
+                origin,
+                mode,
+                attempts,
+                on,
+                codes,
+                headers,
+                grpc_codes,
+                methods,
+                per_try_timeout,
+                backoff,
+                retry_after,
+                hedge,
+                nested,
+                body_limit,
+            }
+        })
+        .boxed()
 }
 
 fn retry_after() -> impl Strategy<Value = RetryAfter> {
