@@ -135,6 +135,8 @@ pub struct Cluster {
     pub outlier: Option<Outlier>,
     /// How many retries it bears.
     pub budget: Budget,
+    /// Whether a request tells it which workload calls, since a rate limit of its own counts by that.
+    pub names_caller: bool,
     /// Where the endpoints come from.
     pub discovery: Discovery,
 }
@@ -164,6 +166,7 @@ impl Cluster {
             limits: None,
             outlier: None,
             budget: Budget::default(),
+            names_caller: false,
             discovery,
         }
     }

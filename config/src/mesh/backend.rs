@@ -23,6 +23,7 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     cluster.protocol = port.protocol;
     cluster.limits = Some(default_limits());
     cluster.outlier = Some(Outlier::with_defaults(Origin::default_policy()));
+    cluster.names_caller = index.service_limit(name, port).is_some_and(|known| known.spec.limit.asks_for_callers());
     let Some(policy) = index.backend_policy(name, port).map(|known| &known.spec) else { return cluster };
     let balancing = &policy.load_balancing;
     cluster.balancing = balancing.balancing.unwrap_or(cluster.balancing);

@@ -14,7 +14,7 @@ pub mod timeout;
 pub use fault::Fault;
 pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
-pub use rate_limit::{RateLimit, RateLimitRule};
+pub use rate_limit::{Per, RateLimit, RateLimitRule, Tell};
 pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
 pub use timeout::Timeouts;
 

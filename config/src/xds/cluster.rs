@@ -82,6 +82,7 @@ fn encode_own(cluster: &Cluster) -> outrigger::Cluster {
         limits: cluster.limits.as_ref().map(own::limits),
         outlier: cluster.outlier.as_ref().map(own::outlier),
         budget: Some(own::budget(&cluster.budget)),
+        names_caller: cluster.names_caller,
     }
 }
 
@@ -109,6 +110,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         balance_factor: choice.balance_factor,
         slow_start: choice.slow_start,
         panic_threshold: balancing::decode_panic(message)?,
+        names_caller: own.as_ref().is_some_and(|own| own.names_caller),
         limits: policies.limits,
         outlier: policies.outlier,
         budget: policies.budget,

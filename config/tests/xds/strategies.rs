@@ -12,7 +12,7 @@ use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
-    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
+    Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Tell, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -253,17 +253,29 @@ fn retry() -> impl Strategy<Value = Retry> {
 
 fn rate_limit() -> impl Strategy<Value = RateLimit> {
     let interval = (1..86_400_000u64).prop_map(Duration::from_millis);
-    let rule = (text(), vec(matches(), 0..2), 1..10_000u32, interval, 1..10_000u32).prop_map(
-        |(name, matches, requests, interval, burst)| RateLimitRule { name, matches, requests, interval, burst },
+    let per = prop_oneof![
+        Just(Per::Total),
+        Just(Per::SourceWorkload),
+        Just(Per::SourceIp),
+        header_name().prop_map(Per::Header)
+    ];
+    let keys = (per, 1..RateLimitRule::MOST_KEYS);
+    let rule = (text(), vec(matches(), 0..2), 1..10_000u32, interval, 1..10_000u32, keys).prop_map(
+        |(name, matches, requests, interval, burst, (per, max_keys))| RateLimitRule {
+            name,
+            matches,
+            requests,
+            interval,
+            burst,
+            per,
+            max_keys,
+        },
     );
     let headers = vec((header_name(), text()), 0..3);
-    (policy(), vec(rule, 0..3), 400..600u16, headers).prop_map(|((origin, mode), rules, status, headers)| RateLimit {
-        origin,
-        mode,
-        rules,
-        status,
-        headers,
-    })
+    let tell = prop_oneof![Just(Tell::Limited), Just(Tell::Always), Just(Tell::Never)];
+    (policy(), vec(rule, 0..3), 400..600u16, headers, tell).prop_map(
+        |((origin, mode), rules, status, headers, tell)| RateLimit { origin, mode, rules, status, headers, tell },
+    )
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -300,32 +312,34 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), of(outlier()), budget()).prop_map(
-        |(
-            (name, service, host, protocol),
-            (connect_timeout, idle_timeout, balancing, discovery),
-            (limits, panic_threshold, factor, slow),
-            outlier,
-            budget,
-        )| {
-            Cluster {
-                name,
-                service,
-                host,
-                protocol,
-                connect_timeout,
-                idle_timeout,
-                balancing,
-                balance_factor: factor.filter(|_| balancing.is_hash()),
-                slow_start: slow.filter(|_| balancing.can_start_slowly()),
-                panic_threshold,
-                limits,
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), of(outlier()), (budget(), any::<bool>()))
+        .prop_map(
+            |(
+                (name, service, host, protocol),
+                (connect_timeout, idle_timeout, balancing, discovery),
+                (limits, panic_threshold, factor, slow),
                 outlier,
-                budget,
-                discovery,
-            }
-        },
-    )
+                (budget, names_caller),
+            )| {
+                Cluster {
+                    name,
+                    service,
+                    host,
+                    protocol,
+                    connect_timeout,
+                    idle_timeout,
+                    balancing,
+                    balance_factor: factor.filter(|_| balancing.is_hash()),
+                    slow_start: slow.filter(|_| balancing.can_start_slowly()),
+                    panic_threshold,
+                    limits,
+                    outlier,
+                    budget,
+                    names_caller,
+                    discovery,
+                }
+            },
+        )
 }
 
 fn balancing() -> impl Strategy<Value = Balancing> {

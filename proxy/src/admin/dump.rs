@@ -13,7 +13,7 @@ use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::name::ResourceName;
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{
-    Fault, Limits, Methods, Mode, Outlier, PerEndpoint, RateLimit, Retry, Sample, Timeouts,
+    Fault, Limits, Methods, Mode, Outlier, Per, PerEndpoint, RateLimit, Retry, Sample, Timeouts,
 };
 use outrigger_config::rewrite::{Answer, PathRewrite, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
@@ -238,6 +238,13 @@ fn rate_limit(limit: &RateLimit) -> Value {
             "requests": rule.requests,
             "interval": format_duration(rule.interval),
             "burst": rule.burst,
+            "per": match &rule.per {
+                Per::Total => json!("total"),
+                Per::SourceWorkload => json!("source workload"),
+                Per::SourceIp => json!("source IP"),
+                Per::Header(name) => json!(format!("header {name}")),
+            },
+            "maxKeys": Some(rule.max_keys).filter(|_| rule.per != Per::Total),
         })
     };
     json!({

@@ -20,6 +20,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     let telemetry = &shared.telemetry;
     let mut families = scrape::families(&telemetry.metrics, &telemetry.spans);
     families.extend(destinations(&shared.snapshots.load_full(), now));
+    families.extend(rate_limits(&shared.snapshots.load_full()));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(process(shared, started, now));
     families.sort_by(|a, b| a.name().cmp(b.name()));
@@ -122,6 +123,21 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         panicking,
     ];
     all.into_iter().filter_map(Family::finish).collect()
+}
+
+fn rate_limits(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let mut known =
+        Family::gauge("outrigger_rate_limit_keys", "Callers, addresses or header values that have a bucket of a rule.");
+    let mut forgotten = Family::counter(
+        "outrigger_rate_limit_keys_forgotten_total",
+        "Keys that made way for others before their bucket was full again, and so were let in anew.",
+    );
+    for (policy, rule, keys, lost) in snapshot.keyed() {
+        let name = [("policy", policy), ("rule", rule)];
+        known.add(&name, keys as f64);
+        forgotten.add(&name, lost as f64);
+    }
+    [known, forgotten].into_iter().filter_map(Family::finish).collect()
 }
 
 fn is_open(cluster: &Cluster) -> bool {

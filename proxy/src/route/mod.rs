@@ -16,17 +16,23 @@ pub mod rewrite;
 pub mod edit;
 pub mod answer;
 pub mod hash;
-pub mod limiter;
 pub mod matcher;
+pub mod pace;
+pub mod told;
+pub mod keyed;
+pub mod bucket;
+pub mod limiter;
 pub mod fault;
 pub mod mirror;
 pub mod split;
 pub mod table;
 
 pub use answer::Answer;
+pub use bucket::{Bucket, Caller};
 pub use edit::Edits;
-pub use limiter::{Bucket, Limiter, Verdict};
+pub use limiter::{Limiter, Verdict};
 pub use matcher::{Facts, Matcher};
+pub use pace::Level;
 pub use split::Split;
 pub use table::{Found, Table};
 

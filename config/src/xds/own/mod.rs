@@ -4,11 +4,13 @@ use crate::error::{Code, Problem};
 use crate::policy::Mode;
 use crate::value::Percent;
 
+mod limit;
 mod route;
 mod cluster;
 
 pub(super) use cluster::{budget, limits, outlier, read_budget, read_limits, read_outlier};
-pub(super) use route::{fault, rate_limit, read_fault, read_rate_limit, read_retry, retry};
+pub(super) use limit::{rate_limit, read_rate_limit};
+pub(super) use route::{fault, read_fault, read_retry, retry};
 
 /// Decodes a share in millionths.
 pub(super) fn percent(field: &str, millionths: u32) -> Result<Percent, Problem> {

@@ -27,6 +27,9 @@ pub struct Cluster {
     /// How many retries it bears.
     #[prost(message, optional, tag = "6")]
     pub budget: Option<Budget>,
+    /// Whether its callers' proxies say whom they stand beside.
+    #[prost(bool, tag = "20")]
+    pub names_caller: bool,
 }
 
 impl Name for Cluster {

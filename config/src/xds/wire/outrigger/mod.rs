@@ -6,11 +6,13 @@
 
 use prost_xds::Name;
 
+mod limit;
 mod route;
 mod cluster;
 
 pub use cluster::{Budget, Cluster, Comparison, Limits, Outlier, PeakEwma};
-pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, Retry, Route};
+pub use limit::{Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
+pub use route::{Fault, Methods, Retry, Route};
 
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";
