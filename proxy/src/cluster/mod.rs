@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::cluster::{Balancing, Cluster as Model};
-use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
+use outrigger_config::cluster::{Balancing, Cluster as Model, Localities};
+use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, LocalityWeight};
 use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
@@ -24,8 +24,10 @@ pub mod budget;
 pub mod comparison;
 pub mod ejection;
 pub mod seat;
+pub mod session;
 pub mod share;
 pub mod traffic;
+pub mod zone;
 
 pub use crate::endpoint::{Cause, Outcome};
 pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
@@ -71,6 +73,8 @@ pub struct Cluster {
     picker: ArcSwap<Picker>,
     setting: Setting,
     ejections: Arc<Ejections>,
+    /// Where this proxy stands, for destinations whose places count.
+    pub place: Arc<zone::Place>,
 }
 
 impl Cluster {
@@ -101,7 +105,12 @@ impl Cluster {
             (None, Some(previous)) => previous.overprovisioning.load(Ordering::Relaxed),
             (None, None) => Assignment::DEFAULT_OVERPROVISIONING,
         };
-        let picker = picker(&config, endpoints, overprovisioning, setting.seed);
+        let weights: Box<[LocalityWeight]> = match (assignment, previous) {
+            (Some(assignment), _) => assignment.weights.as_slice().into(),
+            (None, Some(previous)) => previous.picker.load().weights().into(),
+            (None, None) => Box::default(),
+        };
+        let picker = picker(&config, endpoints, overprovisioning, &weights, setting.seed);
         ejections.govern(config.outlier.as_ref(), picker.endpoints());
         let cluster = Cluster {
             label: host.into(),
@@ -113,6 +122,7 @@ impl Cluster {
             picker: ArcSwap::from_pointee(picker),
             setting,
             ejections,
+            place: previous.map(|cluster| Arc::clone(&cluster.place)).unwrap_or_default(),
             config,
         };
         cluster.assess(setting.now);
@@ -212,6 +222,8 @@ impl Cluster {
         // One on probation counts as in: else a priority that lost all of its own would never be asked, and nobody in
         // it proved good.
         let inside = |one: &Endpoint| one.health() == Health::Healthy && !one.outlier.is_ejected(now);
+        picker.weigh(now);
+        self.spread(&picker, inside);
         let enough = picker.assess(inside);
         // Other priorities bear what one cannot: there is no need for those that are left out.
         let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
@@ -235,6 +247,7 @@ impl Cluster {
         let overprovisioning = assignment.overprovisioning;
         let same = self.overprovisioning.swap(overprovisioning, Ordering::Relaxed) == overprovisioning;
         if same
+            && old.weights() == assignment.weights
             && old.endpoints().len() == assignment.endpoints.len()
             && old.endpoints().iter().zip(&assignment.endpoints).all(stays)
         {
@@ -245,7 +258,8 @@ impl Cluster {
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
-        let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, self.setting.seed));
+        let picker =
+            Arc::new(picker(&self.config, endpoints, overprovisioning, &assignment.weights, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.ejections.make_room();
@@ -286,8 +300,17 @@ impl Cluster {
     }
 }
 
-fn picker(config: &Model, endpoints: Vec<Arc<Endpoint>>, overprovisioning: u32, seed: u64) -> Picker {
-    let picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
+fn picker(
+    config: &Model,
+    endpoints: Vec<Arc<Endpoint>>,
+    overprovisioning: u32,
+    weights: &[LocalityWeight],
+    seed: u64,
+) -> Picker {
+    let mut picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
+    if config.localities != Localities::Ignored {
+        picker = picker.zoned(config.balancing, weights, seed);
+    }
     picker.levelled(config.balancing, overprovisioning, seed)
 }
 

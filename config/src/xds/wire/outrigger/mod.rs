@@ -12,7 +12,7 @@ mod cluster;
 
 pub use cluster::{Budget, Cluster, Comparison, Limits, Outlier, PeakEwma};
 pub use limit::{Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
-pub use route::{Fault, Methods, Retry, Route};
+pub use route::{Fault, Methods, Retry, Route, Session};
 
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";
@@ -52,6 +52,12 @@ pub struct Identity {
     /// The service's version.
     #[prost(string, tag = "3")]
     pub version: String,
+    /// The region where it stands.
+    #[prost(string, tag = "4")]
+    pub region: String,
+    /// The zone inside the region.
+    #[prost(string, tag = "5")]
+    pub zone: String,
 }
 
 /// What an endpoint has beyond xDS.
