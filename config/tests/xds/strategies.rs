@@ -225,7 +225,7 @@ fn timeouts() -> impl Strategy<Value = Timeouts> {
     })
 }
 
-fn retry() -> impl Strategy<Value = Retry> {
+fn retry() -> BoxedStrategy<Retry> {
     let methods =
         prop_oneof![Just(Methods::Idempotent), Just(Methods::Any), vec("[A-Z]{1,8}", 1..3).prop_map(Methods::Only)];
     let on = subsequence(Condition::ALL.to_vec(), 0..=7).prop_map(Conditions::from_iter);
@@ -234,23 +234,17 @@ fn retry() -> impl Strategy<Value = Retry> {
     let backoff =
         (shorter(1), 0..10_000u64).prop_map(|(base, more)| Backoff { base, max: base + Duration::from_millis(more) });
     let what = (on, codes, grpc, methods);
-    (policy(), 1..11u32, what, of(shorter(10)), backoff, any::<u32>()).prop_map(
-        |((origin, mode), attempts, (on, codes, grpc_codes, methods), per_try_timeout, backoff, body_limit)| Retry {
-            origin,
-            mode,
-            attempts,
-            on,
-            codes,
-            grpc_codes,
-            methods,
-            per_try_timeout,
-            backoff,
-            body_limit,
-        },
-    )
+    (policy(), 1..11u32, what, of(shorter(10)), backoff, any::<u32>())
+        .prop_map(
+            |((origin, mode), attempts, (on, codes, grpc_codes, methods), per_try_timeout, backoff, body_limit)| {
+                Retry { origin, mode, attempts, on, codes, grpc_codes, methods, per_try_timeout, backoff, body_limit }
+            },
+        )
+        .boxed()
 }
 
-fn rate_limit() -> impl Strategy<Value = RateLimit> {
+/// Boxed, as the other wide ones are: the state of all of them together is more than a test's stack holds.
+fn rate_limit() -> BoxedStrategy<RateLimit> {
     let interval = (1..86_400_000u64).prop_map(Duration::from_millis);
     let per = prop_oneof![
         Just(Per::Total),
@@ -272,9 +266,16 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
     );
     let headers = vec((header_name(), text()), 0..3);
     let tell = prop_oneof![Just(Tell::Limited), Just(Tell::Always), Just(Tell::Never)];
-    (policy(), vec(rule, 0..3), 400..600u16, headers, tell).prop_map(
-        |((origin, mode), rules, status, headers, tell)| RateLimit { origin, mode, rules, status, headers, tell },
-    )
+    (policy(), vec(rule, 0..3), 400..600u16, headers, tell)
+        .prop_map(|((origin, mode), rules, status, headers, tell)| RateLimit {
+            origin,
+            mode,
+            rules,
+            status,
+            headers,
+            tell,
+        })
+        .boxed()
 }
 
 fn session() -> impl Strategy<Value = Session> {
@@ -291,7 +292,7 @@ fn session() -> impl Strategy<Value = Session> {
     )
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+fn fault() -> BoxedStrategy<Fault> {
     let delay = || (of(shorter(60)), percent()).prop_map(|(fixed, percent)| Delay { fixed, percent });
     let with = || {
         prop_oneof![
@@ -307,17 +308,19 @@ fn fault() -> impl Strategy<Value = Fault> {
     ];
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let scope = prop_oneof![Just(Scope::Request), Just(Scope::Attempt)];
-    (policy(), scope, vec(header, 0..2), what).prop_map(|((origin, mode), scope, headers, (delay, abort))| Fault {
-        origin,
-        mode,
-        scope,
-        headers,
-        delay,
-        abort,
-    })
+    (policy(), scope, vec(header, 0..2), what)
+        .prop_map(|((origin, mode), scope, headers, (delay, abort))| Fault {
+            origin,
+            mode,
+            scope,
+            headers,
+            delay,
+            abort,
+        })
+        .boxed()
 }
 
-fn cluster() -> impl Strategy<Value = Cluster> {
+fn cluster() -> BoxedStrategy<Cluster> {
     let protocol = prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2), Just(Protocol::Downstream)];
     let discovery = prop_oneof![name().prop_map(Discovery::Eds), assignment().prop_map(Discovery::Static)];
     let who = (name(), of(object_name()), text(), protocol);
@@ -331,34 +334,36 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
     ];
     let own = (budget(), any::<bool>());
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), of(outlier()), own).prop_map(
-        |(
-            (name, service, host, protocol),
-            (connect_timeout, idle_timeout, balancing, discovery),
-            (limits, panic_threshold, factor, slow, localities),
-            outlier,
-            (budget, names_caller),
-        )| {
-            Cluster {
-                name,
-                service,
-                host,
-                protocol,
-                connect_timeout,
-                idle_timeout,
-                balancing,
-                balance_factor: factor.filter(|_| balancing.is_hash()),
-                localities,
-                slow_start: slow.filter(|_| balancing.can_start_slowly()),
-                panic_threshold,
-                limits,
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), of(outlier()), own)
+        .prop_map(
+            |(
+                (name, service, host, protocol),
+                (connect_timeout, idle_timeout, balancing, discovery),
+                (limits, panic_threshold, factor, slow, localities),
                 outlier,
-                budget,
-                names_caller,
-                discovery,
-            }
-        },
-    )
+                (budget, names_caller),
+            )| {
+                Cluster {
+                    name,
+                    service,
+                    host,
+                    protocol,
+                    connect_timeout,
+                    idle_timeout,
+                    balancing,
+                    balance_factor: factor.filter(|_| balancing.is_hash()),
+                    localities,
+                    slow_start: slow.filter(|_| balancing.can_start_slowly()),
+                    panic_threshold,
+                    limits,
+                    outlier,
+                    budget,
+                    names_caller,
+                    discovery,
+                }
+            },
+        )
+        .boxed()
 }
 
 fn balancing() -> impl Strategy<Value = Balancing> {
@@ -397,7 +402,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     )
 }
 
-fn outlier() -> impl Strategy<Value = Outlier> {
+fn outlier() -> BoxedStrategy<Outlier> {
     let mode = || prop_oneof![Just(Mode::Enforce), Just(Mode::Observe)];
     let sample =
         || (1..u32::MAX, any::<u32>()).prop_map(|(min_requests, min_endpoints)| Sample { min_requests, min_endpoints });
@@ -415,30 +420,32 @@ fn outlier() -> impl Strategy<Value = Outlier> {
         .prop_map(|(mode, factor_thousandths, floor, sample)| SlowEndpoint { mode, factor_thousandths, floor, sample });
     let counts = (of(100..u32::MAX), of(1..100u32), of(1..u32::MAX), 0..1000u32);
     let times = (shorter(60), shorter(60), 0..600u64, shorter(10));
-    (policy(), counts, (of(rate), of(failures), of(latency)), times, percent()).prop_map(
-        |(
-            (origin, mode),
-            (consecutive_errors, consecutive_gateway_errors, consecutive_local_errors, probe_requests),
-            (success_rate, failure_percentage, latency),
-            (interval, base_ejection, more, max_jitter),
-            max_percent,
-        )| Outlier {
-            origin,
-            mode,
-            consecutive_errors,
-            consecutive_gateway_errors,
-            consecutive_local_errors,
-            success_rate,
-            failure_percentage,
-            latency,
-            interval,
-            base_ejection,
-            max_ejection: base_ejection + Duration::from_secs(more),
-            max_jitter,
-            max_percent,
-            probe_requests,
-        },
-    )
+    (policy(), counts, (of(rate), of(failures), of(latency)), times, percent())
+        .prop_map(
+            |(
+                (origin, mode),
+                (consecutive_errors, consecutive_gateway_errors, consecutive_local_errors, probe_requests),
+                (success_rate, failure_percentage, latency),
+                (interval, base_ejection, more, max_jitter),
+                max_percent,
+            )| Outlier {
+                origin,
+                mode,
+                consecutive_errors,
+                consecutive_gateway_errors,
+                consecutive_local_errors,
+                success_rate,
+                failure_percentage,
+                latency,
+                interval,
+                base_ejection,
+                max_ejection: base_ejection + Duration::from_secs(more),
+                max_jitter,
+                max_percent,
+                probe_requests,
+            },
+        )
+        .boxed()
 }
 
 fn budget() -> impl Strategy<Value = Budget> {
