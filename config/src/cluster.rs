@@ -218,6 +218,8 @@ pub struct Cluster {
     pub health_check: Option<HealthCheck>,
     /// How many retries it bears.
     pub budget: Budget,
+    /// Whether a request tells it which workload calls, since a rate limit of its own counts by that.
+    pub names_caller: bool,
     /// Where the endpoints come from.
     pub discovery: Discovery,
 }
@@ -250,6 +252,7 @@ impl Cluster {
             rehearsed: Rehearsed::default(),
             health_check: None,
             budget: Budget::default(),
+            names_caller: false,
             discovery,
         }
     }

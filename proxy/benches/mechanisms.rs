@@ -13,14 +13,14 @@ use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, 
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
-    Budget as BudgetModel, FailurePercentage, Limits as LimitsModel, Mode, Origin, Outlier, PerEndpoint, RateLimitRule,
-    SlowEndpoint, SuccessRate,
+    Budget as BudgetModel, FailurePercentage, Limits as LimitsModel, Mode, Origin, Outlier, Per, PerEndpoint,
+    RateLimitRule, SlowEndpoint, SuccessRate,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{Route as RouteModel, RouteTable, VirtualHost};
 use outrigger_proxy::cluster::{Budget, Cluster, Limit, Limits, Outcome, Report, Setting};
 use outrigger_proxy::endpoint::{Latency, Load};
-use outrigger_proxy::route::{Bucket, Facts, Found, Split};
+use outrigger_proxy::route::{Bucket, Caller, Facts, Found, Split};
 use outrigger_proxy::snapshot::{Context, ResourceSet, Snapshots, compile};
 
 const ROUNDS: u32 = 2_000_000;
@@ -51,9 +51,17 @@ fn main() -> std::io::Result<()> {
         load.end(black_box(now + Duration::from_millis(1)), Some(Duration::from_micros(900)));
     })?;
     let interval = Duration::from_secs(1);
-    let rule = RateLimitRule { name: "all".into(), matches: Vec::new(), requests: 1_000_000, interval, burst: 100 };
-    let bucket = Bucket::new(&rule);
-    measure("bucket: take a token, clock included", || bucket.take())?;
+    let (requests, burst, per, max_keys) = (1_000_000, 100, Per::Total, RateLimitRule::DEFAULT_KEYS);
+    let rule = RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst, per, max_keys };
+    let mut headers = http::HeaderMap::new();
+    headers.insert("x-user", http::HeaderValue::from_static("alice@example.com"));
+    let caller = Caller { headers: &headers, address: std::net::IpAddr::from([127, 0, 0, 1]), workload: None };
+    let mut rng = fastrand::Rng::with_seed(1);
+    let bucket = Bucket::new(&rule, now, &mut rng);
+    measure("bucket: take a token, clock included", || bucket.take(&caller, Instant::now()))?;
+    let rule = RateLimitRule { per: Per::Header("x-user".into()), ..rule };
+    let bucket = Bucket::new(&rule, now, &mut rng);
+    measure("bucket: one of a header's, clock included", || bucket.take(&caller, Instant::now()))?;
     let split = Split::new([(90, 1), (10, 2)]).expect("weights above zero");
     let mut rng = fastrand::Rng::with_seed(1);
     measure("split: 90/10", || *split.pick(&mut rng))?;

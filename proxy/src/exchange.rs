@@ -55,6 +55,8 @@ pub struct Entrance {
     pub direction: Direction,
     /// Who the proxy stands beside.
     pub identity: Option<Arc<Identity>>,
+    /// The same, `NAMESPACE/NAME`, for endpoints that ask who calls.
+    pub caller: Option<HeaderValue>,
     /// Which traces are kept.
     pub sampler: Sampler,
     /// Whether each request is logged.

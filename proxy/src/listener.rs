@@ -13,8 +13,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use outrigger_config::error::{Code, Problem};
-use outrigger_config::listener::{Direction, Listener};
+use outrigger_config::listener::{Direction, Identity, Listener};
 use outrigger_config::name::ListenerName;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -192,7 +193,9 @@ impl Drop for DataPlane {
 }
 
 fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
+    let caller = |identity: &Identity| HeaderValue::from_str(&identity.workload.to_string()).ok();
     Entrance {
+        caller: listener.identity.as_ref().and_then(caller),
         name: listener.name.clone(),
         direction: listener.direction,
         identity: listener.identity.clone().map(Arc::new),

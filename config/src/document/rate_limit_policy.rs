@@ -10,9 +10,9 @@ use super::matches::read_match;
 use super::policy::{TARGETS, read_mode};
 use super::reader::Field;
 use super::reference::TargetRef;
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::name::{ObjectName, check_subdomain};
-use crate::policy::{Origin, RateLimit, RateLimitRule};
+use crate::policy::{Origin, Per, RateLimit, RateLimitRule, Tell};
 
 /// The spec of a RateLimitPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,10 @@ impl RateLimitPolicy {
             Some(field) => read_answer(&field),
             None => (429, Vec::new()),
         };
+        let words = [("Limited", Tell::Limited), ("Always", Tell::Always), ("Never", Tell::Never)];
+        let tell = fields.optional("rateLimitFields").and_then(|field| field.choice(&words)).unwrap_or_default();
         fields.finish();
-        RateLimitPolicy { targets, limit: RateLimit { origin: origin.clone(), mode, rules, status, headers } }
+        RateLimitPolicy { targets, limit: RateLimit { origin: origin.clone(), mode, rules, status, headers, tell } }
     }
 }
 
@@ -52,14 +54,50 @@ fn read_rule(field: &Field<'_>) -> RateLimitRule {
     let name = fields.required("name").checked(check_subdomain);
     let matches = fields.optional("matches").map(|field| field.list(read_match)).unwrap_or_default();
     let (requests, interval, burst) = read_limit(&fields.required("limit"));
-    if let Some(field) = fields.optional("per") {
-        let words = [("Total", true), ("SourceWorkload", false), ("Header", false)];
-        if field.choice(&words) == Some(false) {
-            field.unsupported("this version counts all callers together; leave it out or say Total");
-        }
+    let words = [
+        ("Total", Kind::Total),
+        ("SourceWorkload", Kind::SourceWorkload),
+        ("SourceIP", Kind::SourceIp),
+        ("Header", Kind::Header),
+    ];
+    let kind = fields.optional("per").map_or(Some(Kind::Total), |field| field.choice(&words));
+    let header = fields.optional("header").map(|field| field.parsed(parse_name));
+    let keys = fields.optional("maxKeys").map(|field| field.integer(1..=RateLimitRule::MOST_KEYS));
+    let field = fields.finish();
+    if kind.is_some_and(|kind| kind == Kind::Total) && keys.is_some() {
+        let reason = "means something with a per other than Total only: all requests share one bucket";
+        field.note(Problem::new(Code::Conflict, reason).at_field("maxKeys"));
     }
-    fields.finish();
-    RateLimitRule { name, matches, requests, interval, burst }
+    let per = match (kind, header) {
+        (Some(Kind::Header), Some(name)) => Per::Header(name.unwrap_or_default()),
+        (Some(Kind::Header), None) => {
+            field.note(Problem::new(Code::MissingField, "is required by per: Header").at_field("header"));
+            Per::Total
+        }
+        (Some(_), Some(_)) => {
+            field.note(Problem::new(Code::Conflict, "means something with per: Header only").at_field("header"));
+            Per::Total
+        }
+        (Some(Kind::SourceWorkload), None) => Per::SourceWorkload,
+        (Some(Kind::SourceIp), None) => Per::SourceIp,
+        (Some(Kind::Total) | None, None) | (None, Some(_)) => Per::Total,
+    };
+    let max_keys = keys.unwrap_or(RateLimitRule::DEFAULT_KEYS);
+    RateLimitRule { name, matches, requests, interval, burst, per, max_keys }
+}
+
+/// The words of `per`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Total,
+    SourceWorkload,
+    SourceIp,
+    Header,
+}
+
+fn parse_name(text: &str) -> Result<Arc<str>, Problem> {
+    let name = HeaderName::from_bytes(text.as_bytes());
+    name.map(|name| name.as_str().into()).map_err(|_| Problem::invalid(text, "must be the name of a header field"))
 }
 
 /// `requests` in each `interval`, and at most `burst` at once (absent: as many as `requests`).

@@ -28,6 +28,7 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     (cluster.outlier, cluster.rehearsed.outlier) = outlier(&policies);
     let (check, _) = policies.part(|policy| policy.health_check.clone());
     cluster.health_check = check.map(|check| spoken(check, port.protocol));
+    cluster.names_caller = index.service_limit(name, port).each().any(|known| known.spec.limit.asks_for_callers());
     let Some(policy) = policies.acting() else { return cluster };
     let balancing = &policy.load_balancing;
     cluster.balancing = balancing.balancing.unwrap_or(cluster.balancing);

@@ -17,7 +17,7 @@ pub use fault::Fault;
 pub use health_check::HealthCheck;
 pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
-pub use rate_limit::{RateLimit, RateLimitRule};
+pub use rate_limit::{Per, RateLimit, RateLimitRule, Tell};
 pub use retry::{
     Backoff, Budget, Condition, Conditions, GrpcCodes, Hedge, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,
 };

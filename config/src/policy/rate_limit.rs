@@ -1,5 +1,5 @@
-//! Local rate limits: a token bucket of one proxy, shared by all its workers
-//! (xDS `extensions.filters.http.local_ratelimit.v3`). The first rule that matches decides.
+//! Local rate limits: token buckets of one proxy, shared by all its workers
+//! (xDS `extensions.filters.http.local_ratelimit.v3`). A request takes from each rule that counts it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,40 @@ pub struct RateLimit {
     pub status: u16,
     /// Header fields added to a refusal.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// Which answers say how much is left.
+    pub tell: Tell,
 }
+
+/// Which answers carry `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tell {
+    /// None.
+    Never,
+    /// Refusals.
+    #[default]
+    Limited,
+    /// All.
+    Always,
+}
+
+/// Which requests share a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Per {
+    /// All that the rule counts.
+    #[default]
+    Total,
+    /// Those of one workload, as its proxy says (`x-envoy-downstream-service-cluster`); a caller that says nothing is
+    /// known by its address.
+    SourceWorkload,
+    /// Those of one address, or one /64 of IPv6.
+    SourceIp,
+    /// Those with one value of a header field, by lower-case name; those without it are one more.
+    Header(Arc<str>),
+}
+
+/// The field in which a caller's proxy says whom it stands beside. It is Envoy's, and as there no more than a claim: what
+/// speaks plain text can say what it likes.
+pub const CALLER: &str = "x-envoy-downstream-service-cluster";
 
 /// One bucket and what it counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +69,18 @@ pub struct RateLimitRule {
     pub interval: Duration,
     /// The most that may come at once, at least 1; the bucket's size.
     pub burst: u32,
+    /// Which requests share a bucket.
+    pub per: Per,
+    /// How many buckets are kept, at least 1; the one that was not used for longest makes way.
+    pub max_keys: u32,
 }
 
 impl RateLimit {
+    /// Whether a rule must know which workload calls.
+    pub fn asks_for_callers(&self) -> bool {
+        self.rules.iter().any(|rule| rule.per == Per::SourceWorkload)
+    }
+
     /// The numbers hold together.
     pub fn check(&self) -> Result<(), Problem> {
         if !(400..=599).contains(&self.status) {
@@ -54,6 +96,11 @@ impl RateLimit {
 }
 
 impl RateLimitRule {
+    /// How many buckets a rule keeps unless said otherwise.
+    pub const DEFAULT_KEYS: u32 = 10_000;
+    /// How many it may keep: about 100 MB.
+    pub const MOST_KEYS: u32 = 1_000_000;
+
     fn check(&self) -> Result<(), Problem> {
         if self.requests == 0 {
             return Err(Problem::invalid(0, "must be at least 1").at_field("requests").at_field("limit"));
@@ -65,6 +112,9 @@ impl RateLimitRule {
             return Err(Problem::invalid(crate::value::format_duration(self.interval), "must be between 1ms and 24h")
                 .at_field("interval")
                 .at_field("limit"));
+        }
+        if !(1..=Self::MOST_KEYS).contains(&self.max_keys) {
+            return Err(Problem::invalid(self.max_keys, "must be between 1 and 1000000").at_field("maxKeys"));
         }
         Ok(())
     }

@@ -91,6 +91,7 @@ fn encode_own(cluster: &Cluster) -> outrigger::Cluster {
         budget: Some(own::budget(&cluster.budget)),
         rehearsed: own::rehearsed_cluster(&cluster.rehearsed),
         health_check: cluster.health_check.as_ref().map(health_check::encode_own),
+        names_caller: cluster.names_caller,
     }
 }
 
@@ -119,6 +120,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         localities: choice.localities,
         slow_start: choice.slow_start,
         panic_threshold: balancing::decode_panic(message)?,
+        names_caller: own.as_ref().is_some_and(|own| own.names_caller),
         limits: policies.limits,
         outlier: policies.outlier,
         rehearsed: policies.rehearsed,

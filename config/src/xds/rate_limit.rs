@@ -14,7 +14,7 @@ use super::value::{duration, each, missing, number, read_number, refuse_all, req
 use super::wire::rate_limit::LocalRateLimit;
 use crate::error::Problem;
 use crate::header::HeaderField;
-use crate::policy::{Mode, Origin, RateLimit, RateLimitRule};
+use crate::policy::{Mode, Origin, Per, RateLimit, RateLimitRule, Tell};
 
 /// The shortest interval Envoy fills a bucket in.
 const MIN_FILL_INTERVAL: Duration = Duration::from_millis(50);
@@ -28,7 +28,7 @@ pub(super) fn idle() -> LocalRateLimit {
 
 /// Encodes what is enforced on every request of a route.
 pub(super) fn encode(limit: &RateLimit) -> Option<LocalRateLimit> {
-    let every = limit.rules.iter().filter(|rule| limit.mode.enforces() && rule.matches.is_empty());
+    let every = limit.rules.iter().filter(|rule| limit.mode.enforces() && counts_all(rule));
     let strictest = every.min_by(|a, b| rate(a).total_cmp(&rate(b)))?;
     // A status that xDS has no word for would be refused.
     let status = kinds::StatusCode::try_from(i32::from(limit.status)).unwrap_or(kinds::StatusCode::TooManyRequests);
@@ -42,6 +42,11 @@ pub(super) fn encode(limit: &RateLimit) -> Option<LocalRateLimit> {
         enable_retry_after_header: true,
         ..idle()
     })
+}
+
+/// Whether every request draws from one bucket of the rule.
+fn counts_all(rule: &RateLimitRule) -> bool {
+    rule.matches.is_empty() && rule.per == Per::Total
 }
 
 fn rate(rule: &RateLimitRule) -> f64 {
@@ -97,9 +102,12 @@ pub(super) fn decode(message: &LocalRateLimit) -> Result<Option<RateLimit>, Prob
             requests: read_number(bucket.tokens_per_fill.as_ref(), 1),
             interval,
             burst: bucket.max_tokens,
+            per: Per::Total,
+            max_keys: RateLimitRule::DEFAULT_KEYS,
         }],
         status: u16::try_from(status).ok().filter(|status| *status >= 400).unwrap_or(429),
         headers,
+        tell: Tell::Never,
     }))
 }
 

@@ -16,8 +16,8 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
-    Condition, Conditions, FailurePercentage, GrpcCodes, Hedge, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit,
-    RateLimitRule, Retry, SuccessRate,
+    Condition, Conditions, FailurePercentage, GrpcCodes, Hedge, Limits, Mode, Origin, Outlier, Per, PerEndpoint,
+    RateLimit, RateLimitRule, Retry, SuccessRate, Tell,
 };
 use outrigger_config::resource::{ClientKind, Resource};
 use outrigger_config::route::{PathMatch, Route, RouteTable, VirtualHost};
@@ -253,6 +253,8 @@ fn rate_limit(mode: Mode, status: u16) -> RateLimit {
         requests,
         interval: Duration::from_millis(interval),
         burst: 7,
+        per: Per::Total,
+        max_keys: RateLimitRule::DEFAULT_KEYS,
     };
     let headers = vec![("x-policy".into(), "100%".into())];
     RateLimit {
@@ -261,6 +263,7 @@ fn rate_limit(mode: Mode, status: u16) -> RateLimit {
         rules: vec![rule("wide", 1000, 1000), rule("strict", 1, 10)],
         status,
         headers,
+        tell: Tell::default(),
     }
 }
 

@@ -15,8 +15,8 @@ use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode, Origin,
-    Outlier, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample, Session,
-    SlowEndpoint, SuccessRate, Timeouts,
+    Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample, Session,
+    SlowEndpoint, SuccessRate, Tell, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -294,19 +294,39 @@ fn retry_after() -> impl Strategy<Value = RetryAfter> {
     (vec(header, 0..3), shorter(300)).prop_map(|(headers, max)| RetryAfter { headers, max })
 }
 
-fn rate_limit() -> impl Strategy<Value = RateLimit> {
+/// Boxed, as the other wide ones are: the state of all of them together is more than a test's stack holds.
+fn rate_limit() -> BoxedStrategy<RateLimit> {
     let interval = (1..86_400_000u64).prop_map(Duration::from_millis);
-    let rule = (text(), vec(matches(), 0..2), 1..10_000u32, interval, 1..10_000u32).prop_map(
-        |(name, matches, requests, interval, burst)| RateLimitRule { name, matches, requests, interval, burst },
+    let per = prop_oneof![
+        Just(Per::Total),
+        Just(Per::SourceWorkload),
+        Just(Per::SourceIp),
+        header_name().prop_map(Per::Header)
+    ];
+    let keys = (per, 1..RateLimitRule::MOST_KEYS);
+    let rule = (text(), vec(matches(), 0..2), 1..10_000u32, interval, 1..10_000u32, keys).prop_map(
+        |(name, matches, requests, interval, burst, (per, max_keys))| RateLimitRule {
+            name,
+            matches,
+            requests,
+            interval,
+            burst,
+            per,
+            max_keys,
+        },
     );
     let headers = vec((header_name(), text()), 0..3);
-    (policy(), vec(rule, 0..3), 400..600u16, headers).prop_map(|((origin, mode), rules, status, headers)| RateLimit {
-        origin,
-        mode,
-        rules,
-        status,
-        headers,
-    })
+    let tell = prop_oneof![Just(Tell::Limited), Just(Tell::Always), Just(Tell::Never)];
+    (policy(), vec(rule, 0..3), 400..600u16, headers, tell)
+        .prop_map(|((origin, mode), rules, status, headers, tell)| RateLimit {
+            origin,
+            mode,
+            rules,
+            status,
+            headers,
+            tell,
+        })
+        .boxed()
 }
 
 fn session() -> impl Strategy<Value = Session> {
@@ -323,7 +343,7 @@ fn session() -> impl Strategy<Value = Session> {
     )
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+fn fault() -> BoxedStrategy<Fault> {
     let delay = || (of(shorter(60)), percent()).prop_map(|(fixed, percent)| Delay { fixed, percent });
     let with = || {
         prop_oneof![
@@ -339,17 +359,19 @@ fn fault() -> impl Strategy<Value = Fault> {
     ];
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let scope = prop_oneof![Just(Scope::Request), Just(Scope::Attempt)];
-    (policy(), scope, vec(header, 0..2), what).prop_map(|((origin, mode), scope, headers, (delay, abort))| Fault {
-        origin,
-        mode,
-        scope,
-        headers,
-        delay,
-        abort,
-    })
+    (policy(), scope, vec(header, 0..2), what)
+        .prop_map(|((origin, mode), scope, headers, (delay, abort))| Fault {
+            origin,
+            mode,
+            scope,
+            headers,
+            delay,
+            abort,
+        })
+        .boxed()
 }
 
-fn cluster() -> impl Strategy<Value = Cluster> {
+fn cluster() -> BoxedStrategy<Cluster> {
     let protocol = prop_oneof![Just(Protocol::Http1), Just(Protocol::Http2), Just(Protocol::Downstream)];
     let discovery = prop_oneof![name().prop_map(Discovery::Eds), assignment().prop_map(Discovery::Static)];
     let who = (name(), of(object_name()), text(), protocol);
@@ -363,35 +385,38 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         Just(Localities::Weighted),
         (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
     ];
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), sick, budget()).prop_map(
-        |(
-            (name, service, host, protocol),
-            (connect_timeout, idle_timeout, balancing, discovery),
-            (limits, panic_threshold, factor, slow, localities),
-            (outlier, rehearsed, health_check),
-            budget,
-        )| {
-            Cluster {
-                name,
-                service,
-                host,
-                protocol,
-                connect_timeout,
-                idle_timeout,
-                balancing,
-                balance_factor: factor.filter(|_| balancing.is_hash()),
-                localities,
-                slow_start: slow.filter(|_| balancing.can_start_slowly()),
-                panic_threshold,
-                limits,
-                outlier,
-                rehearsed,
-                health_check,
-                budget,
-                discovery,
-            }
-        },
-    )
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), sick, (budget(), any::<bool>()))
+        .prop_map(
+            |(
+                (name, service, host, protocol),
+                (connect_timeout, idle_timeout, balancing, discovery),
+                (limits, panic_threshold, factor, slow, localities),
+                (outlier, rehearsed, health_check),
+                (budget, names_caller),
+            )| {
+                Cluster {
+                    name,
+                    service,
+                    host,
+                    protocol,
+                    connect_timeout,
+                    idle_timeout,
+                    balancing,
+                    balance_factor: factor.filter(|_| balancing.is_hash()),
+                    localities,
+                    slow_start: slow.filter(|_| balancing.can_start_slowly()),
+                    panic_threshold,
+                    limits,
+                    outlier,
+                    rehearsed,
+                    health_check,
+                    budget,
+                    names_caller,
+                    discovery,
+                }
+            },
+        )
+        .boxed()
 }
 
 fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
@@ -444,7 +469,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     )
 }
 
-fn outlier() -> impl Strategy<Value = Outlier> {
+fn outlier() -> BoxedStrategy<Outlier> {
     let mode = || prop_oneof![Just(Mode::Enforce), Just(Mode::Observe)];
     let sample =
         || (1..u32::MAX, any::<u32>()).prop_map(|(min_requests, min_endpoints)| Sample { min_requests, min_endpoints });
@@ -462,30 +487,32 @@ fn outlier() -> impl Strategy<Value = Outlier> {
         .prop_map(|(mode, factor_thousandths, floor, sample)| SlowEndpoint { mode, factor_thousandths, floor, sample });
     let counts = (of(100..u32::MAX), of(1..100u32), of(1..u32::MAX), 0..1000u32);
     let times = (shorter(60), shorter(60), 0..600u64, shorter(10));
-    (policy(), counts, (of(rate), of(failures), of(latency)), times, percent()).prop_map(
-        |(
-            (origin, mode),
-            (consecutive_errors, consecutive_gateway_errors, consecutive_local_errors, probe_requests),
-            (success_rate, failure_percentage, latency),
-            (interval, base_ejection, more, max_jitter),
-            max_percent,
-        )| Outlier {
-            origin,
-            mode,
-            consecutive_errors,
-            consecutive_gateway_errors,
-            consecutive_local_errors,
-            success_rate,
-            failure_percentage,
-            latency,
-            interval,
-            base_ejection,
-            max_ejection: base_ejection + Duration::from_secs(more),
-            max_jitter,
-            max_percent,
-            probe_requests,
-        },
-    )
+    (policy(), counts, (of(rate), of(failures), of(latency)), times, percent())
+        .prop_map(
+            |(
+                (origin, mode),
+                (consecutive_errors, consecutive_gateway_errors, consecutive_local_errors, probe_requests),
+                (success_rate, failure_percentage, latency),
+                (interval, base_ejection, more, max_jitter),
+                max_percent,
+            )| Outlier {
+                origin,
+                mode,
+                consecutive_errors,
+                consecutive_gateway_errors,
+                consecutive_local_errors,
+                success_rate,
+                failure_percentage,
+                latency,
+                interval,
+                base_ejection,
+                max_ejection: base_ejection + Duration::from_secs(more),
+                max_jitter,
+                max_percent,
+                probe_requests,
+            },
+        )
+        .boxed()
 }
 
 fn health_check() -> impl Strategy<Value = HealthCheck> {

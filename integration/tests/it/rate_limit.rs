@@ -116,3 +116,73 @@ async fn a_limit_on_a_service_is_kept_by_the_service() {
     assert_eq!(statuses, [200, 200, 200, 429, 429]);
     assert_eq!(origin.requests(), 3);
 }
+
+/// Statuses of so many requests, each with this field.
+async fn statuses(client: &mut Client, field: (&str, &str), count: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for _ in 0..count {
+        statuses.push(client.send(get("catalog", "/").with(field.0, field.1)).await.status);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn each_value_of_a_header_has_its_own_limit() {
+    let spec =
+        "rules: [{ name: user, per: Header, header: X-User, maxKeys: 2, limit: { requests: 2, interval: 60s } }]";
+    let (_origin, mut mesh) = limited("http", spec).await;
+    let mut client = mesh.http1().await;
+    assert_eq!(statuses(&mut client, ("x-user", "alice"), 3).await, [200, 200, 429]);
+    assert_eq!(statuses(&mut client, ("x-user", "bob"), 3).await, [200, 200, 429]);
+    // Two are kept: whoever comes third takes the place of the one that was not seen for longest.
+    assert_eq!(statuses(&mut client, ("x-user", "carol"), 1).await, [200]);
+    assert_eq!(statuses(&mut client, ("x-user", "bob"), 1).await, [429]);
+    assert_eq!(statuses(&mut client, ("x-user", "alice"), 1).await, [200]);
+    let rule = ["rule=\"user\""];
+    assert_eq!(mesh.caller().metric("outrigger_rate_limit_keys", &rule).await, 2.0);
+    assert_eq!(mesh.caller().metric("outrigger_rate_limit_keys_forgotten_total", &rule).await, 2.0);
+}
+
+#[tokio::test]
+async fn a_service_limits_each_workload_that_calls_it() {
+    let origin = Origin::start().await;
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .sidecar("catalog-1", "catalog", origin.address())
+        .caller("web")
+        .caller("batch")
+        .rate_limit_policy(
+            "catalog",
+            "rules: [{ name: each, per: SourceWorkload, limit: { requests: 2, interval: 60s } }]",
+        );
+    let (web, batch) = (documents.outbound("web"), documents.outbound("batch"));
+    let _mesh = Mesh::steered(documents).await;
+    // What a workload says of itself is not passed on: its proxy knows better.
+    let lie = ("x-envoy-downstream-service-cluster", "shop/batch");
+    assert_eq!(statuses(&mut Client::http1(web).await, lie, 3).await, [200, 200, 429]);
+    assert_eq!(statuses(&mut Client::http1(batch).await, ("x-any", "1"), 3).await, [200, 200, 429]);
+    let said = |seen: &outrigger_integration::origin::Seen| seen.headers.get(lie.0).map(|value| format!("{value:?}"));
+    let said: Vec<_> = origin.seen().iter().filter_map(said).collect();
+    assert_eq!(said, ["\"shop/web\"", "\"shop/web\"", "\"shop/batch\"", "\"shop/batch\""]);
+}
+
+#[tokio::test]
+async fn a_caller_hears_what_it_has_left() {
+    let spec = "rateLimitFields: Always\n  rules: [{ name: all, limit: { requests: 2, interval: 60s } }]";
+    let (_origin, mesh) = limited("http", spec).await;
+    let replies = mesh.many("/", 3).await;
+    let said = |name: &str| replies.iter().map(|reply| reply.header(name)).collect::<Vec<_>>();
+    assert_eq!(said("ratelimit-policy"), [Some("\"all\";q=2;w=60"); 3]);
+    for (said, left) in said("ratelimit").into_iter().zip([1, 0, 0]) {
+        assert!(said.is_some_and(|said| said.starts_with(&format!("\"all\";r={left};t="))), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_says_that_a_proxy_limited_it() {
+    let (_origin, mesh) = limited("http", "rules: [{ name: all, limit: { requests: 1, interval: 60s } }]").await;
+    let replies = mesh.many("/", 2).await;
+    assert_eq!((replies[0].header("ratelimit"), replies[0].header("x-envoy-ratelimited")), (None, None));
+    assert_eq!(replies[1].header("x-envoy-ratelimited"), Some("true"));
+    assert!(replies[1].header("ratelimit").is_some_and(|left| left.starts_with("\"all\";r=0;t=")));
+}

@@ -22,6 +22,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     let mut families = scrape::families(&telemetry.metrics, &telemetry.spans, &telemetry.records);
     families.extend(destinations(&shared.snapshots.load_full(), now));
     families.extend(policies::families(&shared.snapshots.load_full()));
+    families.extend(rate_limits(&shared.snapshots.load_full()));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(replay(shared));
     families.extend(process(shared, started, now));
@@ -162,6 +163,22 @@ fn replay(shared: &Shared) -> Vec<MetricFamily> {
         abandoned.add(&[("bound", bound)], count as f64);
     }
     [used, limit, abandoned].into_iter().filter_map(Family::finish).collect()
+}
+
+/// The buckets that are kept for each caller, address or header value.
+fn rate_limits(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let mut known =
+        Family::gauge("outrigger_rate_limit_keys", "Callers, addresses or header values that have a bucket of a rule.");
+    let mut forgotten = Family::counter(
+        "outrigger_rate_limit_keys_forgotten_total",
+        "Keys that made way for others before their bucket was full again, and so were let in anew.",
+    );
+    for (policy, rule, keys, lost) in snapshot.keyed() {
+        let name = [("policy", policy), ("rule", rule)];
+        known.add(&name, keys as f64);
+        forgotten.add(&name, lost as f64);
+    }
+    [known, forgotten].into_iter().filter_map(Family::finish).collect()
 }
 
 fn is_open(cluster: &Cluster) -> bool {

@@ -1,18 +1,26 @@
-//! Takes a token for a request, or refuses it (xDS `local_ratelimit`; semantics: the bucket is one for all workers).
-//! Raises [`Reason::RateLimited`] with `Retry-After`; in Observe it only notes what it would have done.
+//! Takes a token for a request, or refuses it (xDS `local_ratelimit`; semantics: a bucket is one for all workers).
+//! Raises [`Reason::RateLimited`] with `Retry-After`, `RateLimit` and `x-envoy-ratelimited`; in Observe it only notes
+//! what it would have done.
 
+use std::net::IpAddr;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use futures_util::future::Either;
+use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use outrigger_config::policy::RateLimit as Policy;
+use outrigger_config::listener::Direction;
+use outrigger_config::policy::{RateLimit as Policy, RateLimitRule, Tell};
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next, refuse};
+use super::{Next, PolicyFuture};
 use crate::error::{Error, Reason};
-use crate::exchange::Routed;
-use crate::route::{Facts, Limiter, Verdict};
+use crate::exchange::{Response, Routed};
+use crate::route::{Caller, Facts, Level, Limiter, Verdict, told};
 use crate::telemetry::Would;
+
+/// Says that a proxy's limit refused the request: whoever retries leaves it, as Envoy's word for it has it.
+const LIMITED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-envoy-ratelimited"), HeaderValue::from_static("true"));
 
 /// Puts [`RateLimit`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -33,65 +41,92 @@ impl<S> Layer<S> for RateLimitLayer {
 }
 
 impl<S: Next<Routed>> Service<Routed> for RateLimit<S> {
-    type Response = S::Response;
+    type Response = Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = PolicyFuture<S::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, routed: Routed) -> Self::Future {
-        match check(&routed) {
-            Ok(()) => Either::Left(self.inner.call(routed)),
-            Err(error) => refuse(error),
-        }
+        let fields: Vec<_> = match check(&routed) {
+            Verdict::Allowed => return Either::Left(self.inner.call(routed)),
+            Verdict::WouldLimit => {
+                if let Some(policy) = &routed.route.config.rate_limit {
+                    count(&routed, policy);
+                }
+                return Either::Left(self.inner.call(routed));
+            }
+            Verdict::Limited { rule, retry_after } => {
+                let error = refusal(&routed, rule, retry_after);
+                return Either::Right(Box::pin(std::future::ready(Err(error))));
+            }
+            Verdict::Told(rules) => told::fields(&rules).collect(),
+        };
+        let inner = self.inner.call(routed);
+        Either::Right(Box::pin(inner.map(|answer| {
+            let mut response = answer?;
+            response.headers_mut().extend(fields);
+            Ok(response)
+        })))
     }
 }
 
-fn check(routed: &Routed) -> Result<(), Error> {
+/// Takes the tokens. What is rehearsed beside a limit sees what comes, not what that lets through.
+fn check(routed: &Routed) -> Verdict<'_> {
     let route = &*routed.route;
-    // What is rehearsed sees what comes, not what the other lets through.
-    if let (Some(limiter), Some(policy)) = (&route.rehearsed.limiter, &route.config.rehearsed.rate_limit) {
-        decide(routed, limiter, policy)?;
+    if let (Some(limiter), Some(policy)) = (&route.rehearsed.limiter, &route.config.rehearsed.rate_limit)
+        && matches!(decide(routed, limiter), Verdict::WouldLimit)
+    {
+        count(routed, policy);
     }
-    match (&route.limiter, &route.config.rate_limit) {
-        (Some(limiter), Some(policy)) => decide(routed, limiter, policy),
-        _ => Ok(()),
-    }
+    route.limiter.as_ref().map_or(Verdict::Allowed, |limiter| decide(routed, limiter))
 }
 
-fn decide(routed: &Routed, limiter: &Limiter, policy: &Policy) -> Result<(), Error> {
-    let uri = routed.http.uri();
+fn decide<'a>(routed: &'a Routed, limiter: &'a Limiter) -> Verdict<'a> {
+    let (uri, headers) = (routed.http.uri(), routed.http.headers());
     let facts = Facts {
         authority: routed.authority.to_str().unwrap_or_default(),
         path: uri.path(),
         query: uri.query(),
         method: routed.http.method(),
-        headers: routed.http.headers(),
+        headers,
         grpc: routed.trail.grpc,
     };
-    let metrics = &routed.trail.connection.shared.telemetry.metrics;
-    match limiter.check(&facts) {
-        Verdict::Allowed => Ok(()),
-        Verdict::WouldLimit { .. } => {
-            metrics.rate_limited(&policy.origin, policy.mode);
-            routed.trail.note(|notes| notes.would |= Would::RATE_LIMIT);
-            Ok(())
-        }
-        Verdict::Limited { rule, retry_after } => {
-            metrics.rate_limited(&policy.origin, policy.mode);
-            // Refused before a destination was chosen: it counts for the route's first.
-            routed.count_for_first();
-            let detail = format!("rule {rule} of {} has no token left", policy.origin);
-            Err(Error::new(Reason::RateLimited).because(detail).refusing(
-                StatusCode::from_u16(policy.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
-                // Whole seconds, rounded up: earlier would be refused again.
-                Some(retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0)),
-                extra_fields(policy),
-            ))
-        }
+    let connection = &routed.trail.connection;
+    let entrance = &connection.entrance;
+    // Who calls through an outbound listener is whom the proxy stands beside, whatever it says.
+    let beside = entrance.caller.as_ref().filter(|_| entrance.direction == Direction::Outbound);
+    let address: IpAddr = connection.peer.ip();
+    let caller = Caller { headers, address, workload: beside.map(HeaderValue::as_bytes) };
+    limiter.check(&facts, &caller, Instant::now())
+}
+
+/// Counts what was refused, or would have been.
+fn count(routed: &Routed, policy: &Policy) {
+    routed.trail.connection.shared.telemetry.metrics.rate_limited(&policy.origin, policy.mode);
+    if !policy.mode.enforces() {
+        routed.trail.note(|notes| notes.would |= Would::RATE_LIMIT);
     }
+}
+
+fn refusal(routed: &Routed, rule: &RateLimitRule, retry_after: Duration) -> Error {
+    // Refused before a destination was chosen: it counts for the route's first.
+    routed.count_for_first();
+    let error = Error::new(Reason::RateLimited);
+    let Some(policy) = &routed.route.config.rate_limit else { return error };
+    count(routed, policy);
+    let mut fields = extra_fields(policy);
+    fields.extend([LIMITED]);
+    if policy.tell != Tell::Never {
+        fields.extend(told::fields(&[(rule, Level { left: 0, next: retry_after })]));
+    }
+    error.because(format_args!("rule {} of {} has no token left", rule.name, policy.origin)).refusing(
+        StatusCode::from_u16(policy.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
+        Some(told::whole_seconds(retry_after)),
+        fields,
+    )
 }
 
 fn extra_fields(policy: &Policy) -> HeaderMap {

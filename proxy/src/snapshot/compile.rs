@@ -14,7 +14,7 @@ use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
 use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
-use outrigger_config::policy::{RateLimit, RateLimitRule};
+use outrigger_config::policy::{Per, RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
 use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
 
@@ -46,11 +46,13 @@ pub struct Context {
 /// What makes two rules share a bucket: the policy they came from, their name and their numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct BucketKey {
-    policy: Arc<str>,
-    rule: Arc<str>,
+    pub(super) policy: Arc<str>,
+    pub(super) rule: Arc<str>,
     requests: u32,
     interval: Duration,
     burst: u32,
+    per: Per,
+    max_keys: u32,
 }
 
 /// What tells the answers of one route from those of another.
@@ -256,8 +258,11 @@ impl Tables<'_> {
             requests: rule.requests,
             interval: rule.interval,
             burst: rule.burst,
+            per: rule.per.clone(),
+            max_keys: rule.max_keys,
         };
         let old = self.previous.and_then(|previous| previous.buckets.get(&key)).map(Arc::clone);
-        Arc::clone(self.buckets.entry(key).or_insert_with(|| old.unwrap_or_else(|| Arc::new(Bucket::new(rule)))))
+        let new = || Arc::new(Bucket::new(rule, self.context.now, &mut fastrand::Rng::new()));
+        Arc::clone(self.buckets.entry(key).or_insert_with(|| old.unwrap_or_else(new)))
     }
 }

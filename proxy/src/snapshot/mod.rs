@@ -53,6 +53,14 @@ impl Snapshot {
         self.clusters.values()
     }
 
+    /// Rate limit rules with a bucket for each key: the policy, the rule, how many keys it knows and how many it forgot.
+    pub fn keyed(&self) -> impl Iterator<Item = (&str, &str, usize, u64)> {
+        self.buckets.iter().filter_map(|(key, bucket)| {
+            let (known, forgotten) = bucket.keys()?;
+            Some((&*key.policy, &*key.rule, known, forgotten))
+        })
+    }
+
     /// A destination by its name. Not for the request path, where each route holds its own.
     pub fn cluster(&self, name: &ClusterName) -> Option<&Arc<Cluster>> {
         self.clusters.get(name)

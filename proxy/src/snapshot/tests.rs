@@ -1,5 +1,6 @@
 //! What goes on from one snapshot to the next, and what begins anew.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,14 +9,14 @@ use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
-use outrigger_config::policy::{Mode, Origin, RateLimit, RateLimitRule};
+use outrigger_config::policy::{Mode, Origin, Per, RateLimit, RateLimitRule, Tell};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
 use outrigger_config::value::Percent;
 
 use super::{Context, ResourceSet, Snapshot, Snapshots, compile};
 use crate::route::mirror::MAX_UNDER_WAY;
-use crate::route::{Facts, Found, Route, Verdict};
+use crate::route::{Caller, Facts, Found, Route, Verdict};
 use crate::telemetry::Metrics;
 
 fn name(text: &str) -> ResourceName {
@@ -52,9 +53,12 @@ fn listener(text: &str, table: &str) -> Resource {
 
 fn limit(origin: &str, requests: u32) -> RateLimit {
     let interval = Duration::from_secs(3600);
-    let rule = RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst: requests };
+    let (per, max_keys) = (Per::Total, RateLimitRule::DEFAULT_KEYS);
+    let rule =
+        RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst: requests, per, max_keys };
     let origin = Origin(origin.into());
-    RateLimit { origin, mode: Mode::Enforce, rules: vec![rule], status: 429, headers: Vec::new() }
+    let (headers, tell) = (Vec::new(), Tell::default());
+    RateLimit { origin, mode: Mode::Enforce, rules: vec![rule], status: 429, headers, tell }
 }
 
 fn table(text: &str, clusters: &[&str], limit: Option<RateLimit>) -> Resource {
@@ -87,9 +91,10 @@ fn route(snapshot: &Snapshot) -> Arc<Route> {
 fn allowed(snapshot: &Snapshot, tries: usize) -> usize {
     let (method, headers) = (Method::GET, HeaderMap::new());
     let facts = Facts { authority: "", path: "/", query: None, method: &method, headers: &headers, grpc: false };
+    let caller = Caller { headers: &headers, address: IpAddr::from([127, 0, 0, 1]), workload: None };
     let route = route(snapshot);
     let limiter = route.limiter.as_ref().expect("a limiter");
-    (0..tries).filter(|_| limiter.check(&facts) == Verdict::Allowed).count()
+    (0..tries).filter(|_| limiter.check(&facts, &caller, Instant::now()) == Verdict::Allowed).count()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::policy::Mode;
 use crate::value::Percent;
 
 mod retry;
+mod limit;
 mod route;
 mod cluster;
 
@@ -12,11 +13,9 @@ pub(super) use cluster::{
     budget, limits, outlier, read_budget, read_limits, read_outlier, read_rehearsed as read_rehearsed_cluster,
     rehearsed as rehearsed_cluster,
 };
+pub(super) use limit::{rate_limit, read_rate_limit};
 pub(super) use retry::{read_retry, retry};
-pub(super) use route::{
-    fault, rate_limit, read_fault, read_rate_limit, read_rehearsed as read_rehearsed_route,
-    rehearsed as rehearsed_route,
-};
+pub(super) use route::{fault, read_fault, read_rehearsed as read_rehearsed_route, rehearsed as rehearsed_route};
 
 /// Decodes a share in millionths.
 pub(super) fn percent(field: &str, millionths: u32) -> Result<Percent, Problem> {

@@ -1,57 +1,13 @@
 //! The policies of a route.
 
-use std::sync::Arc;
-
-use super::super::value::{duration, each, missing, required_duration};
+use super::super::fault;
+use super::super::value::missing;
 use super::super::wire::outrigger as own;
-use super::super::{fault, matching};
-use super::{mode, read_retry, retry, status};
+use super::{mode, rate_limit, read_rate_limit, read_retry, retry};
 use crate::error::Problem;
 use crate::policy::fault::Scope;
-use crate::policy::{Fault, Origin, RateLimit, RateLimitRule};
-use crate::resource::ClientKind;
+use crate::policy::{Fault, Origin};
 use crate::route::Rehearsed;
-
-/// Encodes a rate limit policy.
-pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
-    let rule = |rule: &RateLimitRule| own::RateLimitRule {
-        name: rule.name.to_string(),
-        matches: rule.matches.iter().map(|matches| matching::encode(matches, ClientKind::Outrigger)).collect(),
-        requests: rule.requests,
-        interval: duration(rule.interval),
-        burst: rule.burst,
-    };
-    let header =
-        |(name, value): &(Arc<str>, Arc<str>)| own::Header { name: name.to_string(), value: value.to_string() };
-    own::RateLimit {
-        origin: limit.origin.to_string(),
-        observe: !limit.mode.enforces(),
-        rules: limit.rules.iter().map(rule).collect(),
-        status: u32::from(limit.status),
-        headers: limit.headers.iter().map(header).collect(),
-    }
-}
-
-/// Decodes a rate limit policy.
-pub(in crate::xds) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLimit, Problem> {
-    let rule = |rule: &own::RateLimitRule| {
-        Ok(RateLimitRule {
-            name: rule.name.as_str().into(),
-            matches: each("matches", &rule.matches, matching::decode)?,
-            requests: rule.requests,
-            interval: required_duration("interval", rule.interval.as_ref())?,
-            burst: rule.burst,
-        })
-    };
-    let header = |header: &own::Header| (header.name.as_str().into(), header.value.as_str().into());
-    Ok(RateLimit {
-        origin: Origin(message.origin.as_str().into()),
-        mode: mode(message.observe),
-        rules: each("rules", &message.rules, rule)?,
-        status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
-        headers: message.headers.iter().map(header).collect(),
-    })
-}
 
 /// Encodes what is only observed.
 pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedRoute> {

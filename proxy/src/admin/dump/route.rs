@@ -3,7 +3,7 @@
 use outrigger_config::header::{HeaderChanges, HeaderField, Headers};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
-use outrigger_config::policy::{Fault, Methods, RateLimit, Retry, Timeouts};
+use outrigger_config::policy::{Fault, Methods, Per, RateLimit, Retry, Timeouts};
 use outrigger_config::rewrite::{Answer, PathRewrite, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 use outrigger_config::value::format_duration;
@@ -185,6 +185,13 @@ fn rate_limit(limit: &RateLimit) -> Value {
             "requests": rule.requests,
             "interval": format_duration(rule.interval),
             "burst": rule.burst,
+            "per": match &rule.per {
+                Per::Total => json!("total"),
+                Per::SourceWorkload => json!("source workload"),
+                Per::SourceIp => json!("source IP"),
+                Per::Header(name) => json!(format!("header {name}")),
+            },
+            "maxKeys": Some(rule.max_keys).filter(|_| rule.per != Per::Total),
         })
     };
     json!({

@@ -34,6 +34,9 @@ pub struct Cluster {
     /// How each endpoint is asked whether it is well.
     #[prost(message, optional, tag = "20")]
     pub health_check: Option<HealthCheck>,
+    /// Whether its callers' proxies say whom they stand beside.
+    #[prost(bool, tag = "25")]
+    pub names_caller: bool,
 }
 
 impl Name for Cluster {

@@ -6,11 +6,13 @@
 
 use prost_xds::Name;
 
+mod limit;
 mod route;
 mod cluster;
 
 pub use cluster::{Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster};
-pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, RehearsedRoute, Retry, Route, Session};
+pub use limit::{Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
+pub use route::{Fault, Methods, RehearsedRoute, Retry, Route, Session};
 
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";

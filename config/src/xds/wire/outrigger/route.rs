@@ -7,6 +7,7 @@ use xds_api::pb::google::protobuf::Duration;
 use super::super::fault::HttpFault;
 use super::super::session::Cookie;
 use super::PACKAGE;
+use super::limit::RateLimit;
 
 /// What a route has beyond xDS.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -159,58 +160,4 @@ pub enum Methods {
     Any = 1,
     /// Those that are listed.
     Only = 2,
-}
-
-/// A rate limit policy.
-#[derive(Clone, PartialEq, prost::Message)]
-#[prost(prost_path = "prost_xds")]
-pub struct RateLimit {
-    /// The document behind it.
-    #[prost(string, tag = "1")]
-    pub origin: String,
-    /// Whether it only says what it would have done.
-    #[prost(bool, tag = "2")]
-    pub observe: bool,
-    /// Its rules, in order.
-    #[prost(message, repeated, tag = "3")]
-    pub rules: Vec<RateLimitRule>,
-    /// The status of a refusal.
-    #[prost(uint32, tag = "4")]
-    pub status: u32,
-    /// Header fields of a refusal.
-    #[prost(message, repeated, tag = "5")]
-    pub headers: Vec<Header>,
-}
-
-/// One bucket and what it counts.
-#[derive(Clone, PartialEq, prost::Message)]
-#[prost(prost_path = "prost_xds")]
-pub struct RateLimitRule {
-    /// The rule's name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// What it counts; none counts everything.
-    #[prost(message, repeated, tag = "2")]
-    pub matches: Vec<route::RouteMatch>,
-    /// Requests admitted in each interval.
-    #[prost(uint32, tag = "3")]
-    pub requests: u32,
-    /// The interval.
-    #[prost(message, optional, tag = "4")]
-    pub interval: Option<Duration>,
-    /// The bucket's size.
-    #[prost(uint32, tag = "5")]
-    pub burst: u32,
-}
-
-/// A header field.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-#[prost(prost_path = "prost_xds")]
-pub struct Header {
-    /// Its name.
-    #[prost(string, tag = "1")]
-    pub name: String,
-    /// Its value.
-    #[prost(string, tag = "2")]
-    pub value: String,
 }
