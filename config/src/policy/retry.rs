@@ -129,14 +129,14 @@ impl Retry {
 }
 
 /// How many retries a destination bears: at most `percent` of the requests of the last `interval`, and at least
-/// `min_per_second`; `min_concurrent` at once where the share comes to fewer. Always on.
+/// `min_per_second`; `min_concurrent` at once where both come to fewer. Always on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// The share of requests that retries may add.
     pub percent: Percent,
     /// The window the share is taken over, 1 s to 60 s.
     pub interval: Duration,
-    /// Retries at once that are allowed where the share comes to fewer.
+    /// Retries at once that are allowed where share and rate come to fewer in the whole interval.
     pub min_concurrent: u32,
     /// Retries a second that are allowed where the share comes to fewer.
     pub min_per_second: u32,

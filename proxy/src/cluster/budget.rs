@@ -1,10 +1,11 @@
 //! How many retries a destination bears: a share of its requests, and always a few.
 //!
 //! A retry is allowed while the retries of the sliding window are fewer than `percent` of its requests, or than
-//! `min_per_second` for each second, whichever is more. Where the share comes to fewer than `min_concurrent` in the whole
-//! window, so many at once are allowed too; where it comes to more they are not, because retries that fail at once would
-//! never be many at once, and so without a bound. The bound is exact whatever the number of threads: retries are taken with one compare-and-swap on a running total, and the window is the
-//! difference between that total and what it was when the window began.
+//! `min_per_second` for each second, whichever is more. Where both come to fewer than `min_concurrent` in the whole
+//! window, so many at once are allowed too; where they come to more they are not, because retries that fail at once
+//! would never be many at once, and so without a bound. The bound is exact whatever the number of threads: retries are
+//! taken with one compare-and-swap on a running total, and the window is the difference between that total and what it
+//! was when the window began.
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,8 +58,7 @@ impl Budget {
     /// Takes a retry out of the budget, from its waiting on until the permit is dropped.
     pub fn try_withdraw(self: &Arc<Self>, now: Instant) -> Option<RetryPermit> {
         let slot = self.slot(now);
-        let share = self.share(slot);
-        let allowed = share.max(self.floor());
+        let allowed = self.share(slot).max(self.floor());
         self.retries.enter(slot);
         let taken = self.retries.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, |total| {
             (self.retries.since(total, slot) < allowed).then(|| total.wrapping_add(1))
@@ -67,7 +67,7 @@ impl Budget {
             self.active.fetch_add(1, Ordering::Relaxed);
             return Some(RetryPermit { budget: Arc::clone(self), limit: None, beyond: false });
         }
-        let few = share < u64::from(self.model.min_concurrent);
+        let few = allowed < u64::from(self.model.min_concurrent);
         let more = |active: u32| (few && active < self.model.min_concurrent).then_some(active + 1);
         if self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
             self.retries.total.fetch_add(1, Ordering::AcqRel);
