@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Code, Problem};
 use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
-use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
+use crate::policy::{Cache, Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
 use crate::value::Percent;
 
@@ -78,6 +78,8 @@ pub struct Route {
     pub retry: Option<Retry>,
     /// Which faults are injected.
     pub fault: Option<Fault>,
+    /// Which responses are kept.
+    pub cache: Option<Cache>,
     /// How much is let in.
     pub rate_limit: Option<RateLimit>,
     /// What a hash balancer keys by.
@@ -102,6 +104,7 @@ impl Route {
             timeouts: Timeouts::default(),
             retry: None,
             fault: None,
+            cache: None,
             rate_limit: None,
             hash: Vec::new(),
             session: None,
@@ -127,6 +130,9 @@ impl Route {
         if let Some(fault) = &self.fault {
             fault.check().map_err(|problem| problem.at_field("fault"))?;
         }
+        if let Some(cache) = &self.cache {
+            cache.check().map_err(|problem| problem.at_field("cache"))?;
+        }
         match &self.answer {
             Some(answer) => self.check_answer(answer),
             None => self.check_forward(),
@@ -140,6 +146,7 @@ impl Route {
             || !self.rewrite.is_empty()
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()
+            || self.cache.is_some()
             || !self.hash.is_empty()
             || self.session.is_some();
         if sends {

@@ -1,6 +1,7 @@
-//! `RoutePolicy`: retries, timeouts, faults and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
+//! `RoutePolicy`: retries, timeouts, faults, caches and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
 //! routes, or single rules; the most specific policy of a rule counts alone, nothing is merged.
 
+use super::cache::read_cache;
 use super::fault::{parse_grpc_code, read_fault};
 use super::load_balancing::read_hash_key;
 use super::matches::METHODS;
@@ -9,7 +10,7 @@ use super::reader::Field;
 use super::reference::TargetRef;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
-use crate::policy::{Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
+use crate::policy::{Backoff, Cache, Condition, Conditions, Fault, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
 use crate::rewrite::DirectResponse;
 use crate::route::HashKey;
 use crate::value::format_duration;
@@ -27,6 +28,8 @@ pub struct RoutePolicy {
     pub sticky: Vec<HashKey>,
     /// Which faults are injected.
     pub fault: Option<Fault>,
+    /// Which responses are kept.
+    pub cache: Option<Cache>,
     /// What is answered in the place of every backend.
     pub response: Option<DirectResponse>,
 }
@@ -71,8 +74,9 @@ impl RoutePolicy {
         });
         let sticky = sticky.into_iter().flatten().flatten().collect();
         let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
+        let cache = fields.optional("cache").map(|field| read_cache(&field, mode, origin));
         fields.finish();
-        RoutePolicy { targets, retry, timeouts, sticky, fault, response }
+        RoutePolicy { targets, retry, timeouts, sticky, fault, cache, response }
     }
 }
 

@@ -102,9 +102,10 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     let origin = Origin(Arc::from(format!("Service {name}")));
     let hash = hash_keys(index, name, port);
     let fault = policy.and_then(|policy| policy.fault.clone());
+    let cache = policy.and_then(|policy| policy.cache.clone());
     let session = session(index, name, port);
     let forward = Route::forward(&route_name, name::cluster(name, port));
-    Route { origin, timeouts, retry, fault, hash, session, ..forward }
+    Route { origin, timeouts, retry, fault, cache, hash, session, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
@@ -134,6 +135,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         rewrite: rule.filters.rewrite.clone(),
         timeouts,
         retry,
+        cache: policy.and_then(|policy| policy.cache.clone()),
         // One cookie for all of a rule's backends: it names an endpoint, and with it the backend.
         session: ports(index, rule).find_map(|(reference, port)| session(index, &reference.service, port)),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod cache;
 pub mod fault;
 pub mod limits;
 pub mod outlier;
@@ -12,6 +13,7 @@ pub mod retry;
 pub mod session;
 pub mod timeout;
 
+pub use cache::Cache;
 pub use fault::Fault;
 pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};

@@ -23,6 +23,7 @@ mod matching;
 mod fault;
 mod session;
 mod own;
+mod cache;
 mod retry;
 mod rate_limit;
 mod breaker;

@@ -14,11 +14,11 @@ use super::value::{
     unsupported,
 };
 use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit, session::StatefulSession};
-use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry, session};
+use super::{action, backend, cache, fault, filter, header, matching, own, rate_limit, retry, session};
 use crate::error::Problem;
 use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
-use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
+use crate::policy::{Cache, Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 
@@ -174,6 +174,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         rate_limit: route.rate_limit.as_ref().map(own::rate_limit),
         fault: route.fault.as_ref().map(own::fault),
         sticky: route.sticky.iter().map(backend::encode_hash).collect(),
+        cache: route.cache.as_ref().map(cache::encode),
         session: route.session.as_ref().map(session::encode),
     }
 }
@@ -226,6 +227,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         retry: policies.retry,
         rate_limit: policies.rate_limit,
         fault: policies.fault,
+        cache: policies.cache,
         sticky: policies.sticky,
         session: policies.session,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
@@ -252,6 +254,7 @@ struct Policies {
     rate_limit: Option<RateLimit>,
     fault: Option<Fault>,
     sticky: Vec<HashKey>,
+    cache: Option<Cache>,
     session: Option<Session>,
 }
 
@@ -259,6 +262,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
     let retry = own.retry.as_ref().map(own::read_retry).transpose();
     let rate_limit = own.rate_limit.as_ref().map(own::read_rate_limit).transpose();
     let fault = own.fault.as_ref().map(own::read_fault).transpose();
+    let cache = own.cache.as_ref().map(cache::decode).transpose();
     Ok(Policies {
         origin: Origin(own.origin.as_str().into()),
         per_try: optional_duration("per_try_timeout", own.per_try_timeout.as_ref())?,
@@ -266,6 +270,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
         fault: fault.map_err(|problem| problem.at_field("fault"))?,
         sticky: each("sticky", &own.sticky, backend::decode_hash)?,
+        cache: cache.map_err(|problem| problem.at_field("cache"))?,
         session: own.session.as_ref().map(session::read).transpose().map_err(|problem| problem.at_field("session"))?,
     })
 }
@@ -283,7 +288,8 @@ fn decode_standard(
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
     let (rate_limit, fault, session) = decode_filters(message)?;
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault, sticky: Vec::new(), session })
+    let (origin, sticky, cache) = (Origin::default(), Vec::new(), None);
+    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, cache, session })
 }
 
 type Filters = (Option<RateLimit>, Option<Fault>, Option<Session>);
