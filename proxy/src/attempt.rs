@@ -220,6 +220,7 @@ impl Attempt {
             peer: Some(self.endpoint().address),
             attempt: self.aim.attempt,
             retry_of: self.aim.retry_of.map(RetryCause::from),
+            cache: trail.read(|notes| notes.cache),
             would: trail.read(|notes| notes.would),
             snapshot: trail.read(|notes| notes.snapshot),
         }

@@ -14,6 +14,7 @@ use outrigger_config::name::ListenerName;
 use parking_lot::Mutex;
 
 use crate::body::{Body, End, Ending};
+use crate::cache::Caching;
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
 use crate::drain::Drain;
@@ -23,7 +24,7 @@ use crate::reason::Reason;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
-use crate::telemetry::{Edge, Sampler, Telemetry, Would};
+use crate::telemetry::{CacheResult, Edge, Sampler, Telemetry, Would};
 
 /// What every room of every worker shares.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Shared {
     pub snapshots: Snapshots,
     /// Where signals go.
     pub telemetry: Arc<Telemetry>,
+    /// Responses that are kept.
+    pub caching: Caching,
     /// How many workers there are.
     pub workers: usize,
     /// The scope of the whole process.
@@ -68,6 +71,21 @@ pub struct Connection {
     pub drain: Drain,
     /// What all workers share.
     pub shared: Arc<Shared>,
+}
+
+impl Connection {
+    /// The same for a request of the proxy's own that one of this connection's gave rise to: nothing of it reaches the
+    /// caller.
+    pub fn aside(&self) -> Self {
+        Connection {
+            worker: self.worker,
+            peer: self.peer,
+            entrance: Arc::clone(&self.entrance),
+            side: None,
+            drain: self.drain.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
 }
 
 /// A request as it came in.
@@ -203,6 +221,8 @@ pub struct Notes {
     pub reason: Option<Reason>,
     /// What happened, for people.
     pub detail: Box<str>,
+    /// What the cache did.
+    pub cache: Option<CacheResult>,
     /// What policies in Observe would have done.
     pub would: Would,
     /// The status that the caller got; 0 while there is none.

@@ -27,6 +27,9 @@ impl Fields {
     /// `Content-Type`.
     pub const CONTENT_TYPE: Fields = Fields(1 << 8);
 
+    /// What a cache asks for: `Cache-Control`, `Pragma`, `Range`, and the conditions of a request.
+    pub const CACHE: Fields = Fields(1 << 9);
+
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
         headers.keys().fold(Fields::default(), |seen, name| Fields(seen.0 | Fields::from_name(name.as_str()).0))
@@ -37,9 +40,13 @@ impl Fields {
         match name.len() {
             2 if name == "te" => Fields::TE,
             2 if name == "b3" => Fields::TRACE,
+            5 if name == "range" => Fields::CACHE,
+            6 if name == "pragma" => Fields::CACHE,
             6 if name == "expect" => Fields::EXPECT,
             6 if name == "cookie" => Fields::COOKIE,
             7 if name == "upgrade" => Fields(Fields::UPGRADE.0 | Fields::HOP.0),
+            8.. if name.starts_with("if-") => Fields::CACHE,
+            13 if name == "cache-control" => Fields::CACHE,
             10 if name == "connection" => Fields::CONNECTION,
             10 if name == "keep-alive" => Fields::HOP,
             10 if name == "tracestate" => Fields::TRACE,
@@ -80,6 +87,12 @@ mod tests {
             ("expect", Fields::EXPECT),
             ("cookie", Fields::COOKIE),
             ("content-type", Fields::CONTENT_TYPE),
+            ("cache-control", Fields::CACHE),
+            ("pragma", Fields::CACHE),
+            ("range", Fields::CACHE),
+            ("if-range", Fields::CACHE),
+            ("if-match", Fields::CACHE),
+            ("if-none-match", Fields::CACHE),
         ];
         for (name, expected) in cases {
             let mut headers = HeaderMap::new();

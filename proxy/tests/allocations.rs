@@ -18,6 +18,7 @@ use outrigger_config::policy::{Condition, Limits, Origin, Outlier, Retry, Timeou
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{Route, RouteTable, VirtualHost};
 use outrigger_config::value::Percent;
+use outrigger_proxy::cache::Caching;
 use outrigger_proxy::drain::Drain;
 use outrigger_proxy::exchange::Shared;
 use outrigger_proxy::listener::DataPlane;
@@ -87,7 +88,8 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
     let telemetry = Arc::new(Telemetry::default());
     let context = Context { workers: 1, metrics: Arc::clone(&telemetry.metrics), seed: 1, now: Instant::now() };
     let snapshot = compile(&set, None, &context);
-    let shared = Arc::new(Shared { snapshots: Snapshots::new(), telemetry, workers: 1, drain: Drain::new() });
+    let caching = Caching::new(1 << 20);
+    let shared = Arc::new(Shared { snapshots: Snapshots::new(), telemetry, caching, workers: 1, drain: Drain::new() });
     let plane = DataPlane::start(Arc::clone(&shared)).expect("threads");
     assert_eq!(plane.apply(&snapshot), []);
     shared.snapshots.store(Arc::new(snapshot));

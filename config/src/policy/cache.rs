@@ -182,7 +182,7 @@ mod tests {
             (Cache { key: key(&["X-Tenant"], &[]), ..plain.clone() }, "key.headers[0]"),
             (Cache { key: key(&["a b"], &[]), ..plain.clone() }, "key.headers[0]"),
             (Cache { key: key(&[], &["page", "page"]), ..plain.clone() }, "key.query[1]"),
-            (Cache { key: key(&[], &[""]), ..plain.clone() }, "key.query[0]"),
+            (Cache { key: key(&[], &[""]), ..plain }, "key.query[0]"),
         ] {
             assert_eq!(wrong.check().expect_err(path).path, path);
         }

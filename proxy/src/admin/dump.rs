@@ -20,6 +20,7 @@ use outrigger_config::route::{Backend, HashKey, Mirror, Route, RouteTable, Virtu
 use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
 
+use super::cache::cache;
 use crate::discovery::status::Standing;
 use crate::telemetry::direction_word;
 
@@ -106,6 +107,7 @@ fn route(route: &Route) -> Value {
         "timeouts": timeouts(&route.timeouts),
         "retry": route.retry.as_ref().map(retry),
         "fault": route.fault.as_ref().map(fault),
+        "cache": route.cache.as_ref().map(cache),
         "rateLimit": route.rate_limit.as_ref().map(rate_limit),
         "hash": (!route.hash.is_empty()).then(|| route.hash.iter().map(hash).collect::<Vec<_>>()),
     }))

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
+use crate::cache::Caching;
 use crate::discovery::follow::Follower;
 use crate::discovery::publish::Publisher;
 use crate::discovery::status::{Source, Status};
@@ -107,6 +108,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), sampler }),
+        caching: Caching::new(settings.cache_memory),
         workers: settings.workers,
         drain: Drain::new(),
     });

@@ -40,6 +40,9 @@ struct Flags {
     /// How long requests under way may take to finish when the proxy stops or their listener is removed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
+    /// Memory for responses that routes keep (RoutePolicy `cache`), such as 64MiB or 2GiB; 0 keeps none
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    cache_memory: u64,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
     #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
     log: String,
@@ -85,6 +88,8 @@ pub struct Settings {
     pub xds_mode: XdsMode,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// How much memory kept responses may take, bytes.
+    pub cache_memory: u64,
     /// What to log.
     pub log: String,
     /// How to log.
@@ -145,6 +150,7 @@ impl Flags {
             admin: self.admin,
             xds_mode: self.xds_mode,
             drain_timeout: self.drain_timeout,
+            cache_memory: self.cache_memory,
             log: self.log,
             log_format: self.log_format,
         })
@@ -163,6 +169,22 @@ fn node(id: &str) -> Result<ObjectName, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|problem| problem.reason)
+}
+
+/// A number of bytes, with a unit or without.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err("must be a size such as 500KiB, 64MiB or 2GiB".into()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    // More than that would be a slip of the keyboard.
+    bytes.filter(|bytes| *bytes <= 1 << 44).ok_or_else(|| "must be a size up to 16384GiB, such as 64MiB".into())
 }
 
 /// The first sentence of clap's page on what is wrong.

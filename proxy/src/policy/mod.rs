@@ -17,6 +17,7 @@ use crate::exchange::Response;
 pub mod admission;
 pub mod answer;
 pub mod breaker;
+pub mod cache;
 pub mod deadline;
 pub mod edit;
 pub mod fault;

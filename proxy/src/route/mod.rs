@@ -15,6 +15,7 @@ use crate::telemetry::Edge;
 pub mod rewrite;
 pub mod edit;
 pub mod answer;
+pub mod cache;
 pub mod hash;
 pub mod limiter;
 pub mod matcher;
@@ -43,6 +44,8 @@ pub struct Route {
     pub mirrors: Box<[Arc<mirror::Mirror>]>,
     /// Which faults it injects.
     pub fault: Option<fault::Fault>,
+    /// Which responses it keeps.
+    pub cache: Option<cache::Cache>,
     /// How much it lets in.
     pub limiter: Option<Limiter>,
 }

@@ -20,6 +20,7 @@ use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteMode
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
+use crate::route::cache::Cache;
 use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
 use crate::route::mirror::Mirror;
@@ -160,8 +161,12 @@ impl Tables<'_> {
         }
         let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
         let fault = model.fault.as_ref().map(Fault::new);
+        let cache = model.cache.as_ref().map(|policy| {
+            let counters = self.context.metrics.cache.of(&model.name);
+            Cache::new(table.as_str(), model, policy, counters)
+        });
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter }))
+        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, cache, limiter }))
     }
 
     /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
@@ -173,8 +178,8 @@ impl Tables<'_> {
         copies.timeouts.idle = route.timeouts.idle;
         let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
         let targets = Some(Split::new(copies.backends.iter().map(target))?);
-        let (answer, mirrors, fault, limiter) = (None, Box::default(), None, None);
-        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter };
+        let (answer, mirrors, fault, cache, limiter) = (None, Box::default(), None, None, None);
+        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, cache, limiter };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 

@@ -14,6 +14,7 @@ pub mod would;
 pub mod sampler;
 pub mod context;
 pub mod edge;
+pub mod cache;
 pub mod metrics;
 pub mod span;
 pub mod sink;
@@ -24,6 +25,7 @@ pub mod convert;
 pub mod exporter;
 pub mod reporter;
 
+pub use cache::{CacheCounters, CacheResult};
 pub use edge::Edge;
 pub use metrics::{EdgeKey, Metrics};
 pub use sampler::Sampler;

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use outrigger_config::listener::{Direction, Identity};
 
 use crate::reason::Reason;
+use crate::telemetry::cache::CacheResult;
 use crate::telemetry::would::{RetryCause, Would};
 
 /// What a span is in its trace.
@@ -68,6 +69,8 @@ pub struct SpanRecord {
     pub attempt: u32,
     /// Why there was an attempt before this one and no good answer of it.
     pub retry_of: Option<RetryCause>,
+    /// What the cache did.
+    pub cache: Option<CacheResult>,
     /// What policies in Observe would have done.
     pub would: Would,
     /// The configuration that served it.
@@ -142,6 +145,7 @@ pub(in crate::telemetry) mod tests {
             peer: Some(([127, 0, 0, 1], 9001).into()),
             attempt: 1,
             retry_of: Some(RetryCause::Status(503)),
+            cache: None,
             would: Would::default(),
             snapshot: 7,
         }
