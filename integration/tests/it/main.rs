@@ -12,6 +12,7 @@ mod cache_suite;
 mod cancellation;
 mod cli;
 mod cross;
+mod differ;
 mod discovery;
 mod discovery_foreign;
 mod drain;
