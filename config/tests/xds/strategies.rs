@@ -96,7 +96,8 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()), of(cache()), of(session()));
+    // Boxed: all of it by value is more than the stack of a test holds in a debug build.
+    let policies = (of(retry()), of(rate_limit()), of(fault()), of(cache()), of(session())).boxed();
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(

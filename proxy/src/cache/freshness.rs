@@ -2,7 +2,7 @@
 //!
 //! `http-cache-semantics` decides what may be stored and works the lifetime out. It is told only what it reads as the
 //! newest standard has it: directives in one canonical form (it knows them in lower case alone, and any comma ends one),
-//! dates in the one current format, an `Age` that cannot be read as very old, and a final status it has no word for as
+//! dates in the one current format, no `Age`, and a final status it has no word for as
 //! 200, where the response says itself how long it is fresh (RFC 9111 lets a cache keep every status then; the library
 //! follows its predecessor). What policies add stands here.
 
@@ -123,13 +123,11 @@ pub fn judge(
     // A date has no parts of a second, so that one second says nothing.
     let apparent = date(headers, &header::DATE).and_then(|date| wall.duration_since(date).ok()).unwrap_or_default();
     let initial_age = age.max(apparent.saturating_sub(Duration::from_secs(1)));
-    let own = library.age(wall) + library.time_to_live(wall);
     let lifetime = match (policy.ttl, policy.default_ttl) {
         (Some(ttl), _) => ttl,
         (None, Some(ttl)) if !explicit && by_default && !said.no_cache => ttl,
-        // The library answers with the time that is left: none is no lifetime at all.
-        _ if library.time_to_live(wall).is_zero() => Duration::ZERO,
-        _ => own,
+        // It knows of no age: all of the lifetime is left.
+        _ => library.time_to_live(wall),
     };
     // A shared cache takes s-maxage for proxy-revalidate (RFC 9111, 5.2.2.10), but where a response says both that and
     // how long it may be stale, that is what it means.
@@ -198,9 +196,6 @@ fn consult(
         let several = headers.get_all(header::EXPIRES).iter().nth(1).is_some();
         let date = date(headers, &header::EXPIRES).filter(|_| !several).and_then(canonical);
         fields.insert(header::EXPIRES, date.unwrap_or(HeaderValue::from_static("0")));
-    }
-    if headers.contains_key(header::AGE) {
-        fields.insert(header::AGE, HeaderValue::from(age(headers)));
     }
     // By default what was changed long ago is taken to change seldom; here only where a policy says so, and for the
     // statuses for which that is allowed.
