@@ -27,6 +27,7 @@ use crate::fields::Fields;
 use crate::route::cache::Cache as RouteCache;
 use crate::telemetry::{CacheResult, Would};
 
+mod pass;
 mod fetch;
 mod refresh;
 
