@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Code, Problem};
 use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
-use crate::policy::{Fault, Mode, Origin, RateLimit, Retry, Session, Timeouts};
+use crate::policy::{Cache, Fault, Mode, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
 use crate::value::Percent;
 
@@ -78,6 +78,8 @@ pub struct Route {
     pub retry: Option<Retry>,
     /// Which faults are injected.
     pub fault: Option<Fault>,
+    /// Which responses are kept.
+    pub cache: Option<Cache>,
     /// How much is let in.
     pub rate_limit: Option<RateLimit>,
     /// What is only observed beside the policies above.
@@ -136,6 +138,7 @@ impl Route {
             timeouts: Timeouts::default(),
             retry: None,
             fault: None,
+            cache: None,
             rate_limit: None,
             rehearsed: Rehearsed::default(),
             hash: Vec::new(),
@@ -157,6 +160,9 @@ impl Route {
     pub fn check(&self) -> Result<(), Problem> {
         self.headers.check()?;
         check_policies(self.retry.as_ref(), self.fault.as_ref(), self.rate_limit.as_ref())?;
+        if let Some(cache) = &self.cache {
+            cache.check().map_err(|problem| problem.at_field("cache"))?;
+        }
         self.rehearsed.check().map_err(|problem| problem.at_field("rehearsed"))?;
         match &self.answer {
             Some(answer) => self.check_answer(answer),
@@ -172,6 +178,7 @@ impl Route {
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()
             || self.rehearsed.retry.is_some()
+            || self.cache.is_some()
             || !self.hash.is_empty()
             || self.session.is_some();
         if sends {

@@ -8,6 +8,7 @@ TARGETS = {
     ("plain", "max_rps"): (3.2, "x"), ("plain", "cpu_us"): (0.32, "x"), ("plain", "p99_us"): (0.6, "x"), ("plain", "rss_mib"): (24, "MiB"),
     ("policy", "max_rps"): (2.8, "x"), ("policy", "cpu_us"): (0.40, "x"), ("policy", "p99_us"): (0.6, "x"), ("policy", "rss_mib"): (32, "MiB"),
     ("h2", "max_rps"): (2.2, "x"), ("h2", "cpu_us"): (0.50, "x"), ("h2", "p99_us"): (0.6, "x"), ("h2", "rss_mib"): (24, "MiB"),
+    ("cache", "max_rps"): (4.0, "x"),
     ("conns", "conn_kib"): (1.0, "x"),
 }
 UNITS = {"max_rps": "requests/s", "cpu_us": "CPU us a request", "p50_us": "p50 us", "p99_us": "p99 us", "p999_us": "p99.9 us",
@@ -40,7 +41,7 @@ def main():
     print("# Side by side with Envoy 1.40\n")
     print("Written by `integration/bench/run`: one worker on one core, origin and load on another, medians of the rounds, all of a table in one run.\n")
     print(f"Machine: {machine()}.")
-    for workload in ("plain", "policy", "h2", "conns"):
+    for workload in ("plain", "policy", "h2", "cache", "conns"):
         path = folder / f"{workload}.json"
         if not path.exists():
             continue

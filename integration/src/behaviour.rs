@@ -9,6 +9,7 @@
 //! | `/slow/MS` | answers after so many milliseconds |
 //! | `/bytes/N` | so many bytes, as fast as they are taken |
 //! | `/sink` | reads the body and says how long it was |
+//! | `/with?NAME=VALUE&...` | another body each time, and these fields, `+` for a blank; `wait=MS` takes so long, `size=N` is chunks of so many bytes; 304 to its own `etag` |
 //! | `/early` | answers without reading the body |
 //! | `/trailers` | a body and a trailer `x-checksum` |
 //! | `/stall` | a head, one chunk, and then nothing until it is given up |
@@ -16,6 +17,7 @@
 //! | `/test.Echo/METHOD` | gRPC: `Unary`, `Client`, `Server`, `Bidi`, and `Refuse`, `Fail`, `Late`, `Stall` for what fails |
 //! | any other | its name |
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,6 +81,7 @@ pub async fn answer(name: &str, request: Request<Incoming>) -> Response<Body> {
         "bytes" => bytes(number.parse().expect("/bytes/N")),
         "sink" => sink(request.into_body()).await,
         "early" => status(200),
+        "with" => with(&request).await,
         "trailers" => trailers(),
         "stall" => stall(request.into_body()),
         "truncate" => truncate(),
@@ -114,6 +117,37 @@ fn echo(request: Request<Incoming>) -> Response<Body> {
         response = response.header("content-type", kind);
     }
     response.body(request.into_body().map_err(Into::into).boxed()).expect("a plain response")
+}
+
+/// The nth answer of the process, with the fields of the query.
+async fn with(request: &Request<Incoming>) -> Response<Body> {
+    static ANSWERS: AtomicUsize = AtomicUsize::new(0);
+    let mut response = Response::new(full(format!("answer {}", ANSWERS.fetch_add(1, Ordering::Relaxed))));
+    for pair in request.uri().query().unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
+            "wait" => tokio::time::sleep(Duration::from_millis(value.parse().expect("wait=MS"))).await,
+            "size" => *response.body_mut() = chunks(value.parse().expect("size=N")),
+            name => {
+                // Quotes have no place in a target.
+                let value = if name == "etag" { format!("\"{value}\"") } else { value.replace('+', " ") };
+                let value = HeaderValue::from_str(&value).expect("tests use real field values");
+                let name = http::HeaderName::from_bytes(name.as_bytes()).expect("tests use real field names");
+                response.headers_mut().append(name, value);
+            }
+        }
+    }
+    let tag = response.headers().get("etag");
+    if tag.is_some() && request.headers().get("if-none-match") == tag {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = empty();
+    }
+    response
+}
+
+/// So many bytes, without saying how many there will be.
+fn chunks(count: usize) -> Body {
+    bytes(count).into_body()
 }
 
 fn bytes(count: usize) -> Response<Body> {

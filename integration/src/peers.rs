@@ -1,4 +1,4 @@
-//! Other people's programs that the tests meet: Envoy, Python's grpcio, rotel, promtool.
+//! Other people's programs that the tests meet: Envoy, Python's grpcio, rotel, promtool, a suite for caches.
 //!
 //! They are installed in a virtualenv (`OUTRIGGER_PEERS`, or `.peers` in the repository) or on the path. A peer that is
 //! not there makes its test say `skipped: REASON` and end; where peers are required (`CI=true` or
@@ -32,6 +32,16 @@ pub fn python_grpc() -> Option<PathBuf> {
 pub fn promtool() -> Option<PathBuf> {
     let found = Command::new("promtool").arg("--version").output().is_ok();
     found.then(|| "promtool".into()).or_else(|| missing("promtool is not installed (apt-get install prometheus)"))
+}
+
+/// The folder with the suite for caches (npm `http-cache-tests`, by `integration/cache/install`), for a node that is there.
+pub fn cache_suite() -> Option<PathBuf> {
+    let folder = folder().join("cache");
+    let node = Command::new("node").arg("--version").output().is_ok();
+    let found = node && folder.join("node_modules/http-cache-tests/package.json").exists();
+    let reason =
+        "http-cache-tests is not installed (apt-get install nodejs npm; integration/cache/install .peers/cache)";
+    found.then_some(folder).or_else(|| missing(reason))
 }
 
 /// A script of `integration/peers`.

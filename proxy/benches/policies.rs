@@ -15,6 +15,7 @@ use std::time::Instant;
 use outrigger_config::document;
 use outrigger_config::mesh::Mesh;
 use outrigger_config::name::ObjectName;
+use outrigger_proxy::cache::Caching;
 use outrigger_proxy::drain::Drain;
 use outrigger_proxy::exchange::Shared;
 use outrigger_proxy::listener::DataPlane;
@@ -137,6 +138,7 @@ const CASES: &[(&str, On)] = &[
             "loadBalancing: { algorithm: Maglev, hashOn: [{ type: Header, name: user-agent }] }",
         ),
     ),
+    ("cache, every request but one a hit", On::Policy("RoutePolicy", "cache: {}")),
     ("slow start", On::Policy("BackendPolicy", "loadBalancing: { slowStart: { window: 60s } }")),
 ];
 
@@ -282,6 +284,7 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry,
+        caching: Caching::new(1 << 20),
         workers: 1,
         drain: Drain::new(),
         carried: Arc::default(),

@@ -72,6 +72,7 @@ fn main() -> std::io::Result<()> {
         retry_of: None,
         lost: false,
         withheld: None,
+        cache: None,
         would: Would::default(),
         snapshot: 7,
     };

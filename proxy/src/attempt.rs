@@ -267,6 +267,7 @@ impl Attempt {
             attempt: self.aim.attempt,
             retry_of: self.aim.retry_of.map(RetryCause::from),
             withheld: trail.read(|notes| notes.withheld),
+            cache: trail.read(|notes| notes.cache),
             would: trail.read(|notes| notes.would),
             snapshot: trail.read(|notes| notes.snapshot),
         }

@@ -15,6 +15,7 @@ use outrigger_config::policy::{Retry, Timeouts};
 use parking_lot::Mutex;
 
 use crate::body::{Body, End, Ending, Memory};
+use crate::cache::Caching;
 use crate::carried::{Carried, Held};
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
@@ -26,7 +27,7 @@ use crate::reason::Reason;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
-use crate::telemetry::{Edge, Sampler, Telemetry, Withheld, Would};
+use crate::telemetry::{CacheResult, Edge, Sampler, Telemetry, Withheld, Would};
 use crate::wishes::Wishes;
 
 /// What every room of every worker shares.
@@ -36,6 +37,8 @@ pub struct Shared {
     pub snapshots: Snapshots,
     /// Where signals go.
     pub telemetry: Arc<Telemetry>,
+    /// Responses that are kept.
+    pub caching: Caching,
     /// How many workers there are.
     pub workers: usize,
     /// The scope of the whole process.
@@ -78,6 +81,21 @@ pub struct Connection {
     pub drain: Drain,
     /// What all workers share.
     pub shared: Arc<Shared>,
+}
+
+impl Connection {
+    /// The same for a request of the proxy's own that one of this connection's gave rise to: nothing of it reaches the
+    /// caller.
+    pub fn aside(&self) -> Self {
+        Connection {
+            worker: self.worker,
+            peer: self.peer,
+            entrance: Arc::clone(&self.entrance),
+            side: None,
+            drain: self.drain.clone(),
+            shared: Arc::clone(&self.shared),
+        }
+    }
 }
 
 /// A request as it came in.
@@ -231,6 +249,8 @@ pub struct Notes {
     pub reason: Option<Reason>,
     /// What happened, for people.
     pub detail: Box<str>,
+    /// What the cache did.
+    pub cache: Option<CacheResult>,
     /// What policies in Observe would have done.
     pub would: Would,
     /// The status that the caller got; 0 while there is none.

@@ -35,6 +35,9 @@ impl Fields {
     /// Any field whose name begins with `x-envoy-`.
     pub const ENVOY: Fields = Fields(1 << 10);
 
+    /// What a cache asks for: `Cache-Control`, `Pragma`, `Range`, and the conditions of a request.
+    pub const CACHE: Fields = Fields(1 << 12);
+
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
         headers.keys().fold(Fields::default(), |seen, name| Fields(seen.0 | Fields::from_name(name.as_str()).0))
@@ -45,9 +48,13 @@ impl Fields {
         match name.len() {
             2 if name == "te" => Fields::TE,
             2 if name == "b3" => Fields::TRACE,
+            5 if name == "range" => Fields::CACHE,
+            6 if name == "pragma" => Fields::CACHE,
             6 if name == "expect" => Fields::EXPECT,
             6 if name == "cookie" => Fields::COOKIE,
             7 if name == "upgrade" => Fields(Fields::UPGRADE.0 | Fields::HOP.0),
+            8.. if name.starts_with("if-") => Fields::CACHE,
+            13 if name == "cache-control" => Fields::CACHE,
             10 if name == "connection" => Fields::CONNECTION,
             10 if name == "keep-alive" => Fields::HOP,
             10 if name == "tracestate" => Fields::TRACE,
@@ -97,6 +104,12 @@ mod tests {
             ("x-envoy-max-retries", Fields::ENVOY),
             ("x-envoy-retry-grpc-on-that", Fields::ENVOY),
             ("grpc-previous-rpc-attempts", Fields::MARK),
+            ("cache-control", Fields::CACHE),
+            ("pragma", Fields::CACHE),
+            ("range", Fields::CACHE),
+            ("if-range", Fields::CACHE),
+            ("if-match", Fields::CACHE),
+            ("if-none-match", Fields::CACHE),
         ];
         for (name, expected) in cases {
             let mut headers = HeaderMap::new();

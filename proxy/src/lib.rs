@@ -9,6 +9,7 @@ pub mod body;
 pub mod error;
 pub mod telemetry;
 pub mod fields;
+pub mod cache;
 pub mod hop;
 pub mod head;
 pub mod path;

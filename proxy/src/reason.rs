@@ -43,6 +43,8 @@ pub enum Reason {
     HttpRequestTooLarge,
     /// A rate limit had no token left (RL).
     RateLimited,
+    /// The caller wanted no answer but a kept one, and there is none.
+    NotCached,
     /// A policy asked for a fault (FI).
     FaultInjected,
     /// Every attempt failed (URX).
@@ -95,7 +97,7 @@ pub struct Disposition {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Reason; 25] = [
+    pub const ALL: [Reason; 26] = [
         Reason::DestinationNotFound,
         Reason::DestinationUnavailable,
         Reason::NoHealthyEndpoint,
@@ -112,6 +114,7 @@ impl Reason {
         Reason::HttpRequestDenied,
         Reason::HttpRequestTooLarge,
         Reason::RateLimited,
+        Reason::NotCached,
         Reason::FaultInjected,
         Reason::RetriesExhausted,
         Reason::RetryBudgetExhausted,
@@ -143,6 +146,7 @@ impl Reason {
             Reason::HttpRequestDenied => ("http_request_denied", 400, 13, "DPE", Never),
             Reason::HttpRequestTooLarge => ("http_request_denied", 431, 13, "DPE", Never),
             Reason::RateLimited => ("rate_limited", 429, 8, "RL", Never),
+            Reason::NotCached => ("not_cached", 504, 14, "NFCF", Never),
             Reason::FaultInjected => ("fault_injected", 503, 14, "FI", Never),
             Reason::RetriesExhausted => ("retries_exhausted", 503, 14, "URX", Never),
             Reason::RetryBudgetExhausted => ("retry_budget_exhausted", 503, 14, "UO", Never),

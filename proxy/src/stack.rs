@@ -12,6 +12,7 @@ use crate::exchange::{Request, Response};
 use crate::policy::admission::AdmissionLayer;
 use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
+use crate::policy::cache::CacheLayer;
 use crate::policy::carry::CarryLayer;
 use crate::policy::deadline::DeadlineLayer;
 use crate::policy::edit::EditLayer;
@@ -43,6 +44,7 @@ pub fn outbound() -> HttpService {
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)
+        .layer(CacheLayer)
         .layer(SplitLayer) // Routed -> Targeted
         .layer(EditLayer)
         .layer(MirrorLayer)
@@ -56,8 +58,8 @@ pub fn outbound() -> HttpService {
     BoxCloneSyncService::new(stack)
 }
 
-/// From the mesh to the workload beside the proxy: the same rooms without retries, which are the caller's, since only
-/// the caller can choose another endpoint.
+/// From the mesh to the workload beside the proxy: the same rooms without the cache and retries, which are the
+/// caller's: it alone is spared the way, and it alone can choose another endpoint.
 pub fn inbound() -> HttpService {
     let stack = ServiceBuilder::new()
         .layer(RecordLayer)

@@ -18,6 +18,7 @@ use outrigger_config::policy::{Condition, Limits, Origin, Outlier, Retry, Timeou
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{Route, RouteTable, VirtualHost};
 use outrigger_config::value::Percent;
+use outrigger_proxy::cache::Caching;
 use outrigger_proxy::drain::Drain;
 use outrigger_proxy::exchange::Shared;
 use outrigger_proxy::listener::DataPlane;
@@ -90,6 +91,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry,
+        caching: Caching::new(1 << 20),
         workers: 1,
         drain: Drain::new(),
         carried: Arc::default(),

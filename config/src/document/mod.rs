@@ -24,6 +24,7 @@ mod http_route;
 mod grpc_route;
 mod policy;
 mod backend_policy;
+mod cache;
 mod session;
 mod fault;
 mod health_check;

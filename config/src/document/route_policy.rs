@@ -1,6 +1,7 @@
-//! `RoutePolicy`: retries, timeouts, faults and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
+//! `RoutePolicy`: retries, timeouts, faults, caches and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
 //! routes, or single rules; the most specific policy of a rule counts alone, nothing is merged.
 
+use super::cache::read_cache;
 use super::fault::read_fault;
 use super::load_balancing::read_hash_key;
 use super::policy::{LONGER_THAN_ZERO, TARGETS, acting, read_mode};
@@ -8,7 +9,7 @@ use super::reader::Field;
 use super::reference::TargetRef;
 use super::retry::{RetryChoice, read_retry};
 use crate::name::ObjectName;
-use crate::policy::{Fault, Mode, Origin, Timeouts};
+use crate::policy::{Cache, Fault, Mode, Origin, Timeouts};
 use crate::rewrite::DirectResponse;
 use crate::route::HashKey;
 
@@ -27,6 +28,8 @@ pub struct RoutePolicy {
     pub sticky: Vec<HashKey>,
     /// Which faults are injected.
     pub fault: Option<Fault>,
+    /// Which responses are kept.
+    pub cache: Option<Cache>,
     /// What is answered in the place of every backend.
     pub response: Option<DirectResponse>,
 }
@@ -42,8 +45,9 @@ impl RoutePolicy {
         let sticky = acting(&mut fields, "stickyOn", mode).map(|field| field.some(read_hash_key));
         let sticky = sticky.into_iter().flatten().flatten().collect();
         let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
+        let cache = fields.optional("cache").map(|field| read_cache(&field, mode, origin));
         fields.finish();
-        RoutePolicy { mode, targets, retry, timeouts, sticky, fault, response }
+        RoutePolicy { mode, targets, retry, timeouts, sticky, fault, cache, response }
     }
 }
 

@@ -102,10 +102,11 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     }
     let Sending { retry, rehearsed_retry, timeouts } = sending(None, &policies);
     let hash = hash_keys(index, name, port);
+    let (cache, _) = policies.part(|policy| policy.cache.clone());
     let session = session(index, name, port);
     let forward = Route::forward(&route_name, name::cluster(name, port));
     let rehearsed = Rehearsed { retry: rehearsed_retry, ..rehearsed };
-    Route { origin, timeouts, retry, fault, hash, rehearsed, session, ..forward }
+    Route { origin, timeouts, retry, fault, cache, hash, rehearsed, session, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
@@ -141,6 +142,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         timeouts,
         retry,
         rehearsed: Rehearsed { retry: rehearsed_retry, ..common.rehearsed },
+        cache: policies.part(|policy| policy.cache.clone()).0,
         // One cookie for all of a rule's backends: it names an endpoint, and with it the backend.
         session: ports(index, rule).find_map(|(reference, port)| session(index, &reference.service, port)),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),

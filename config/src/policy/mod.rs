@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod cache;
 pub mod fault;
 pub mod health_check;
 pub mod limits;
@@ -13,6 +14,7 @@ pub mod retry;
 pub mod session;
 pub mod timeout;
 
+pub use cache::Cache;
 pub use fault::Fault;
 pub use health_check::HealthCheck;
 pub use limits::{Limits, PerEndpoint};

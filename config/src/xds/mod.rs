@@ -22,6 +22,7 @@ mod header;
 mod matching;
 mod fault;
 mod session;
+mod cache;
 mod retry;
 mod own;
 mod rate_limit;

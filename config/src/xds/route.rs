@@ -13,11 +13,11 @@ use super::value::{
     duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
 };
 use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit, session::StatefulSession};
-use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry, session};
+use super::{action, backend, cache, fault, filter, header, matching, own, rate_limit, retry, session};
 use crate::error::Problem;
 use crate::header::{HeaderChanges, Headers};
 use crate::name::{Domain, ResourceName};
-use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
+use crate::policy::{Cache, Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 
@@ -170,6 +170,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         fault: route.fault.as_ref().map(own::fault),
         sticky: route.sticky.iter().map(backend::encode_hash).collect(),
         rehearsed: own::rehearsed_route(&route.rehearsed),
+        cache: route.cache.as_ref().map(cache::encode),
         session: route.session.as_ref().map(session::encode),
     }
 }
@@ -222,6 +223,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         rate_limit: policies.rate_limit,
         fault: policies.fault,
         rehearsed: policies.rehearsed,
+        cache: policies.cache,
         sticky: policies.sticky,
         session: policies.session,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
@@ -251,6 +253,7 @@ struct Policies {
     fault: Option<Fault>,
     sticky: Vec<HashKey>,
     rehearsed: Rehearsed,
+    cache: Option<Cache>,
     session: Option<Session>,
 }
 
@@ -258,6 +261,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
     let retry = own.retry.as_ref().map(own::read_retry).transpose();
     let rate_limit = own.rate_limit.as_ref().map(own::read_rate_limit).transpose();
     let fault = own.fault.as_ref().map(own::read_fault).transpose();
+    let cache = own.cache.as_ref().map(cache::decode).transpose();
     Ok(Policies {
         origin: Origin(own.origin.as_str().into()),
         per_try: optional_duration("per_try_timeout", own.per_try_timeout.as_ref())?,
@@ -267,6 +271,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
         sticky: each("sticky", &own.sticky, backend::decode_hash)?,
         rehearsed: own::read_rehearsed_route(own.rehearsed.as_ref())
             .map_err(|problem| problem.at_field("rehearsed"))?,
+        cache: cache.map_err(|problem| problem.at_field("cache"))?,
         session: own.session.as_ref().map(session::read).transpose().map_err(|problem| problem.at_field("session"))?,
     })
 }
@@ -286,8 +291,8 @@ fn decode_standard(
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
     let (rate_limit, fault, session) = decode_filters(message)?;
-    let (origin, sticky, rehearsed) = (Origin::default(), Vec::new(), Rehearsed::default());
-    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, rehearsed, session })
+    let (origin, sticky, cache, rehearsed) = (Origin::default(), Vec::new(), None, Rehearsed::default());
+    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, cache, rehearsed, session })
 }
 
 type Filters = (Option<RateLimit>, Option<Fault>, Option<Session>);

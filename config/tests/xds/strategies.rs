@@ -11,12 +11,13 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, Localit
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
+use outrigger_config::policy::cache::{AlsoStore, CacheKey};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::{
-    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode, Origin,
-    Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample, Session,
-    SlowEndpoint, SuccessRate, Tell, Timeouts,
+    Backoff, Budget, Cache, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode,
+    Origin, Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample,
+    Session, SlowEndpoint, SuccessRate, Tell, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -26,7 +27,7 @@ use outrigger_config::route::{
 };
 use outrigger_config::template::Template;
 use outrigger_config::value::{Pattern, Percent};
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -101,7 +102,8 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()), rehearsed(), of(session())).boxed();
+    // Boxed: all of it by value is more than the stack of a test holds in a debug build.
+    let policies = (of(retry()), of(rate_limit()), of(fault()), of(cache()), rehearsed(), of(session())).boxed();
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -109,7 +111,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault, rehearsed, session),
+                    (retry, rate_limit, fault, cache, rehearsed, session),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -128,6 +130,7 @@ fn route() -> impl Strategy<Value = Route> {
                         timeouts,
                         retry,
                         fault,
+                        cache,
                         rate_limit,
                         rehearsed,
                         hash,
@@ -368,6 +371,42 @@ fn fault() -> BoxedStrategy<Fault> {
             delay,
             abort,
         })
+        .boxed()
+}
+
+fn cache() -> BoxedStrategy<Cache> {
+    let ttls = prop_oneof![
+        of(longer(1)).prop_map(|ttl| (ttl, None)),
+        longer(1).prop_map(|default_ttl| (None, Some(default_ttl)))
+    ];
+    let names =
+        || btree_set("[a-z]{1,8}", 0..3).prop_map(|names| names.iter().map(|name| name.as_str().into()).collect());
+    let key =
+        (names(), of(names()), names()).prop_map(|(headers, query, cookies)| CacheKey { headers, query, cookies });
+    let also =
+        subsequence(AlsoStore::ALL.to_vec(), 0..=4).prop_map(|all| all.into_iter().map(|(_, what)| what).collect());
+    ((policy(), ttls), percent(), (of(longer(1)), of(longer(1))), 1..Cache::MOST_MAX_BYTES, key, also)
+        .prop_map(
+            |(
+                ((origin, mode), (ttl, default_ttl)),
+                heuristic,
+                (while_revalidate, if_error),
+                max_bytes,
+                key,
+                also_store,
+            )| Cache {
+                origin,
+                mode,
+                ttl,
+                default_ttl,
+                heuristic,
+                stale_while_revalidate: while_revalidate,
+                stale_if_error: if_error,
+                max_bytes,
+                key,
+                also_store,
+            },
+        )
         .boxed()
 }
 

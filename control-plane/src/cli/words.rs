@@ -22,6 +22,7 @@ pub(super) fn explain(reason: &str) -> Option<&'static str> {
         "proxy_loop_detected" => "the request came back to where it had been",
         "tls_certificate_error" => "the other side's certificate is not trusted",
         "rate_limited" => "the rate limit was reached",
+        "not_cached" => "the caller wanted a kept answer or none, and none is kept",
         "retries_exhausted" => "every attempt the route allows has failed",
         "retry_budget_exhausted" => "too many retries at once, so this one was not made",
         "breaker_requests" => "the limit of requests at the same time was reached",

@@ -60,7 +60,7 @@ impl Answers<'_> {
 }
 
 /// The reasons that proxies give. They are known from the start, so that made-up ones cannot take their places.
-pub const REASONS: [&str; 20] = [
+pub const REASONS: [&str; 21] = [
     "destination_unavailable",
     "destination_not_found",
     "connection_refused",
@@ -74,6 +74,7 @@ pub const REASONS: [&str; 20] = [
     "proxy_configuration_error",
     "proxy_internal_error",
     "rate_limited",
+    "not_cached",
     "retries_exhausted",
     "retry_budget_exhausted",
     "breaker_requests",

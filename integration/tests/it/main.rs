@@ -7,6 +7,8 @@ mod admission;
 mod bad_input;
 mod balance;
 mod bodies;
+mod cache;
+mod cache_suite;
 mod cancellation;
 mod chain;
 mod cli;

@@ -8,6 +8,7 @@ use prometheus::{Encoder, TextEncoder};
 
 use crate::admin::clusters::state;
 use crate::admin::policies;
+use crate::cache::Store;
 use crate::cluster::{Cause, Cluster, Limit};
 use crate::discovery::status::Standing;
 use crate::exchange::Shared;
@@ -25,6 +26,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     families.extend(rate_limits(&shared.snapshots.load_full()));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(replay(shared));
+    families.extend(cache(&shared.caching.store));
     families.extend(process(shared, started, now));
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut page = Vec::new();
@@ -215,6 +217,18 @@ fn discovery(state: &DiscoveryState, standing: &Standing, now: Instant) -> Vec<M
     closed.add(&[], standing.closed.len() as f64);
     let all = [ready, connected, disconnects, updates, age, number, apply, closed];
     all.into_iter().filter_map(Family::finish).collect()
+}
+
+fn cache(store: &Store) -> Vec<MetricFamily> {
+    let mut bytes = Family::gauge("outrigger_cache_bytes", "Memory that kept responses take.");
+    bytes.add(&[], store.bytes() as f64);
+    let mut limit = Family::gauge("outrigger_cache_limit_bytes", "Memory that kept responses may take.");
+    limit.add(&[], store.capacity() as f64);
+    let mut entries = Family::gauge("outrigger_cache_entries", "Targets of which something is kept.");
+    entries.add(&[], store.entries() as f64);
+    let mut evictions = Family::counter("outrigger_cache_evictions_total", "Targets that were driven out for others.");
+    evictions.add(&[], store.evictions() as f64);
+    [bytes, limit, entries, evictions].into_iter().filter_map(Family::finish).collect()
 }
 
 fn process(shared: &Shared, started: Instant, now: Instant) -> Vec<MetricFamily> {

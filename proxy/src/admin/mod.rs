@@ -24,6 +24,7 @@ use crate::discovery::status::Status;
 use crate::exchange::Shared;
 use crate::telemetry::logging::Filter;
 
+mod cache;
 pub mod dump;
 pub mod clusters;
 mod explain;

@@ -55,6 +55,7 @@ fn admin() -> Admin {
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry: Arc::new(Telemetry::default()),
+        caching: crate::cache::Caching::default(),
         workers: 1,
         drain: Drain::new(),
         carried: Arc::default(),

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
 use crate::body::Memory;
+use crate::cache::Caching;
 use crate::discovery::follow::Follower;
 use crate::discovery::publish::Publisher;
 use crate::discovery::status::{Source, Status};
@@ -110,6 +111,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), records, sampler }),
+        caching: Caching::new(settings.cache_memory),
         workers: settings.workers,
         drain: Drain::new(),
         carried: Arc::default(),

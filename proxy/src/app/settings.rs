@@ -51,6 +51,9 @@ struct Flags {
     #[arg(long, value_name = "MIB", env = "OUTRIGGER_REPLAY_MEMORY", default_value_t = 64)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=65536))]
     replay_memory: u32,
+    /// Memory for responses that routes keep (RoutePolicy `cache`), such as 64MiB or 2GiB; 0 keeps none
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
+    cache_memory: u64,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
     #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
     log: String,
@@ -102,6 +105,8 @@ pub struct Settings {
     pub explain_token: Option<PathBuf>,
     /// How many bytes of request bodies may be kept at once.
     pub replay_memory: usize,
+    /// How much memory kept responses may take, bytes.
+    pub cache_memory: u64,
     /// What to log.
     pub log: String,
     /// How to log.
@@ -165,6 +170,7 @@ impl Flags {
             explain_slow: self.explain_slow,
             explain_token: self.explain_token,
             replay_memory: (self.replay_memory as usize) << 20,
+            cache_memory: self.cache_memory,
             log: self.log,
             log_format: self.log_format,
         })
@@ -183,6 +189,22 @@ fn node(id: &str) -> Result<ObjectName, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|problem| problem.reason)
+}
+
+/// A number of bytes, with a unit or without.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err("must be a size such as 500KiB, 64MiB or 2GiB".into()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    // More than that would be a slip of the keyboard.
+    bytes.filter(|bytes| *bytes <= 1 << 44).ok_or_else(|| "must be a size up to 16384GiB, such as 64MiB".into())
 }
 
 /// The first sentence of clap's page on what is wrong.

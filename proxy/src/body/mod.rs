@@ -9,6 +9,8 @@ mod memory;
 mod received;
 mod replay;
 mod resumed;
+mod watched;
+mod inner;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,9 +28,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use crate::reason::Reason;
+use inner::Inner;
 pub use received::{Received, Upload};
 pub use replay::{Bound, Memory, Replay, ReplaySource};
 pub use resumed::Resumed;
+pub use watched::{Watched, Watcher};
 
 /// How a body came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,26 +75,6 @@ pub struct Body {
     attempt: Option<Box<dyn Ending>>,
     request: Option<Box<dyn Ending>>,
     timers: Timers,
-}
-
-enum Inner {
-    Empty,
-    Full(Bytes),
-    Incoming {
-        incoming: Incoming,
-        breaks_as: Reason,
-    },
-    Received {
-        received: Received,
-        breaks_as: Reason,
-    },
-    /// Held back until the upstream says 100 (Continue), RFC 9110 10.1.1.
-    Gated {
-        gate: Option<oneshot::Receiver<()>>,
-        inner: Box<Inner>,
-    },
-    Replay(Box<Replay>),
-    Resumed(Box<Resumed>),
 }
 
 #[derive(Default)]
@@ -162,6 +146,15 @@ impl Body {
         Body::from_inner(Inner::Resumed(Box::new(Resumed::new(taken, trailers, rest))))
     }
 
+    /// Gives `watcher` a copy of what passes.
+    pub fn watched(body: Body, watcher: Box<dyn Watcher>) -> Self {
+        // Whoever takes the body asks it when it is cut.
+        let deadline = body.timers.deadline;
+        let mut watched = Body::from_inner(Inner::Watched(Box::new(Watched::new(body, watcher))));
+        watched.timers.deadline = deadline;
+        watched
+    }
+
     /// Holds the body back until `gate` opens; with a sender that is dropped it never does.
     #[must_use]
     pub fn gated(mut self, gate: oneshot::Receiver<()>) -> Self {
@@ -215,39 +208,6 @@ impl Body {
         self.inner.is_over()
     }
 
-    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match &mut self.inner {
-            Inner::Empty => Poll::Ready(None),
-            Inner::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.inner = Inner::Empty;
-                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
-            }
-            Inner::Incoming { incoming, breaks_as } => {
-                let reason = *breaks_as;
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken(reason))))
-            }
-            Inner::Received { received, breaks_as } => {
-                let reason = *breaks_as;
-                let frame = ready!(received.poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken(reason))))
-            }
-            Inner::Gated { gate, inner } => {
-                let Some(opening) = gate else { return Poll::Pending };
-                if ready!(Pin::new(opening).poll(cx)).is_err() {
-                    // Answered without asking for the content: nobody reads it any more.
-                    *gate = None;
-                    return Poll::Pending;
-                }
-                self.inner = std::mem::replace(&mut **inner, Inner::Empty);
-                self.poll_inner(cx)
-            }
-            Inner::Replay(replay) => replay.poll_frame(cx),
-            Inner::Resumed(resumed) => resumed.poll_frame(cx),
-        }
-    }
-
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         let timers = &mut self.timers;
         if timers.deadline.is_none() && timers.idle.is_none() {
@@ -298,7 +258,7 @@ impl HttpBody for Body {
             this.timers.deadline = None;
             return Poll::Ready(Some(Err(Broken(reason))));
         }
-        match this.poll_inner(cx) {
+        match this.inner.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.timers.progressed = true;
                 if let Some((pulse, start)) = &this.timers.pulse {
@@ -342,32 +302,6 @@ impl HttpBody for Body {
     }
 }
 
-impl Inner {
-    fn is_over(&self) -> bool {
-        match self {
-            Inner::Empty => true,
-            Inner::Full(bytes) => bytes.is_empty(),
-            Inner::Incoming { incoming, .. } => incoming.is_end_stream(),
-            Inner::Received { received, .. } => received.is_end_stream(),
-            Inner::Gated { inner, .. } => inner.is_over(),
-            Inner::Replay(replay) => replay.is_end_stream(),
-            Inner::Resumed(resumed) => resumed.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Inner::Empty => SizeHint::with_exact(0),
-            Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Incoming { incoming, .. } => incoming.size_hint(),
-            Inner::Received { received, .. } => received.size_hint(),
-            Inner::Gated { inner, .. } => inner.size_hint(),
-            Inner::Replay(replay) => replay.size_hint(),
-            Inner::Resumed(resumed) => resumed.size_hint(),
-        }
-    }
-}
-
 impl Drop for Body {
     fn drop(&mut self) {
         if self.attempt.is_some() || self.request.is_some() {
@@ -385,16 +319,7 @@ impl Default for Body {
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.inner {
-            Inner::Empty => "empty",
-            Inner::Full(_) => "full",
-            Inner::Incoming { .. } => "incoming",
-            Inner::Received { .. } => "received",
-            Inner::Gated { .. } => "gated",
-            Inner::Replay(_) => "replay",
-            Inner::Resumed(_) => "resumed",
-        };
-        f.debug_tuple("Body").field(&kind).finish()
+        f.debug_tuple("Body").field(&self.inner.kind()).finish()
     }
 }
 

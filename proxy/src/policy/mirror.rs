@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 use super::Next;
 use crate::body::{Body, End, Ending, ReplaySource};
 use crate::error::Error;
-use crate::exchange::{Connection, Response, Routed, Targeted, Trail, grpc_status};
+use crate::exchange::{Response, Routed, Targeted, Trail, grpc_status};
 use crate::head;
 use crate::route::mirror::{Mirror as Target, Place};
 
@@ -133,16 +133,7 @@ fn address(mut http: http::Request<Body>, trail: &Trail, authority: &HeaderValue
         trail.context.inject(http.headers_mut(), true);
     }
     // Nothing that the copy's endpoint says may reach the caller: not even an interim response.
-    let of = &trail.connection;
-    let connection = Connection {
-        worker: of.worker,
-        peer: of.peer,
-        entrance: Arc::clone(&of.entrance),
-        side: None,
-        drain: of.drain.clone(),
-        shared: Arc::clone(&of.shared),
-    };
-    let trail = Arc::new(Trail::new(&http, Arc::new(connection)));
+    let trail = Arc::new(Trail::new(&http, Arc::new(trail.connection.aside())));
     let (authority, route) = (authority.clone(), Arc::clone(&mirror.route));
     let routed = Routed { http: Box::new(http), trail, authority, route };
     Some(Targeted::new(routed, cluster, mirror.target()?))

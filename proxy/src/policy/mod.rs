@@ -18,6 +18,7 @@ pub mod admission;
 pub mod answer;
 pub mod breaker;
 pub mod carry;
+pub mod cache;
 pub mod deadline;
 pub mod edit;
 pub mod fault;

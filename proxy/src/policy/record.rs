@@ -136,7 +136,9 @@ impl Drop for Account {
         if why.any() {
             explain::keep(trail, why, duration);
         }
-        let spans = trail.context.sampled && trail.own_span && !trail.read(|notes| notes.alone);
+        // What the cache answered had no attempt that would have been a span.
+        let (alone, kept) = trail.read(|notes| (notes.alone, notes.cache.is_some() && notes.attempts == 0));
+        let spans = trail.context.sampled && (trail.own_span && !alone || kept);
         if spans || entrance.access_log {
             let record = span(trail, duration);
             if entrance.access_log {
@@ -152,10 +154,14 @@ impl Drop for Account {
 fn span(trail: &Trail, duration: std::time::Duration) -> SpanRecord {
     let connection = &trail.connection;
     let entrance = &connection.entrance;
+    let (span_id, parent) = match trail.own_span {
+        true => (trail.context.span_id, trail.parent),
+        false => (trail.context.child(&mut fastrand::Rng::new()).span_id, Some(trail.context.span_id)),
+    };
     trail.read(|notes| SpanRecord {
         trace_id: trail.context.trace_id,
-        span_id: trail.context.span_id,
-        parent: trail.parent,
+        span_id,
+        parent,
         state: trail.context.state.clone(),
         kind: match entrance.direction {
             Direction::Inbound => SpanKind::Server,
@@ -183,6 +189,7 @@ fn span(trail: &Trail, duration: std::time::Duration) -> SpanRecord {
         retry_of: None,
         lost: false,
         withheld: notes.withheld,
+        cache: notes.cache,
         would: notes.would,
         snapshot: notes.snapshot,
     })

@@ -15,6 +15,7 @@ use crate::telemetry::Edge;
 pub mod rewrite;
 pub mod edit;
 pub mod answer;
+pub mod cache;
 pub mod hash;
 pub mod matcher;
 pub mod gcra;
@@ -52,6 +53,8 @@ pub struct Route {
     pub mirrors: Box<[Arc<mirror::Mirror>]>,
     /// Which faults it injects.
     pub fault: Option<fault::Fault>,
+    /// Which responses it keeps.
+    pub cache: Option<cache::Cache>,
     /// How much it lets in.
     pub limiter: Option<Limiter>,
     /// What is only observed beside the two above.

@@ -20,6 +20,7 @@ use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteMode
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
+use crate::route::cache::Cache;
 use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
 use crate::route::mirror::Mirror;
@@ -175,13 +176,17 @@ impl Tables<'_> {
         }
         let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
         let fault = model.fault.as_ref().map(Fault::new);
+        let cache = model.cache.as_ref().map(|policy| {
+            let counters = self.context.metrics.cache.of(&model.name);
+            Cache::new(table.as_str(), model, policy, counters)
+        });
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
         let rehearsed = Rehearsed {
             fault: model.rehearsed.fault.as_ref().map(Fault::new),
             limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
         };
-        let retrying = self.retrying(table, model);
-        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter, rehearsed, retrying }))
+        let (config, retrying) = (model.clone(), self.retrying(table, model));
+        Some(Arc::new(Route { config, targets, answer, mirrors, fault, cache, limiter, rehearsed, retrying }))
     }
 
     /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
@@ -193,9 +198,9 @@ impl Tables<'_> {
         copies.timeouts.idle = route.timeouts.idle;
         let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
         let targets = Some(Split::new(copies.backends.iter().map(target))?);
-        let (answer, mirrors, fault, limiter, rehearsed) = (None, Box::default(), None, None, Rehearsed::default());
-        let retrying = None;
-        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter, rehearsed, retrying };
+        let (answer, mirrors, fault, cache, limiter) = (None, Box::default(), None, None, None);
+        let (config, rehearsed, retrying) = (copies.clone(), Rehearsed::default(), None);
+        let compiled = Route { config, targets, answer, mirrors, fault, cache, limiter, rehearsed, retrying };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 

@@ -140,6 +140,9 @@ fn attributes(record: &SpanRecord) -> Vec<KeyValue> {
     if let Some(route) = &record.route {
         add("outrigger.route", shared(route));
     }
+    if let Some(cache) = record.cache {
+        add("outrigger.cache", cache.word().into());
+    }
     if !record.would.is_empty() {
         let words: Vec<StringValue> = record.would.iter().map(|what: Would| what.word().into()).collect();
         add("outrigger.would", Value::Array(words.into()));

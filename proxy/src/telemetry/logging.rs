@@ -18,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
+use crate::telemetry::cache::CacheResult;
 use crate::telemetry::span::SpanRecord;
 use crate::telemetry::would::{Would, grpc_name};
 
@@ -130,6 +131,7 @@ fn line(record: &SpanRecord, detail: &str, peer: SocketAddr) -> String {
         "downstream": peer.to_string(),
         "upstream": record.peer.filter(|endpoint| *endpoint != peer).map(|endpoint| endpoint.to_string()),
         "retries": Some(record.attempt).filter(|attempt| *attempt > 0),
+        "cache": record.cache.map(CacheResult::word),
         "would": (!record.would.is_empty()).then(|| record.would.iter().map(Would::word).collect::<Vec<_>>()),
         "trace_id": hex(&record.trace_id),
         "span_id": hex(&record.span_id),

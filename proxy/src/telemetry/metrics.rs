@@ -17,6 +17,7 @@ use outrigger_config::policy::{Mode, Origin};
 use parking_lot::Mutex;
 
 use crate::reason::Reason;
+use crate::telemetry::cache::CacheMetrics;
 use crate::telemetry::edge::{Counts, Edge, Reading};
 use crate::telemetry::would::Would;
 
@@ -52,6 +53,8 @@ pub struct Metrics {
     limited: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
     /// How callers' connections began.
     pub detection: DetectionMetrics,
+    /// What the cache did.
+    pub cache: CacheMetrics,
     /// What discovery did.
     pub discovery: DiscoveryMetrics,
 }

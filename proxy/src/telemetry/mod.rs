@@ -15,6 +15,7 @@ pub mod would;
 pub mod sampler;
 pub mod context;
 pub mod edge;
+pub mod cache;
 pub mod metrics;
 pub mod span;
 pub mod sink;
@@ -26,6 +27,7 @@ pub mod convert;
 pub mod exporter;
 pub mod reporter;
 
+pub use cache::{CacheCounters, CacheResult};
 pub use edge::Edge;
 pub use metrics::{EdgeKey, Metrics};
 pub use records::Records;

@@ -4,6 +4,7 @@
 use outrigger_config::listener::Direction;
 use prometheus::proto::MetricFamily;
 
+use crate::telemetry::cache::CacheResult;
 use crate::telemetry::edge::{Edge, Reading};
 use crate::telemetry::family::Family;
 use crate::telemetry::logging;
@@ -114,7 +115,18 @@ fn policies(metrics: &Metrics) -> Vec<MetricFamily> {
     for ((policy, mode), count) in metrics.limited_by() {
         limited.add(&[("policy", &*policy), ("mode", mode)], count as f64);
     }
-    limited.finish().into_iter().collect()
+    let mut kept =
+        Family::counter("outrigger_cache_requests_total", "Requests of routes with a cache, by what it did.");
+    for (route, counters) in metrics.cache.all() {
+        for result in CacheResult::ALL {
+            let count = counters.read(result);
+            // One that is always there to be found; the others once they happened, to spare series.
+            if count > 0 || result == CacheResult::Hit {
+                kept.add(&[("route", &*route), ("result", result.word())], count as f64);
+            }
+        }
+    }
+    [limited, kept].into_iter().filter_map(Family::finish).collect()
 }
 
 fn connections(metrics: &Metrics) -> Vec<MetricFamily> {

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use outrigger_config::listener::{Direction, Identity};
 
 use crate::reason::Reason;
+use crate::telemetry::cache::CacheResult;
 use crate::telemetry::withheld::Withheld;
 use crate::telemetry::would::{RetryCause, Would};
 
@@ -73,6 +74,8 @@ pub struct SpanRecord {
     pub lost: bool,
     /// Why there was no further attempt, though it might have helped.
     pub withheld: Option<Withheld>,
+    /// What the cache did.
+    pub cache: Option<CacheResult>,
     /// What policies in Observe would have done.
     pub would: Would,
     /// The configuration that served it.
@@ -153,6 +156,7 @@ pub(in crate::telemetry) mod tests {
             retry_of: Some(RetryCause::Status(503)),
             lost: false,
             withheld: None,
+            cache: None,
             would: Would::default(),
             snapshot: 7,
         }

@@ -23,9 +23,11 @@ impl Would {
     pub const FAULT: Would = Would(16);
     /// Another attempt would have been sent beside a slow one.
     pub const HEDGE: Would = Would(32);
+    /// It would have been answered from the cache.
+    pub const CACHE_HIT: Would = Would(64);
     /// Everything that may be.
-    pub const ALL: [Would; 6] =
-        [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT, Would::HEDGE];
+    pub const ALL: [Would; 7] =
+        [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT, Would::HEDGE, Would::CACHE_HIT];
 
     /// The single ones of the set.
     pub fn iter(self) -> impl Iterator<Item = Would> {
@@ -46,6 +48,7 @@ impl Would {
             Would::EJECT => "eject",
             Would::FAULT => "fault",
             Would::HEDGE => "hedge",
+            Would::CACHE_HIT => "cache_hit",
             _ => "",
         }
     }

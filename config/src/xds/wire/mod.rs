@@ -10,6 +10,7 @@ use xds_api::pb::google::protobuf::Any;
 use crate::error::{Code, Problem};
 
 pub mod balancing;
+pub mod cache;
 pub mod fault;
 pub mod http;
 pub mod session;

@@ -10,6 +10,7 @@ use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
 
 use super::{mode, some};
+use crate::admin::cache::cache;
 
 pub(super) fn table(table: &RouteTable) -> Value {
     let host = |host: &VirtualHost| {
@@ -41,6 +42,7 @@ fn route(route: &Route) -> Value {
         "retry": route.retry.as_ref().map(retry),
         "fault": route.fault.as_ref().map(fault),
         "rateLimit": route.rate_limit.as_ref().map(rate_limit),
+        "cache": route.cache.as_ref().map(cache),
         "rehearsed": rehearsed(&route.rehearsed),
         "hash": (!route.hash.is_empty()).then(|| route.hash.iter().map(hash).collect::<Vec<_>>()),
     }))

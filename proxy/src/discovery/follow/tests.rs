@@ -241,6 +241,7 @@ spec: {{ address: 127.0.0.1, outbound: [{{ port: {port} }}] }}"
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry: Arc::new(Telemetry::default()),
+        caching: crate::cache::Caching::default(),
         workers: 1,
         drain: Drain::new(),
         carried: Arc::default(),

@@ -43,6 +43,7 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             answer: None,
             mirrors: Box::default(),
             fault: None,
+            cache: None,
             limiter: None,
             rehearsed: Rehearsed::default(),
             retrying: None,

@@ -4,6 +4,7 @@ use prost_xds::Name;
 use xds_api::pb::envoy::config::route::v3 as route;
 use xds_api::pb::google::protobuf::Duration;
 
+use super::super::cache::Cache;
 use super::super::fault::HttpFault;
 use super::super::session::Cookie;
 use super::PACKAGE;
@@ -37,6 +38,9 @@ pub struct Route {
     /// What keeps a caller at its endpoint.
     #[prost(message, optional, tag = "7")]
     pub session: Option<Session>,
+    /// Which responses are kept.
+    #[prost(message, optional, tag = "8")]
+    pub cache: Option<Cache>,
 }
 
 /// A session that a cookie keeps.

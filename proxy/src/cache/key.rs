@@ -1,0 +1,223 @@
+//! What requests must have in common to be given the same response: host, path and query, and what a policy adds.
+//!
+//! A key is bytes, written anew for each request into a buffer that the thread keeps, so that looking up allocates
+//! nothing. A request's bytes hold no NUL: it ends a part, and no two different requests have the same key.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use outrigger_config::policy::cache::CacheKey;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Ends a part of a key.
+const END: u8 = 0;
+
+/// How a route makes keys.
+#[derive(Debug)]
+pub struct KeyRule {
+    /// What the keys of one table of routes begin with.
+    table: [u8; 8],
+    headers: Box<[HeaderName]>,
+    query: Option<Box<[Box<str>]>>,
+    cookies: Box<[Box<str>]>,
+}
+
+impl KeyRule {
+    /// As a policy says; the keys of two tables are never the same.
+    pub fn new(table: &str, config: &CacheKey) -> Self {
+        let names = |names: &[std::sync::Arc<str>]| names.iter().map(|name| Box::from(&**name)).collect::<Box<[_]>>();
+        let digest = *blake3::hash(table.as_bytes()).as_bytes();
+        KeyRule {
+            table: std::array::from_fn(|index| digest[index]),
+            headers: config.headers.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()).collect(),
+            query: config.query.as_deref().map(names),
+            cookies: names(&config.cookies),
+        }
+    }
+
+    /// Whether cookies are part of the key.
+    pub fn has_cookies(&self) -> bool {
+        !self.cookies.is_empty()
+    }
+
+    /// Gives the key of a request to `then`.
+    pub fn with<T>(
+        &self,
+        authority: &HeaderValue,
+        target: Option<&PathAndQuery>,
+        headers: &HeaderMap,
+        then: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        BUFFER.with(|buffer| match buffer.try_borrow_mut() {
+            Ok(mut buffer) => {
+                buffer.clear();
+                self.write(&mut buffer, authority, target, headers);
+                then(&buffer)
+            }
+            // One key inside another's use.
+            Err(_) => {
+                let mut buffer = Vec::new();
+                self.write(&mut buffer, authority, target, headers);
+                then(&buffer)
+            }
+        })
+    }
+
+    fn write(&self, key: &mut Vec<u8>, authority: &HeaderValue, target: Option<&PathAndQuery>, headers: &HeaderMap) {
+        key.extend_from_slice(&self.table);
+        key.extend_from_slice(authority.as_bytes());
+        key.push(END);
+        match (target, &self.query) {
+            (None, _) => key.push(b'/'),
+            (Some(target), None) => key.extend_from_slice(target.as_str().as_bytes()),
+            (Some(target), Some(names)) => {
+                key.extend_from_slice(target.path().as_bytes());
+                for name in names {
+                    key.push(END);
+                    write_parameter(key, target.query().unwrap_or_default(), name);
+                }
+            }
+        }
+        for name in &self.headers {
+            key.push(END);
+            write_field(key, headers, name);
+        }
+        for name in &self.cookies {
+            key.push(END);
+            write_cookie(key, headers, name);
+        }
+    }
+}
+
+/// All values of a parameter, in their order; one that is absent differs from one that is empty.
+fn write_parameter(key: &mut Vec<u8>, query: &str, name: &str) {
+    for pair in query.split('&') {
+        let (given, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if given == name {
+            // No value has it in it.
+            key.push(b'&');
+            key.extend_from_slice(value.as_bytes());
+        }
+    }
+}
+
+fn write_field(key: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
+    if let Some(value) = joined(headers, name) {
+        key.push(b'=');
+        key.extend_from_slice(&value);
+    }
+}
+
+fn write_cookie(key: &mut Vec<u8>, headers: &HeaderMap, name: &str) {
+    for crumbs in headers.get_all(header::COOKIE) {
+        for crumb in crumbs.as_bytes().split(|byte| *byte == b';') {
+            let crumb = crumb.trim_ascii();
+            if let Some(value) = crumb.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) {
+                key.push(b';');
+                key.extend_from_slice(value);
+            }
+        }
+    }
+}
+
+/// All lines of a field as one, which means the same (RFC 9110, 5.3); none where there is none.
+pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    let Some(second) = lines.next() else { return Some(Cow::Borrowed(first.as_bytes())) };
+    let mut all = first.as_bytes().to_vec();
+    for line in std::iter::once(second).chain(lines) {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(line.as_bytes());
+    }
+    Some(Cow::Owned(all))
+}
+
+/// A key for people, as the content of a structured field's string: printable ASCII, quotes escaped.
+pub fn shown(key: &[u8]) -> String {
+    let mut text = String::with_capacity(key.len());
+    for byte in key.iter().skip(size_of::<[u8; 8]>()).take(512) {
+        match byte {
+            b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
+            // Between host and path nothing stands, between further parts something must.
+            &END if !text.contains('/') => {}
+            &END => text.push(' '),
+            0x20..0x7f => text.push(char::from(*byte)),
+            _ => text.push('?'),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+    use outrigger_config::policy::cache::CacheKey;
+    use proptest::prelude::*;
+
+    use super::{KeyRule, shown};
+
+    fn rule(headers: &[&str], query: Option<&[&str]>, cookies: &[&str]) -> KeyRule {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<Vec<_>>();
+        let key = CacheKey { headers: names(headers), query: query.map(names), cookies: names(cookies) };
+        KeyRule::new("table", &key)
+    }
+
+    fn key(rule: &KeyRule, target: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+        let uri: Uri = target.parse().expect("a target");
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            headers.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        rule.with(&HeaderValue::from_static("shop"), uri.path_and_query(), &headers, <[u8]>::to_vec)
+    }
+
+    #[test]
+    fn only_what_counts_tells_requests_apart() {
+        let plain = rule(&[], None, &[]);
+        assert_ne!(key(&plain, "/a?b=1", &[]), key(&plain, "/a?b=2", &[]));
+        assert_eq!(key(&plain, "/a", &[("x-tenant", "1")]), key(&plain, "/a", &[]));
+        let named = rule(&["x-tenant"], Some(&["page", "size"]), &["lang"]);
+        assert_eq!(key(&named, "/a?page=1&utm=x", &[]), key(&named, "/a?utm=y&page=1", &[]));
+        assert_eq!(key(&named, "/a?size=2&page=1", &[]), key(&named, "/a?page=1&size=2", &[]));
+        assert_ne!(key(&named, "/a?page=1%3D2&page=2", &[]), key(&named, "/a?page=1%3D2%26page=2", &[]));
+        assert_ne!(key(&named, "/a?page=1=2", &[]), key(&named, "/a?page=1&page=2", &[]));
+        for other in ["/a", "/a?page=2", "/a?page=1&page=2", "/a?page=", "/a?size=1"] {
+            assert_ne!(key(&named, "/a?page=1", &[]), key(&named, other, &[]), "{other}");
+        }
+        assert_ne!(key(&named, "/a", &[("x-tenant", "1")]), key(&named, "/a", &[("x-tenant", "2")]));
+        assert_ne!(key(&named, "/a", &[("x-tenant", "")]), key(&named, "/a", &[]));
+        assert_ne!(key(&named, "/a", &[("cookie", "lang=de")]), key(&named, "/a", &[("cookie", "lang=en")]));
+        assert_eq!(key(&named, "/a", &[("cookie", "a=1; lang=de")]), key(&named, "/a", &[("cookie", "lang=de; a=2")]));
+        let elsewhere = KeyRule::new("another table", &CacheKey::default());
+        assert_ne!(key(&plain, "/a", &[]), key(&elsewhere, "/a", &[]));
+    }
+
+    #[test]
+    fn people_can_read_a_key() {
+        let named = rule(&["x-tenant"], None, &[]);
+        assert_eq!(shown(&key(&named, "/a?b", &[("x-tenant", "\"7")])), "shop/a?b =\\\"7");
+    }
+
+    proptest! {
+        #[test]
+        fn different_parts_make_different_keys(
+            one in ("/[a-c]{0,3}", prop::option::of("[a-b=&]{0,6}"), prop::option::of("[a-b=]{0,3}")),
+            two in ("/[a-c]{0,3}", prop::option::of("[a-b=&]{0,6}"), prop::option::of("[a-b=]{0,3}")),
+        ) {
+            let rule = rule(&["x-a"], None, &[]);
+            let make = |(path, query, field): &(String, Option<String>, Option<String>)| {
+                let target = query.as_ref().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+                let fields: Vec<_> = field.iter().map(|value| ("x-a", value.as_str())).collect();
+                key(&rule, &target, &fields)
+            };
+            prop_assert_eq!(one == two, make(&one) == make(&two));
+        }
+    }
+}

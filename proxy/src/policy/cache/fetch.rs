@@ -1,0 +1,367 @@
+//! Requests whose answers may be kept and are not: waiting for another that asks for the same, confirming what is stale,
+//! keeping what comes back, serving what is stale where nothing good does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::super::Next;
+use super::pass::pass;
+use super::{Forwarded, Look, answer, look, note, passes, serve, with_key, would_hit};
+use crate::body::Body;
+use crate::cache::flight::{Joined, Landing, Lead};
+use crate::cache::freshness::{Asked, Freshness, Refusal, judge};
+use crate::cache::key::shown;
+use crate::cache::recorder::{Label, Recorder};
+use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
+use crate::cache::stored::{Selector, Use};
+use crate::cache::{Demand, Store, Stored};
+use crate::error::Error;
+use crate::exchange::{Response, Routed};
+use crate::head;
+use crate::route::cache::Cache as RouteCache;
+use crate::telemetry::CacheResult;
+
+/// The longest wait for another request's answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a request waits before it goes by itself: for the first that asks for its target, and, when that turns out
+/// to have variants, for the first that asks for its own.
+const ROUNDS: usize = 3;
+
+/// A request to the service on behalf of the cache.
+pub(super) struct Fetch {
+    /// Why it is sent.
+    pub(super) why: Forward,
+    /// What its caller asks.
+    pub(super) demand: Demand,
+    /// What is kept for it.
+    pub(super) stale: Option<Arc<Stored>>,
+    /// The flight that it leads.
+    pub(super) lead: Option<Lead>,
+    /// Nobody waits for it: it is not one of the requests that are counted.
+    pub(super) aside: bool,
+}
+
+/// Answers a request that what is kept cannot answer at once.
+pub(super) async fn forward<S: Next<Routed>>(
+    mut inner: S,
+    routed: Routed,
+    forwarded: Forwarded,
+) -> Result<Response, Error> {
+    let route = Arc::clone(&routed.route);
+    let Some(cache) = &route.cache else { return inner.call(routed).await };
+    let Forwarded { mut why, demand, mut stale, mut flight } = forwarded;
+    if demand.passes || passes(&routed).is_some() {
+        note(cache, &routed, CacheResult::Bypass);
+        return pass(inner, routed, cache, Some(why)).await;
+    }
+    let shared = Arc::clone(&routed.trail.connection.shared);
+    let caching = &shared.caching;
+    for _ in 0..ROUNDS {
+        let Some(name) = &flight else { break };
+        let landing = match caching.flights.join(name) {
+            Joined::Crowded => break,
+            Joined::Lead(lead) => match look(cache, &routed, Instant::now()) {
+                // It landed between this request's look and its join.
+                Look::Hit { stored, why, demand } if why == Use::Fresh => {
+                    let now = Instant::now();
+                    return Ok(serve(cache, &routed, &stored, why, &demand, now));
+                }
+                _ => {
+                    let fetch = Fetch { why, demand, stale, lead: Some(lead), aside: false };
+                    return self::fetch(inner, routed, cache, fetch).await;
+                }
+            },
+            Joined::Wait(wait) => tokio::time::timeout_at(until(&routed), wait.landed()).await,
+        };
+        let now = Instant::now();
+        let selects = |stored: &Stored| stored.selector.selects(cache.scope, routed.http.headers());
+        match landing {
+            Ok(Landing::Kept(stored)) if selects(&stored) => {
+                if stored.usable(now, &demand) == Use::Fresh {
+                    return Ok(share(cache, &routed, &stored, (why, &demand), (CacheResult::Collapsed, None), now));
+                }
+                // Whoever waits for such a one waits in vain.
+                with_key(cache, &routed, |key| caching.store.note_unshared(key, now));
+                stale = Some(stored);
+                break;
+            }
+            Ok(Landing::StandIn(stored)) if selects(&stored) && stored.freshness.stands_in(now) => {
+                let why = (why, &demand);
+                let result = (CacheResult::Stale, Some("stale-if-error"));
+                return Ok(share(cache, &routed, &stored, why, result, now));
+            }
+            Ok(Landing::Unshared | Landing::StandIn(_)) | Err(_) => break,
+            Ok(Landing::Gone | Landing::Kept(_)) => match look(cache, &routed, now) {
+                Look::Hit { stored, why, demand } => return Ok(serve(cache, &routed, &stored, why, &demand, now)),
+                Look::Forward(again) => (why, stale, flight) = (again.why, again.stale, again.flight),
+            },
+        }
+    }
+    fetch(inner, routed, cache, Fetch { why, demand, stale, lead: None, aside: false }).await
+}
+
+/// By when a request gives up waiting: the rooms behind then find its time over, if it is, and say so.
+fn until(routed: &Routed) -> tokio::time::Instant {
+    let patience = Instant::now() + PATIENCE;
+    let own = routed.route.config.timeouts.request.map(|request| routed.trail.started + request);
+    own.map_or(patience, |own| own.min(patience)).into()
+}
+
+/// Answers with what another request brought.
+fn share(
+    cache: &RouteCache,
+    routed: &Routed,
+    stored: &Stored,
+    (why, demand): (Forward, &Demand),
+    (result, detail): (CacheResult, Option<&str>),
+    now: Instant,
+) -> Response {
+    routed.count_for_first();
+    note(cache, routed, result);
+    let did = Did::Forwarded { why, status: None, stored: false, collapsed: true, detail };
+    answer(routed.http.method(), routed.http.headers(), stored, did, demand, now)
+}
+
+/// What is known of a request when its answer comes.
+struct Question {
+    label: Label,
+    method: Method,
+    headers: HeaderMap,
+}
+
+impl Question {
+    fn of(cache: &RouteCache, routed: &Routed) -> Self {
+        let (key, shown) = with_key(cache, routed, |key| (Box::from(key), Arc::from(shown(key))));
+        let headers = routed.http.headers().clone();
+        let selector = Selector::of_nothing(cache.scope);
+        let label = Label { key, shown, selector, sent: Instant::now() };
+        Question { label, method: routed.http.method().clone(), headers }
+    }
+
+    /// Whether an answer may be kept, for which requests, and for how long.
+    fn judge(
+        &self,
+        cache: &RouteCache,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: Instant,
+    ) -> Result<(Selector, Freshness), Refusal> {
+        let selector = Selector::new(cache.scope, &self.headers, headers)?;
+        let asked = Asked {
+            method: &self.method,
+            headers: &self.headers,
+            sent: self.label.sent,
+            keyed_by_cookies: cache.rule.has_cookies() || selector.names().any(|name| *name == header::COOKIE),
+        };
+        let freshness = judge(&cache.policy, &asked, status, headers, (now, SystemTime::now()))?;
+        Ok((selector, freshness))
+    }
+}
+
+/// Asks the service, keeps what may be kept, and answers.
+pub(super) async fn fetch<S: Next<Routed>>(
+    mut inner: S,
+    mut routed: Routed,
+    cache: &RouteCache,
+    fetch: Fetch,
+) -> Result<Response, Error> {
+    let Fetch { why, demand, stale, lead, aside } = fetch;
+    let shared = Arc::clone(&routed.trail.connection.shared);
+    let store = &shared.caching.store;
+    let question = Question::of(cache, &routed);
+    let confirms = stale.as_ref().filter(|stored| question.method == Method::GET && stored.can_be_confirmed());
+    // Another one, should the answer speak of what is not kept any more.
+    let again = confirms.map(|_| Routed {
+        http: Box::new(head::copy(&routed.http).map(|()| Body::empty())),
+        trail: Arc::clone(&routed.trail),
+        authority: routed.authority.clone(),
+        route: Arc::clone(&routed.route),
+    });
+    if let Some(stored) = confirms {
+        stored.ask_to_confirm(routed.http.headers_mut());
+    }
+    let trail = Arc::clone(&routed.trail);
+    let noted = |result: CacheResult| {
+        if !aside {
+            cache.counters.count(result);
+        }
+        trail.note(|notes| notes.cache = Some(result));
+    };
+    trail.note(|notes| notes.cache = Some(CacheResult::Miss));
+    let mut outcome = inner.call(routed).await;
+    if let (Some(stored), Ok(response)) = (confirms, &outcome)
+        && response.status() == StatusCode::NOT_MODIFIED
+    {
+        if stored.is_confirmed_by(response.headers()) {
+            let (renewed, kept) = renew(cache, store, &question, stored, response.headers());
+            if let Some(lead) = lead {
+                lead.land(if kept { Landing::Kept(Arc::clone(&renewed)) } else { Landing::Unshared });
+            }
+            noted(CacheResult::Revalidated);
+            let did = Did::Forwarded { why, status: Some(304), stored: kept, collapsed: false, detail: None };
+            return Ok(answer(&question.method, &question.headers, &renewed, did, &demand, Instant::now()));
+        }
+        if let Some(mut again) = again {
+            again.http.headers_mut().remove(header::IF_NONE_MATCH);
+            again.http.headers_mut().remove(header::IF_MODIFIED_SINCE);
+            outcome = inner.call(again).await;
+        }
+    }
+    let failed = match &outcome {
+        Ok(response) => matches!(response.status().as_u16(), 500 | 502 | 503 | 504),
+        Err(error) => error.reason.disposition().status >= 500,
+    };
+    if let Some(stored) = stale.as_ref().filter(|stored| failed && stored.freshness.stands_in(Instant::now())) {
+        if let Some(lead) = lead {
+            lead.land(Landing::StandIn(Arc::clone(stored)));
+        }
+        noted(CacheResult::Stale);
+        let did = Did::Hit(Some("stale-if-error"));
+        return Ok(answer(&question.method, &question.headers, stored, did, &demand, Instant::now()));
+    }
+    noted(CacheResult::Miss);
+    match outcome {
+        Ok(response) => Ok(keep(cache, store, question, response, Sent { why, stale, lead })),
+        Err(error) => {
+            // The others may be luckier, with another endpoint.
+            if let Some(lead) = lead {
+                lead.land(Landing::Unshared);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What is kept once the service has confirmed it; false where it is to be kept no longer.
+fn renew(
+    cache: &RouteCache,
+    store: &Store,
+    question: &Question,
+    stored: &Arc<Stored>,
+    not_modified: &HeaderMap,
+) -> (Arc<Stored>, bool) {
+    let now = Instant::now();
+    let headers = stored.updated(not_modified);
+    let label = &question.label;
+    let make = |selector: Selector, freshness: Freshness| {
+        let head = (stored.status, &headers);
+        let shown = Arc::clone(&label.shown);
+        Arc::new(Stored::new(selector, freshness, head, stored.body.clone(), label.sent, shown))
+    };
+    match question.judge(cache, stored.status, &headers, now) {
+        Ok((selector, freshness)) => {
+            if selector != stored.selector {
+                store.drop_one(&label.key, &stored.selector);
+            }
+            let renewed = make(selector, freshness);
+            store.keep(&label.key, &renewed);
+            (renewed, true)
+        }
+        Err(_) => {
+            store.drop_one(&label.key, &stored.selector);
+            let over = Freshness { received: now, initial_age: Duration::ZERO, ..stored.freshness };
+            (make(stored.selector.clone(), over), false)
+        }
+    }
+}
+
+/// A request that was sent, when its answer is here.
+struct Sent {
+    why: Forward,
+    stale: Option<Arc<Stored>>,
+    lead: Option<Lead>,
+}
+
+/// Passes an answer on, and takes it in on the way if it may be kept.
+fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response: Response, sent: Sent) -> Response {
+    let now = Instant::now();
+    let Sent { why, stale, lead } = sent;
+    let key = question.label.key.clone();
+    let shown = Arc::clone(&question.label.shown);
+    let status = response.status();
+    let longest = store.longest(cache.policy.max_bytes);
+    let taken = take_in(cache, store, question, &response, (longest, true), now);
+    let (recorder, detail) = match taken {
+        Ok(recorder) => (Some(recorder), None),
+        Err(detail) => (None, detail),
+    };
+    let freshness = recorder.as_ref().map(|recorder| recorder.freshness());
+    match recorder {
+        Some(mut recorder) => {
+            recorder.leading(lead);
+            if response.body().is_empty() {
+                recorder.keep();
+            } else {
+                let body = std::mem::take(response.body_mut());
+                *response.body_mut() = Body::watched(body, recorder);
+            }
+        }
+        None => {
+            // The service has something else to say now than what was kept.
+            if let Some(stale) = stale.filter(|_| !status.is_server_error()) {
+                store.drop_one(&key, &stale.selector);
+            }
+            if let Some(lead) = lead {
+                store.note_unshared(&key, now);
+                lead.land(Landing::Unshared);
+            }
+        }
+    }
+    let code = Some(status.as_u16());
+    let did = Did::Forwarded { why, status: code, stored: freshness.is_some(), collapsed: false, detail };
+    response.headers_mut().append(CACHE_STATUS, status::value(did, freshness.as_ref(), now, &shown));
+    response
+}
+
+/// Makes ready to take an answer in; a word why not, where there is one.
+fn take_in(
+    cache: &RouteCache,
+    store: &Arc<Store>,
+    question: Question,
+    response: &Response,
+    (longest, bodies): (usize, bool),
+    now: Instant,
+) -> Result<Box<Recorder>, Option<Refusal>> {
+    if question.method != Method::GET {
+        return Err(None);
+    }
+    let (selector, freshness) = question.judge(cache, response.status(), response.headers(), now)?;
+    let mut headers = response.headers().clone();
+    if !headers.contains_key(header::DATE)
+        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
+    {
+        // Whoever passes a response on without one adds it (RFC 9110, 6.6.1), when it came and not when it is served.
+        headers.insert(header::DATE, date);
+    }
+    let head = (response.status(), headers);
+    let label = Label { selector, ..question.label };
+    Recorder::new(store, label, freshness, head, longest, bodies).ok_or(Some("too-large"))
+}
+
+/// Sends a request on, and notes what would have been a hit: nothing of what passes is changed, and no body kept.
+pub(super) async fn observe<S: Next<Routed>>(mut inner: S, routed: Routed) -> Result<Response, Error> {
+    let route = Arc::clone(&routed.route);
+    let Some(cache) = &route.cache else { return inner.call(routed).await };
+    if passes(&routed).is_some() || Demand::of(routed.http.headers()).passes {
+        return pass(inner, routed, cache, None).await;
+    }
+    would_hit(cache, &routed, routed.trail.started);
+    let shared = Arc::clone(&routed.trail.connection.shared);
+    let store = &shared.caching.store;
+    let question = Question::of(cache, &routed);
+    let mut response = inner.call(routed).await?;
+    let longest = store.longest(cache.policy.max_bytes);
+    if let Ok(recorder) = take_in(cache, store, question, &response, (longest, false), Instant::now()) {
+        if response.body().is_empty() {
+            recorder.keep();
+        } else {
+            let body = std::mem::take(response.body_mut());
+            *response.body_mut() = Body::watched(body, recorder);
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,223 @@
+//! Answers from what is kept of earlier responses, and keeps what may be kept (RFC 9111; a RoutePolicy's `cache`). What
+//! is fresh costs no more than looking it up; everything else goes on to the rooms behind, in [`fetch`].
+//!
+//! Every answer of a route with a cache says in `Cache-Status` what was done (RFC 9211). In Observe nothing is served and
+//! no body kept: it is only noted what would have been a hit. Raises [`Reason::NotCached`] for a request that is
+//! `only-if-cached` and cannot be answered from here.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::future::Either;
+use http::Method;
+use http::header::HeaderMap;
+use tower::{Layer, Service};
+
+use super::{Next, Waiting};
+use crate::cache::demand::has_already;
+use crate::cache::key::shown;
+use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
+use crate::cache::stored::Use;
+use crate::cache::{Demand, Stored};
+use crate::error::{Error, Reason};
+use crate::exchange::{Response, Routed};
+use crate::fields::Fields;
+use crate::route::cache::Cache as RouteCache;
+use crate::telemetry::{CacheResult, Would};
+
+mod pass;
+mod fetch;
+mod refresh;
+
+/// Puts [`Cache`] around a room.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLayer;
+
+/// Answers from what is kept.
+#[derive(Clone, Debug)]
+pub struct Cache<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = Cache<S>;
+
+    fn layer(&self, inner: S) -> Cache<S> {
+        Cache { inner }
+    }
+}
+
+/// The next room's future, an answer at once, or a fetch.
+type CacheFuture<F> = Either<F, Either<Ready<Result<Response, Error>>, Waiting>>;
+
+impl<S: Next<Routed>> Service<Routed> for Cache<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = CacheFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, routed: Routed) -> Self::Future {
+        let route = Arc::clone(&routed.route);
+        let Some(cache) = &route.cache else { return Either::Left(self.inner.call(routed)) };
+        if !cache.policy.mode.enforces() {
+            return Either::Right(Either::Right(Box::pin(fetch::observe(self.inner.clone(), routed))));
+        }
+        let now = routed.trail.started;
+        match look(cache, &routed, now) {
+            Look::Hit { stored, why, demand } => {
+                if why == Use::WhileRevalidate {
+                    refresh::begin(&self.inner, &routed, &stored);
+                }
+                Either::Right(Either::Left(ready(Ok(serve(cache, &routed, &stored, why, &demand, now)))))
+            }
+            Look::Forward(forward) => {
+                if forward.demand.only_if_cached {
+                    return Either::Right(Either::Left(ready(Err(not_cached(&routed, forward.why)))));
+                }
+                Either::Right(Either::Right(Box::pin(fetch::forward(self.inner.clone(), routed, forward))))
+            }
+        }
+    }
+}
+
+/// What is kept for a request.
+enum Look {
+    /// What can be served.
+    Hit { stored: Arc<Stored>, why: Use, demand: Demand },
+    /// Nothing that can be served as it is.
+    Forward(Forwarded),
+}
+
+/// A request that is sent on.
+struct Forwarded {
+    /// Why.
+    why: Forward,
+    /// What it asks.
+    demand: Demand,
+    /// What is kept for it and has to be confirmed.
+    stale: Option<Arc<Stored>>,
+    /// What its flight is called; none where it goes alone.
+    flight: Option<Vec<u8>>,
+}
+
+impl Forwarded {
+    fn alone(why: Forward, demand: Demand) -> Self {
+        Forwarded { why, demand, stale: None, flight: None }
+    }
+}
+
+/// Whether the route's responses to such a request are kept at all.
+fn passes(routed: &Routed) -> Option<Forward> {
+    let method = routed.http.method();
+    if method != Method::GET && method != Method::HEAD {
+        return Some(Forward::Method);
+    }
+    let upgrades = routed.trail.fields.any(Fields::UPGRADE);
+    (upgrades || routed.trail.grpc || !routed.http.body().is_empty()).then_some(Forward::Bypass)
+}
+
+fn look(cache: &RouteCache, routed: &Routed, now: Instant) -> Look {
+    if let Some(why) = passes(routed) {
+        return Look::Forward(Forwarded::alone(why, Demand::default()));
+    }
+    let headers = routed.http.headers();
+    let demand = if routed.trail.fields.any(Fields::CACHE) { Demand::of(headers) } else { Demand::default() };
+    if demand.passes {
+        return Look::Forward(Forwarded::alone(Forward::Request, demand));
+    }
+    with_key(cache, routed, |key| {
+        let store = &routed.trail.connection.shared.caching.store;
+        let resource = store.get(key);
+        let selected = resource.as_ref().and_then(|resource| resource.select(cache.scope, headers));
+        let fresh_for = |stored: &Arc<Stored>| stored.usable(now, &demand);
+        match selected.map(|stored| (stored, fresh_for(stored))) {
+            Some((stored, why)) if why != Use::Confirmed => Look::Hit { stored: Arc::clone(stored), why, demand },
+            selected => {
+                let newest = resource.as_ref().and_then(|resource| resource.newest(cache.scope));
+                let why = match (selected, newest) {
+                    (Some((stored, _)), _) if stored.freshness.left(now).is_ok() => Forward::Request,
+                    (Some(_), _) => Forward::Stale,
+                    (None, Some(_)) => Forward::VaryMiss,
+                    (None, None) => Forward::UriMiss,
+                };
+                // One that has a response of its own to compare with may be told that it has it still, which is of no use
+                // to anybody else; and what a HEAD brings is not kept.
+                let alone = routed.http.method() == Method::HEAD
+                    || (selected.is_none() && demand.conditional)
+                    || demand.confirmed
+                    || resource.as_ref().is_some_and(|resource| resource.is_unshared(now));
+                let flight = (!alone).then(|| flight(key, newest, headers));
+                let stale = selected.map(|(stored, _)| Arc::clone(stored));
+                Look::Forward(Forwarded { why, demand, stale, flight })
+            }
+        }
+    })
+}
+
+/// Those whose key and, as far as is known, whose variant are the same fly together.
+fn flight(key: &[u8], newest: Option<&Arc<Stored>>, headers: &HeaderMap) -> Vec<u8> {
+    let mut name = key.to_vec();
+    for field in newest.into_iter().flat_map(|stored| stored.selector.names()) {
+        name.push(0);
+        name.extend_from_slice(&crate::cache::key::joined(headers, field).unwrap_or_default());
+    }
+    name
+}
+
+fn with_key<T>(cache: &RouteCache, routed: &Routed, then: impl FnOnce(&[u8]) -> T) -> T {
+    cache.rule.with(&routed.authority, routed.http.uri().path_and_query(), routed.http.headers(), then)
+}
+
+/// The answer from what is kept.
+fn serve(cache: &RouteCache, routed: &Routed, stored: &Stored, why: Use, demand: &Demand, now: Instant) -> Response {
+    let (result, detail) = match why {
+        Use::Fresh => (CacheResult::Hit, None),
+        Use::WhileRevalidate => (CacheResult::Stale, Some("stale-while-revalidate")),
+        Use::Stale | Use::Confirmed => (CacheResult::Stale, Some("max-stale")),
+    };
+    // Nobody behind this room will say whom the request was for.
+    routed.count_for_first();
+    note(cache, routed, result);
+    answer(routed.http.method(), routed.http.headers(), stored, Did::Hit(detail), demand, now)
+}
+
+/// What was done about a request, for metrics, span and log.
+fn note(cache: &RouteCache, routed: &Routed, result: CacheResult) {
+    cache.counters.count(result);
+    routed.trail.note(|notes| notes.cache = Some(result));
+}
+
+fn answer(
+    method: &Method,
+    headers: &HeaderMap,
+    stored: &Stored,
+    did: Did<'_>,
+    demand: &Demand,
+    now: Instant,
+) -> Response {
+    let says = status::value(did, Some(&stored.freshness), now, &stored.shown);
+    let has = demand.conditional && stored.status.is_success() && has_already(headers, &stored.headers);
+    stored.response(now, says, method == Method::HEAD, has)
+}
+
+fn not_cached(routed: &Routed, why: Forward) -> Error {
+    routed.count_for_first();
+    let mut fields = HeaderMap::new();
+    let did = Did::Forwarded { why, status: None, stored: false, collapsed: false, detail: Some("only-if-cached") };
+    let key = routed.route.cache.as_ref().map(|cache| with_key(cache, routed, shown)).unwrap_or_default();
+    fields.insert(CACHE_STATUS, status::value(did, None, routed.trail.started, &key));
+    let status = http::StatusCode::GATEWAY_TIMEOUT;
+    Error::new(Reason::NotCached).because("only-if-cached, and nothing is kept").refusing(status, None, fields)
+}
+
+/// Notes in Observe what would have been a hit.
+fn would_hit(cache: &RouteCache, routed: &Routed, now: Instant) {
+    if matches!(look(cache, routed, now), Look::Hit { .. }) {
+        routed.trail.note(|notes| notes.would |= Would::CACHE_HIT);
+    }
+}

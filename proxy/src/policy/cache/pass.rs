@@ -1,0 +1,54 @@
+//! Requests whose answers are never kept: they go on as they are, and what an unsafe one has changed is forgotten.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Uri;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::super::Next;
+use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
+use crate::error::Error;
+use crate::exchange::{Response, Routed};
+use crate::route::cache::Cache as RouteCache;
+
+/// Sends a request on as it is. One that changed its target makes what is kept of it be forgotten (RFC 9111, 4.4).
+pub(super) async fn pass<S: Next<Routed>>(
+    mut inner: S,
+    routed: Routed,
+    cache: &RouteCache,
+    why: Option<Forward>,
+) -> Result<Response, Error> {
+    let shared = Arc::clone(&routed.trail.connection.shared);
+    let unsafe_of = (!routed.http.method().is_safe()).then(|| {
+        let target = routed.http.uri().path_and_query().cloned();
+        (routed.authority.clone(), target, routed.http.headers().clone())
+    });
+    let mut response = inner.call(routed).await?;
+    let status = response.status();
+    if let Some((authority, target, headers)) = unsafe_of
+        && (status.is_success() || status.is_redirection())
+    {
+        let store = &shared.caching.store;
+        let forget = |key: &[u8]| store.forget(key, Instant::now());
+        cache.rule.with(&authority, target.as_ref(), &headers, forget);
+        for name in [header::LOCATION, header::CONTENT_LOCATION] {
+            if let Some(uri) = near(response.headers(), &name, &authority) {
+                cache.rule.with(&authority, uri.path_and_query(), &headers, forget);
+            }
+        }
+    }
+    if let Some(why) = why {
+        let status = Some(status.as_u16());
+        let did = Did::Forwarded { why, status, stored: false, collapsed: false, detail: None };
+        response.headers_mut().append(CACHE_STATUS, status::value(did, None, Instant::now(), ""));
+    }
+    Ok(response)
+}
+
+/// A field that names a target of the same host.
+fn near(headers: &HeaderMap, name: &HeaderName, authority: &HeaderValue) -> Option<Uri> {
+    let uri: Uri = headers.get(name)?.to_str().ok()?.parse().ok()?;
+    let same = |named: &http::uri::Authority| named.as_str().as_bytes().eq_ignore_ascii_case(authority.as_bytes());
+    (uri.path().starts_with('/') && uri.authority().is_none_or(same)).then_some(uri)
+}
