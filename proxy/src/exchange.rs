@@ -4,6 +4,8 @@
 //! Beside the message rides its [`Trail`]: what was decided about it and why, noted by each room and read once, when
 //! the response is over, for the span, the metrics and the access log.
 
+mod notes;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -16,10 +18,9 @@ use parking_lot::Mutex;
 
 use crate::body::{Body, End, Ending, Memory};
 use crate::cache::Caching;
-use crate::carried::{Carried, Held};
+use crate::carried::Carried;
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
-use crate::decision::{Aside, Roll, Tries};
 use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::{Hidden, Side};
@@ -27,8 +28,10 @@ use crate::reason::Reason;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
-use crate::telemetry::{CacheResult, Edge, Sampler, Telemetry, Withheld, Would};
+use crate::telemetry::{Sampler, Telemetry};
 use crate::wishes::Wishes;
+
+pub use notes::Notes;
 
 /// What every room of every worker shares.
 #[derive(Debug)]
@@ -207,64 +210,6 @@ pub struct Trail {
 
 /// Interim responses that may wait for a caller; more than that nobody needs.
 const MAX_EARLY: usize = 16;
-
-/// What rooms note.
-#[derive(Debug, Default)]
-pub struct Notes {
-    /// The configuration that served the request.
-    pub snapshot: u64,
-    /// The route that took it.
-    pub route: Option<Arc<Route>>,
-    /// The counters of its route and destination.
-    pub edge: Option<Arc<Edge>>,
-    /// The destination's host, for people.
-    pub host: Option<Arc<str>>,
-    /// Where its last attempt went.
-    pub endpoint: Option<SocketAddr>,
-    /// Where the attempts before that went, oldest first.
-    pub tried: Vec<SocketAddr>,
-    /// An attempt was given up for another.
-    pub retried: bool,
-    /// An answer is held back for what its trailers say.
-    pub held: bool,
-    /// It is remembered as one that a layer above tries again.
-    pub held_mark: Option<Held>,
-    /// Why an attempt that might have helped was not made.
-    pub withheld: Option<Withheld>,
-    /// Why a timeout gave the current attempt up, before it was dropped.
-    pub cut: Option<Reason>,
-    /// The attempts that are dropped now lost to another that answered first.
-    pub lost: bool,
-    /// Its one attempt is a span without a root above it.
-    pub alone: bool,
-    /// How many attempts began.
-    pub attempts: u32,
-    /// Where a split fell; none of a request that has not come so far.
-    pub roll: Option<Roll>,
-    /// What its attempts met.
-    pub tries: Tries,
-    /// What is noted only of a request that is being explained.
-    pub aside: Option<Box<Aside>>,
-    /// Why it was not served, or why its answer is what it is.
-    pub reason: Option<Reason>,
-    /// What happened, for people.
-    pub detail: Box<str>,
-    /// What the cache did.
-    pub cache: Option<CacheResult>,
-    /// What policies in Observe would have done.
-    pub would: Would,
-    /// The status that the caller got; 0 while there is none.
-    pub status: u16,
-    /// The gRPC status that the caller got.
-    pub grpc_status: Option<u8>,
-}
-
-impl Notes {
-    /// What is noted beside, made where it is missing.
-    pub fn aside(&mut self) -> &mut Aside {
-        self.aside.get_or_insert_default()
-    }
-}
 
 impl Request {
     /// A request that begins now.

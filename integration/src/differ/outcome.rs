@@ -17,8 +17,8 @@ pub const NEVER_IN_RESPONSES: [&str; 5] =
     ["date", "server", "proxy-status", "x-envoy-upstream-service-time", "x-envoy-overloaded"];
 /// Fields of a response that a proxy made: its words are its own.
 pub const OWN_WORDS: [&str; 3] = ["content-length", "content-type", "grpc-message"];
-/// Request fields that two proxies never share: ids, traces, and what Envoy tells other Envoys.
-pub const NEVER_IN_REQUESTS: [&str; 11] = [
+/// Request fields that two proxies never share: ids, traces, and what either tells its like.
+pub const NEVER_IN_REQUESTS: [&str; 12] = [
     CALL,
     COUNT,
     "host",
@@ -30,6 +30,7 @@ pub const NEVER_IN_REQUESTS: [&str; 11] = [
     "traceparent",
     "tracestate",
     "baggage",
+    "x-outrigger-attempt",
 ];
 /// How much earlier than announced something may end: clocks tick, and a call begins a little before its timers.
 const EARLY: Duration = Duration::from_millis(30);

@@ -58,7 +58,7 @@ async fn an_empty_budget_allows_no_hedge() {
     let documents =
         small("http", &[origin.address()]).route_policy("catalog", "retry: { hedge: { delay: 20ms } }").backend_policy(
             "catalog",
-            "retryConstraint: { budget: { percent: 0 }, minRetryRate: { count: 0 }, minConcurrent: 0 }",
+            "retryConstraint: { budget: { percent: 1 }, minRetryRate: { count: 0 }, minConcurrent: 0 }",
         );
     let mesh = Mesh::standalone(documents).await;
     assert_eq!(mesh.get("/").await.status, 200);

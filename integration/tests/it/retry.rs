@@ -107,7 +107,7 @@ async fn an_empty_budget_allows_no_retry() {
         .route_policy("catalog", "retry: { attempts: 3, codes: [503] }")
         .backend_policy(
             "catalog",
-            "retryConstraint: { budget: { percent: 0 }, minRetryRate: { count: 0 }, minConcurrent: 0 }",
+            "retryConstraint: { budget: { percent: 1 }, minRetryRate: { count: 0 }, minConcurrent: 0 }",
         );
     let mesh = Mesh::standalone(documents).await;
     origin.fail_with(503);

@@ -62,18 +62,6 @@ async fn a_redirect_says_where_to_ask_again() {
 }
 
 #[tokio::test]
-async fn a_redirect_without_a_place_to_go_is_none() {
-    let filter = "type: RequestRedirect, requestRedirect: { hostname: new.example }";
-    let documents = Documents::new().service("catalog", "http", &[]).caller(CALLER);
-    let mesh = Mesh::standalone(documents.route("catalog", &rule(filter, false))).await;
-    let mut wire = mesh.wire().await;
-    // A query that no header field can say.
-    wire.send("GET /old/a?b=\u{7f} HTTP/1.1\r\nhost: catalog\r\n\r\n").await;
-    let response = wire.response().await;
-    assert_eq!((response.status, response.reason()), (400, Some("http_request_denied")));
-}
-
-#[tokio::test]
 async fn a_reset_has_no_body() {
     let documents = Documents::new()
         .service("catalog", "http", &[])
