@@ -14,6 +14,7 @@ use outrigger_config::name::ListenerName;
 use parking_lot::Mutex;
 
 use crate::body::{Body, End, Ending};
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
 use crate::decision::{Aside, Roll, Tries};
@@ -268,7 +269,7 @@ impl Trail {
         };
         Trail {
             connection,
-            started: Instant::now(),
+            started: clock::now(),
             method: http.method().clone(),
             uri: http.uri().clone(),
             version: http.version(),
@@ -308,7 +309,7 @@ impl Trail {
 
     /// How long the request has taken.
     pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        clock::now().saturating_duration_since(self.started)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`), so
 //! reading this list from the top is the tour of the crate. `stack` shows the order of the policy layers.
 
+pub mod clock;
 pub mod reason;
 pub mod grpc;
 pub mod body;
@@ -38,3 +39,4 @@ pub mod listener;
 pub mod discovery;
 pub mod admin;
 pub mod app;
+pub mod simulate;

@@ -191,7 +191,8 @@ impl Drop for DataPlane {
     }
 }
 
-fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
+/// What rooms may know of a listener.
+pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
     Entrance {
         name: listener.name.clone(),
         direction: listener.direction,

@@ -35,6 +35,7 @@ mod reuse;
 mod rewrite;
 mod route;
 mod signals;
+mod simulate;
 mod split;
 mod store;
 mod swap;

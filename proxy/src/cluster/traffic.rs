@@ -4,8 +4,8 @@
 //! is not where most requests pass.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
 
+use crate::clock;
 use crate::endpoint::Outcome;
 use crate::telemetry::edge::{Counts, Reading};
 
@@ -38,7 +38,7 @@ impl Traffic {
 
     /// Waits for `connection`, and counts how long. A wait that is given up is not counted.
     pub async fn waiting<T>(&self, connection: impl Future<Output = T>) -> T {
-        let began = Instant::now();
+        let began = clock::now();
         let connection = connection.await;
         self.waits.add(began.elapsed());
         connection

@@ -20,6 +20,7 @@ use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
 use crate::body::{Body, ReplaySource};
+use crate::clock;
 use crate::cluster::budget::RetryPermit;
 use crate::error::{Error, Reason, RetryClass};
 use crate::exchange::{Aim, Cause, Response, Targeted, grpc_status};
@@ -181,7 +182,7 @@ fn admit(policy: &Policy, aim: &Aim, cause: Cause) -> Decision {
     if aim.deadline.is_some_and(|deadline| tokio::time::Instant::now() + wait >= deadline) {
         return Decision::Stop;
     }
-    match aim.cluster.try_retry(std::time::Instant::now()) {
+    match aim.cluster.try_retry(clock::now()) {
         Some(permit) => {
             aim.trail.note(|notes| {
                 if permit.is_beyond() {

@@ -10,26 +10,27 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use governor::clock::{Clock, MonotonicClock};
+use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use outrigger_config::policy::{Mode, RateLimit, RateLimitRule};
 
 use super::matcher::{Facts, Matcher};
+use crate::clock::Ticks;
 
 /// The longest time a full bucket may span: beyond it governor's 64-bit nanoseconds would overflow.
 const LONGEST: u64 = u64::MAX / 4;
 
 /// The tokens of one rule.
-pub struct Bucket<C: Clock = MonotonicClock> {
+pub struct Bucket<C: Clock = Ticks> {
     cell: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
 }
 
 impl Bucket {
     /// A full bucket.
     pub fn new(rule: &RateLimitRule) -> Self {
-        Bucket::with_clock(rule, MonotonicClock)
+        Bucket::with_clock(rule, Ticks)
     }
 }
 
@@ -81,7 +82,7 @@ pub enum Verdict<'a> {
 
 /// The rules of one policy with their buckets.
 #[derive(Debug)]
-pub struct Limiter<C: Clock = MonotonicClock> {
+pub struct Limiter<C: Clock = Ticks> {
     mode: Mode,
     rules: Box<[Rule<C>]>,
 }
