@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
+use outrigger_config::cluster::Balancing;
 use outrigger_config::listener::Direction;
 
 use crate::body::{End, Ending};
@@ -16,6 +17,7 @@ use crate::cluster::limits::Permit;
 use crate::cluster::{Change, Cluster, ConnectionPermit, Outcome, Report, Seat};
 use crate::decision::Try;
 use crate::endpoint::Endpoint;
+use crate::endpoint::orca::Report as LoadReport;
 use crate::exchange::{Aim, Cause};
 use crate::pool::{H1, H2Stream};
 use crate::reason::Reason;
@@ -52,6 +54,8 @@ pub struct Attempt {
     reported: bool,
     /// Its response went to the caller: there will be no other attempt.
     last: bool,
+    /// Its response tells the caller where its session is.
+    pub greets: bool,
 }
 
 impl Attempt {
@@ -84,6 +88,7 @@ impl Attempt {
             completed: false,
             reported: false,
             last: false,
+            greets: false,
         })
     }
 
@@ -120,6 +125,17 @@ impl Attempt {
             self.report(Outcome::Success, clock::now());
             self.seat.end_probe();
             self.reported = true;
+        }
+    }
+
+    /// Takes down what the endpoint reports of its load, in the head or in the trailers, where that counts.
+    pub fn hear(&self, fields: &HeaderMap) {
+        let Balancing::ClientSideWeightedRoundRobin(rules) = self.aim.cluster.config.balancing else { return };
+        let Some(report) = LoadReport::find(fields) else { return };
+        self.aim.cluster.traffic.report(report.is_err());
+        let penalty = f64::from(rules.penalty_thousandths) / 1000.0;
+        if let Some(weight) = report.ok().and_then(|report| report.weight(penalty)) {
+            self.endpoint().reported.report(weight, clock::now());
         }
     }
 
@@ -263,6 +279,7 @@ impl Ending for Attempt {
         if let Some(status) = crate::exchange::grpc_status(trailers) {
             self.grpc_status = Some(status);
         }
+        self.hear(trailers);
     }
 
     fn end(mut self: Box<Self>, how: End) {

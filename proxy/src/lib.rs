@@ -27,6 +27,7 @@ pub mod decision;
 pub mod exchange;
 pub mod affinity;
 pub mod explain;
+pub mod session;
 pub mod message;
 pub mod attempt;
 pub mod interim;

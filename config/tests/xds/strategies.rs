@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, SlowStart};
-use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, LoadReports, Localities, Protocol, SlowStart};
+use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
-    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
+    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, Session, SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -43,11 +43,8 @@ pub(crate) fn api_listener() -> impl Strategy<Value = ApiListener> {
 
 fn listener() -> impl Strategy<Value = Listener> {
     let source = prop_oneof![name().prop_map(TableSource::Rds), table().prop_map(TableSource::Inline)];
-    let identity = (object_name(), text(), text()).prop_map(|(workload, service, version)| Identity {
-        workload,
-        service,
-        version,
-    });
+    let identity = (object_name(), text(), text(), locality())
+        .prop_map(|(workload, service, version, locality)| Identity { workload, service, version, locality });
     let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
     (name(), address(), direction, source, of(identity), telemetry).prop_map(
@@ -98,7 +95,7 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()));
+    let policies = (of(retry()), of(rate_limit()), of(fault()), of(session()));
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -106,7 +103,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault),
+                    (retry, rate_limit, fault, session),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -127,6 +124,7 @@ fn route() -> impl Strategy<Value = Route> {
                         fault,
                         rate_limit,
                         hash,
+                        session,
                     }
                 },
             );
@@ -266,6 +264,20 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
     })
 }
 
+fn session() -> impl Strategy<Value = Session> {
+    let attribute = prop_oneof![Just(("SameSite".into(), "Lax".into())), Just(("Secure".into(), "".into()))];
+    let lifetime = of((1..86_400u64).prop_map(Duration::from_secs));
+    ("[a-z-]{1,8}", "(/[a-z]{0,4}){1,2}", lifetime, any::<bool>(), vec(attribute, 0..3)).prop_map(
+        |(name, path, lifetime, permanent, attributes)| Session {
+            name: name.into(),
+            path: path.into(),
+            lifetime,
+            permanent: permanent && lifetime.is_some(),
+            attributes,
+        },
+    )
+}
+
 fn fault() -> impl Strategy<Value = Fault> {
     let delay = || (of(shorter(60)), percent()).prop_map(|(fixed, percent)| Delay { fixed, percent });
     let with = || {
@@ -300,11 +312,16 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), of(outlier()), budget()).prop_map(
+    let localities = prop_oneof![
+        Just(Localities::Ignored),
+        Just(Localities::Weighted),
+        (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
+    ];
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), of(outlier()), budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
-            (limits, panic_threshold, factor, slow),
+            (limits, panic_threshold, factor, slow, localities),
             outlier,
             budget,
         )| {
@@ -317,6 +334,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 idle_timeout,
                 balancing,
                 balance_factor: factor.filter(|_| balancing.is_hash()),
+                localities,
                 slow_start: slow.filter(|_| balancing.can_start_slowly()),
                 panic_threshold,
                 limits,
@@ -333,6 +351,10 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         Just(Balancing::RoundRobin),
         Just(Balancing::LeastRequest),
         Just(Balancing::Random),
+        (shorter(60), shorter(600), 0..1_000_001u32).prop_map(|(blackout, expiration, penalty_thousandths)| {
+            let reports = LoadReports { blackout, expiration, penalty_thousandths };
+            Balancing::ClientSideWeightedRoundRobin(reports)
+        }),
         (shorter(60), shorter(1)).prop_map(|(decay, default_rtt)| Balancing::PeakEwma { decay, default_rtt }),
         (1..5000u32, 5000..8_388_609u32).prop_map(|(min_size, max_size)| Balancing::RingHash { min_size, max_size }),
         prop_oneof![Just(2), Just(65_537), Just(5_000_011)].prop_map(|table_size| Balancing::Maglev { table_size }),
@@ -417,17 +439,23 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 /// Any assignment.
 pub(crate) fn assignment() -> impl Strategy<Value = Assignment> {
-    (name(), vec(endpoint(), 0..6), 100..300u32).prop_map(|(name, mut endpoints, factor)| {
+    let weights = of((locality(), 0..5u32));
+    (name(), vec(endpoint(), 0..6), 100..300u32, weights).prop_map(|(name, mut endpoints, factor, weights)| {
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints.dedup_by_key(|endpoint| endpoint.address);
-        Assignment::try_new(name, endpoints).expect("distinct addresses").overprovisioned(factor)
+        let weight = |(locality, weight)| LocalityWeight { priority: 0, locality, weight };
+        let assignment = Assignment::try_new(name, endpoints).expect("distinct addresses");
+        assignment.overprovisioned(factor).weighing(weights.into_iter().map(weight).collect())
     })
+}
+
+fn locality() -> impl Strategy<Value = Locality> {
+    ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
-    let locality = ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() });
-    let place = (locality, prop_oneof![Just(0), 0..129u32]);
+    let place = (locality(), prop_oneof![Just(0), 0..129u32]);
     (address(), 1..u32::MAX, health, place, text(), text()).prop_map(
         |(address, weight, health, (locality, priority), workload, version)| Endpoint {
             address,

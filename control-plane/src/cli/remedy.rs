@@ -16,7 +16,7 @@ pub(super) fn remedies(record: &Record) -> Vec<String> {
         None if record.answer.status >= 500 || record.attempts.iter().any(|one| one.status >= 500) => {
             all.extend(record.attempts.iter().find(|one| one.status >= 500).and_then(of_attempt));
         }
-        None => all.extend(record.attempts.iter().find_map(|one| of_attempt(one))),
+        None => all.extend(record.attempts.iter().find_map(of_attempt)),
     }
     if record.kept.iter().any(|why| why == "slow")
         && let Some(slowest) = slowest(record)

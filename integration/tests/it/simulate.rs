@@ -63,7 +63,9 @@ async fn a_test_that_does_not_hold_says_what_was_expected_and_what_was() {
     let ended = outrigger(&["test", "-f", path]).await;
     let said = ended.lines.join("\n");
     assert_eq!(ended.code, Some(1), "{said}");
-    for words in ["FAILED", "status: expected 503, was 200", "attempts: expected 2, was 1", "0 of 1 hold", "1 of 1 tests failed"] {
+    for words in
+        ["FAILED", "status: expected 503, was 200", "attempts: expected 2, was 1", "0 of 1 hold", "1 of 1 tests failed"]
+    {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(!said.contains("backend: expected"), "what holds is not said: {said}");

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::cluster::{Balancing, Cluster as Model};
-use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
+use outrigger_config::cluster::{Balancing, Cluster as Model, Localities};
+use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, LocalityWeight};
 use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
@@ -24,8 +24,10 @@ pub mod budget;
 pub mod comparison;
 pub mod ejection;
 pub mod seat;
+pub mod session;
 pub mod share;
 pub mod traffic;
+pub mod zone;
 
 pub use crate::endpoint::{Cause, Outcome};
 pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
@@ -39,6 +41,9 @@ use ejection::Ejections;
 
 /// How often a pick is made anew because another worker was faster or a newcomer declined, before it goes anywhere.
 const TRIES: usize = 8;
+
+/// The same where a hash is bounded: all workers that have one hot key may want the same last place.
+const BOUNDED_TRIES: usize = 64;
 
 /// What a cluster takes from the process it lives in.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +76,8 @@ pub struct Cluster {
     picker: ArcSwap<Picker>,
     setting: Setting,
     ejections: Arc<Ejections>,
+    /// Where this proxy stands, for destinations whose places count.
+    pub place: Arc<zone::Place>,
 }
 
 impl Cluster {
@@ -101,7 +108,12 @@ impl Cluster {
             (None, Some(previous)) => previous.overprovisioning.load(Ordering::Relaxed),
             (None, None) => Assignment::DEFAULT_OVERPROVISIONING,
         };
-        let picker = picker(&config, endpoints, overprovisioning, setting.seed);
+        let weights: Box<[LocalityWeight]> = match (assignment, previous) {
+            (Some(assignment), _) => assignment.weights.as_slice().into(),
+            (None, Some(previous)) => previous.picker.load().weights().into(),
+            (None, None) => Box::default(),
+        };
+        let picker = picker(&config, endpoints, overprovisioning, &weights, setting.seed);
         ejections.govern(config.outlier.as_ref(), picker.endpoints());
         let cluster = Cluster {
             label: host.into(),
@@ -113,6 +125,7 @@ impl Cluster {
             picker: ArcSwap::from_pointee(picker),
             setting,
             ejections,
+            place: previous.map(|cluster| Arc::clone(&cluster.place)).unwrap_or_default(),
             config,
         };
         cluster.assess(setting.now);
@@ -161,16 +174,23 @@ impl Cluster {
         accept: impl Fn(&Endpoint) -> bool,
     ) -> Option<Seat> {
         // A probe or the last place can be taken by another worker between the look and the taking.
-        for attempt in 0..if self.ejections.is_panicking() { 0 } else { TRIES } {
+        let bounded = self.config.balance_factor.is_some() && hash.is_some();
+        let tries = if bounded { BOUNDED_TRIES } else { TRIES };
+        for attempt in 0..if self.ejections.is_panicking() { 0 } else { tries } {
             let chosen = self.choose(picker, hash, now, rng, |one| one.is_available(now) && accept(one))?;
             // A newcomer declines the part that is not yet its own; the next is drawn as if it were not there.
             if let Some(slow) = &self.config.slow_start
-                && attempt + 1 < TRIES
+                && attempt + 1 < tries
                 && rng.f64() >= chosen.ramp.share(slow, now)
             {
                 continue;
             }
-            if let Some(seat) = self.seat(chosen, false, now) {
+            // Whoever loses a race to the last endpoint with room this often goes beyond the bound sooner than nowhere.
+            let most = match bounded && attempt + 1 < tries {
+                true => picker.most(chosen, |one| one.is_available(now) && accept(one)),
+                false => u32::MAX,
+            };
+            if let Some(seat) = self.seat_within(chosen, false, most, now) {
                 return Some(seat);
             }
         }
@@ -212,6 +232,8 @@ impl Cluster {
         // One on probation counts as in: else a priority that lost all of its own would never be asked, and nobody in
         // it proved good.
         let inside = |one: &Endpoint| one.health() == Health::Healthy && !one.outlier.is_ejected(now);
+        picker.weigh(now);
+        self.spread(&picker, inside);
         let enough = picker.assess(inside);
         // Other priorities bear what one cannot: there is no need for those that are left out.
         let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
@@ -235,6 +257,7 @@ impl Cluster {
         let overprovisioning = assignment.overprovisioning;
         let same = self.overprovisioning.swap(overprovisioning, Ordering::Relaxed) == overprovisioning;
         if same
+            && old.weights() == assignment.weights
             && old.endpoints().len() == assignment.endpoints.len()
             && old.endpoints().iter().zip(&assignment.endpoints).all(stays)
         {
@@ -245,7 +268,8 @@ impl Cluster {
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
-        let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, self.setting.seed));
+        let picker =
+            Arc::new(picker(&self.config, endpoints, overprovisioning, &assignment.weights, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.ejections.make_room();
@@ -286,8 +310,17 @@ impl Cluster {
     }
 }
 
-fn picker(config: &Model, endpoints: Vec<Arc<Endpoint>>, overprovisioning: u32, seed: u64) -> Picker {
-    let picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
+fn picker(
+    config: &Model,
+    endpoints: Vec<Arc<Endpoint>>,
+    overprovisioning: u32,
+    weights: &[LocalityWeight],
+    seed: u64,
+) -> Picker {
+    let mut picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
+    if config.localities != Localities::Ignored {
+        picker = picker.zoned(config.balancing, weights, seed);
+    }
     picker.levelled(config.balancing, overprovisioning, seed)
 }
 

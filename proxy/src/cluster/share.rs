@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use outrigger_config::cluster::Localities;
 use outrigger_config::endpoint::Health;
 
 use super::{Cluster, RetryPermit, Seat};
@@ -25,9 +26,17 @@ impl Cluster {
     }
 
     pub(super) fn seat(&self, endpoint: &Arc<Endpoint>, must: bool, now: Instant) -> Option<Seat> {
-        let seat = Seat::take(endpoint, self.limited, must, now)?;
+        self.seat_within(endpoint, must, u32::MAX, now)
+    }
+
+    /// A seat, unless `most` are taken.
+    pub(super) fn seat_within(&self, endpoint: &Arc<Endpoint>, must: bool, most: u32, now: Instant) -> Option<Seat> {
+        let seat = Seat::take(endpoint, self.limited, must, most, now)?;
         if seat.is_beyond() {
             self.limits.note_exceeded(Limit::Requests);
+        }
+        if self.config.localities != Localities::Ignored {
+            self.count_place(endpoint);
         }
         Some(seat)
     }

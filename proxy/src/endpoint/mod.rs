@@ -17,12 +17,17 @@ use crate::limits::Limits;
 use crate::pool::Pool;
 
 pub mod load;
+pub mod orca;
 pub mod outlier;
 pub mod ramp;
+pub mod reported;
+pub mod token;
 
 pub use load::{Latency, Load};
 pub use outlier::{Cause, Outcome, OutlierState, Tally};
 pub use ramp::Ramp;
+pub use reported::Reported;
+pub use token::Token;
 
 /// One address of a destination.
 pub struct Endpoint {
@@ -32,12 +37,16 @@ pub struct Endpoint {
     pub workload: Arc<str>,
     /// The workload's version label; empty where it has none.
     pub version: Arc<str>,
+    /// What sessions call it.
+    pub token: Token,
     /// Where it stands.
     pub locality: Locality,
     /// How busy it is.
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// What it reports of its load.
+    pub reported: Reported,
     /// When it came.
     pub ramp: Ramp,
     /// How much of it is in use, where its destination limits that for each endpoint.
@@ -56,9 +65,11 @@ impl Endpoint {
             address: model.address,
             workload: Arc::clone(&model.workload),
             version: Arc::clone(&model.version),
+            token: Token::of(model.address, &model.workload),
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            reported: Reported::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),
             pool: Pool::new(workers),

@@ -66,5 +66,6 @@ fn method(balancing: Balancing) -> &'static str {
         Balancing::Random => "random",
         Balancing::RingHash { .. } => "ring hash",
         Balancing::Maglev { .. } => "maglev",
+        Balancing::ClientSideWeightedRoundRobin(_) => "round robin by reported load",
     }
 }

@@ -1,5 +1,5 @@
 //! Chooses the destination among a route's weighted backends, once for all attempts (xDS `WeightedCluster`):
-//! by chance, or by what the route says that equal requests have in common.
+//! the one where the request's session is, or by what the route says that equal requests have in common, or by chance.
 //! Raises [`Reason::DestinationUnavailable`] where the chosen one is not there.
 
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use crate::affinity;
 use crate::decision::Roll;
 use crate::error::{Error, Reason};
 use crate::exchange::{Routed, Targeted};
+use crate::route::Target;
+use crate::session;
 
 /// Puts [`Split`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -48,10 +50,17 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
             return refuse(Error::new(Reason::ProxyConfigurationError).because(detail));
         };
         let peer = routed.trail.connection.peer;
-        let key = affinity::key(&route.config.sticky, routed.http.headers(), peer);
-        let point = key.map_or_else(|| targets.roll(&mut fastrand::Rng::new()), |key| targets.roll_for(key));
+        let fields = routed.http.headers();
+        let kept = route.config.session.as_ref().and_then(|policy| {
+            let here =
+                |target: &Target| target.cluster.as_ref().is_some_and(|one| session::belongs(policy, fields, one));
+            targets.iter().position(here).map(|index| targets.start_of(index))
+        });
+        let key = kept.is_none().then(|| affinity::key(&route.config.sticky, fields, peer)).flatten();
+        let by_key = kept.or_else(|| key.map(|key| targets.roll_for(key)));
+        let point = by_key.unwrap_or_else(|| targets.roll(&mut fastrand::Rng::new()));
         let target = targets.at(point);
-        routed.trail.note(|notes| notes.roll = Some(Roll { point, of: 0, by_key: key.is_some() }));
+        routed.trail.note(|notes| notes.roll = Some(Roll { point, of: 0, by_key: by_key.is_some() }));
         match &target.cluster {
             Some(cluster) => Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target))),
             None => {

@@ -30,6 +30,7 @@ use crate::fields::Fields;
 use crate::interim;
 use crate::message;
 use crate::pool::{self, H1, H2Stream, Interim, Sent, connect};
+use crate::session;
 use crate::telemetry::Would;
 use crate::tunnel;
 
@@ -101,7 +102,11 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     if aim.attempt > 0 || aim.trail.fields.any(Fields::EXPLAIN) {
         explain::note_candidates(&aim, now);
     }
-    let Some(seat) = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()) else {
+    let (seat, greets) = match &aim.route.config.session {
+        None => (aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()), false),
+        Some(policy) => session::pick(&aim, policy, http.headers(), hash, tried.as_slice(), now),
+    };
+    let Some(seat) = seat else {
         if aim.cluster.is_full() {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
             return Err(Error::new(Reason::BreakerRequests).because(detail));
@@ -116,7 +121,8 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     // Admission has removed the fields of what is no upgrade, or must be none.
     let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
     let version = speak(&aim, upgrade);
-    let attempt = Attempt::begin(aim, seat, permit, now);
+    let mut attempt = Attempt::begin(aim, seat, permit, now);
+    attempt.greets = greets;
     if attempt.aim().trail.traced {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     }
@@ -135,10 +141,14 @@ async fn run<W: Wire>(wire: W, targeted: Targeted) -> Result<Response, Error> {
     let expects = attempt.aim().trail.fields.any(Fields::EXPECT);
     let interim = interim::prepare(&mut http, &attempt.aim().trail, expects, waker);
     match wire.exchange(&attempt, http, version, interim).await {
-        Ok((response, lease)) => {
+        Ok((mut response, lease)) => {
             let status = response.status();
             let grpc_status = attempt.aim().trail.grpc.then(|| grpc_status(response.headers())).flatten();
             attempt.answered(status.as_u16(), grpc_status, lease);
+            attempt.hear(response.headers());
+            if let Some(policy) = attempt.aim().route.config.session.as_ref().filter(|_| attempt.greets) {
+                session::greet(policy, attempt.endpoint().token, response.headers_mut());
+            }
             if status == StatusCode::SWITCHING_PROTOCOLS {
                 let Some(caller) = caller else {
                     attempt.failed(Reason::HttpProtocolError);

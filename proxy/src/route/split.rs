@@ -63,6 +63,11 @@ impl<T> Split<T> {
         ((mixed * u128::from(*total)) >> 64) as u64
     }
 
+    /// A point of the part at `index`, for [`Split::at`].
+    pub fn start_of(&self, index: usize) -> u64 {
+        index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0)
+    }
+
     /// The part whose share has this point.
     pub fn at(&self, point: u64) -> &T {
         // Splits have a handful of parts, which a scan finds sooner than a search.
