@@ -340,7 +340,7 @@ async fn answer(
         }
         What::Break(reason) => return Err(h2::Error::from(reason).into()),
         What::Stall => response.body(part(None)),
-        What::Cut => response.body(part(Some(Duration::from_millis(20)))),
+        What::Cut => response.body(part(Some(Duration::from_millis(300)))),
         What::Grpc(code) => {
             response.header("content-type", grpc::CONTENT_TYPE).header("grpc-status", code).body(empty())
         }
