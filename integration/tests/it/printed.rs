@@ -46,6 +46,9 @@ fn the_documents_of_the_examples_and_the_benchmark_make_meshes() {
     for folder in ["examples/mesh", "examples/policies", "integration/bench/configs"] {
         for entry in std::fs::read_dir(binaries::root().join(folder)).unwrap() {
             let file = entry.unwrap().path();
+            if file.is_dir() {
+                continue;
+            }
             let text = std::fs::read_to_string(&file).unwrap();
             if text.contains("outrigger.dev/v1alpha1") {
                 makes_a_mesh(&text, &file);
