@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::endpoint::Assignment;
 use crate::error::{Code, Problem};
 use crate::name::{ClusterName, ObjectName};
-use crate::policy::{Budget, Limits, Outlier};
+use crate::policy::{Budget, HealthCheck, Limits, Outlier};
 use crate::value::Percent;
 
 /// Which protocol is spoken to the endpoints.
@@ -157,6 +157,30 @@ pub enum Discovery {
     Static(Assignment),
 }
 
+/// Policies in Observe beside ones that act: each decides as if it stood in the other's place, and changes nothing. What
+/// is observed where nothing acts stands on the destination itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// How much might be used at once.
+    pub limits: Option<Limits>,
+    /// When a failing endpoint would be left out.
+    pub outlier: Option<Outlier>,
+}
+
+impl Rehearsed {
+    fn check(&self) -> Result<(), Problem> {
+        let refuse = |field| Err(Problem::new(Code::Conflict, "must be in Observe").at_field(field));
+        if self.limits.as_ref().is_some_and(|limits| limits.mode.enforces()) {
+            return refuse("limits");
+        }
+        match &self.outlier {
+            Some(outlier) if outlier.enforces() => refuse("outlierDetection"),
+            Some(outlier) => outlier.check().map_err(|problem| problem.at_field("outlierDetection")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
@@ -188,6 +212,10 @@ pub struct Cluster {
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
     pub outlier: Option<Outlier>,
+    /// What is only observed beside the two above.
+    pub rehearsed: Rehearsed,
+    /// How each endpoint is asked whether it is well.
+    pub health_check: Option<HealthCheck>,
     /// How many retries it bears.
     pub budget: Budget,
     /// Where the endpoints come from.
@@ -219,6 +247,8 @@ impl Cluster {
             panic_threshold: Self::default_panic_threshold(),
             limits: None,
             outlier: None,
+            rehearsed: Rehearsed::default(),
+            health_check: None,
             budget: Budget::default(),
             discovery,
         }
@@ -266,6 +296,10 @@ impl Cluster {
         }
         if let Some(outlier) = &self.outlier {
             outlier.check().map_err(|problem| problem.at_field("outlierDetection"))?;
+        }
+        self.rehearsed.check().map_err(|problem| problem.at_field("rehearsed"))?;
+        if let Some(check) = &self.health_check {
+            check.check().map_err(|problem| problem.at_field("healthCheck"))?;
         }
         self.budget.check().map_err(|problem| problem.at_field("retryConstraint"))
     }

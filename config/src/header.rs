@@ -50,6 +50,12 @@ const REFUSED: [&str; 9] = [
 const MAX_VALUE: usize = 4096;
 
 impl Headers {
+    /// These changes and then `later` ones, as one.
+    #[must_use]
+    pub fn then(&self, later: &Headers) -> Headers {
+        Headers { request: self.request.then(&later.request), response: self.response.then(&later.response) }
+    }
+
     /// Whether nothing is changed.
     pub fn is_empty(&self) -> bool {
         self.request.is_empty() && self.response.is_empty()
@@ -98,6 +104,21 @@ impl HeaderChanges {
             }
         }
         Ok(())
+    }
+
+    /// These changes and then `later` ones, as one. A field may be removed and added to in it, in this order.
+    #[must_use]
+    pub fn then(&self, later: &HeaderChanges) -> HeaderChanges {
+        let gone = |name: &Arc<str>| later.remove.contains(name) || later.set.iter().any(|(set, _)| set == name);
+        let kept = |fields: &[HeaderField], more: &[HeaderField]| {
+            fields.iter().filter(|(name, _)| !gone(name)).chain(more).cloned().collect()
+        };
+        let earlier = self.remove.iter().filter(|name| !gone(name));
+        HeaderChanges {
+            set: kept(&self.set, &later.set),
+            add: kept(&self.add, &later.add),
+            remove: earlier.chain(&later.remove).cloned().collect(),
+        }
     }
 
     /// The names of all fields that are changed.

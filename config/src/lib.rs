@@ -8,6 +8,7 @@
 pub mod error;
 pub mod name;
 pub mod value;
+pub mod template;
 pub mod matching;
 pub mod header;
 pub mod rewrite;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::template::Template;
 use crate::value::Pattern;
 
 /// What a path must be. The path is the normalised one, without the query.
@@ -19,6 +20,8 @@ pub enum PathMatch {
     RawPrefix(Arc<str>),
     /// The whole path matches.
     Regex(Pattern),
+    /// The whole path fits, segment for segment (`path_match_policy`, `uri_template`).
+    Template(Template),
 }
 
 /// What a text must be.

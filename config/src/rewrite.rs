@@ -139,7 +139,7 @@ impl DirectResponse {
         if !(200..=599).contains(&self.status) {
             return Err(Problem::invalid(self.status, "must be a status between 200 and 599").at_field("status"));
         }
-        if matches!(self.status, 204 | 304) && !self.body.is_empty() {
+        if matches!(self.status, 204 | 205 | 304) && !self.body.is_empty() {
             let reason = format!("a {} has no body", self.status);
             return Err(Problem::new(Code::Conflict, reason).at_field("body"));
         }
@@ -176,7 +176,18 @@ pub fn check_path(text: &str) -> Result<(), Problem> {
     if refused.iter().any(|part| text.contains(part)) || ends.iter().any(|end| text.ends_with(end)) {
         return Err(Problem::invalid(text, "must be a normal path: without '//', '/./', '/../' or an encoded '/'"));
     }
+    // Requests have them decoded before they are held against anything.
+    if let Some(escape) = text.match_indices('%').find_map(|(at, _)| unreserved(text.get(at..at + 3)?)) {
+        return Err(Problem::invalid(text, format!("must be a normal path: {escape:?} stands for itself, decoded")));
+    }
     Ok(())
+}
+
+/// The character that an escape stands for, if it is one that needs none (RFC 3986, 2.3).
+fn unreserved(escape: &str) -> Option<char> {
+    let byte = u8::from_str_radix(escape.strip_prefix('%')?, 16).ok()?;
+    let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    plain.then_some(char::from(byte))
 }
 
 /// A host, perhaps with a port.

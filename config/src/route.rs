@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Code, Problem};
 use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
-use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
+use crate::policy::{Fault, Mode, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
 use crate::value::Percent;
 
@@ -80,10 +80,44 @@ pub struct Route {
     pub fault: Option<Fault>,
     /// How much is let in.
     pub rate_limit: Option<RateLimit>,
+    /// What is only observed beside the policies above.
+    pub rehearsed: Rehearsed,
     /// What a hash balancer keys by.
     pub hash: Vec<HashKey>,
     /// What keeps a caller at the endpoint that it came to first, of whichever backend.
     pub session: Option<Session>,
+}
+
+/// Policies in Observe beside ones that act: each decides as if it stood in the other's place, and changes nothing. What
+/// is observed where nothing acts stands on the route itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// What would be tried again.
+    pub retry: Option<Retry>,
+    /// Which faults would be injected.
+    pub fault: Option<Fault>,
+    /// How much would be let in.
+    pub rate_limit: Option<RateLimit>,
+}
+
+impl Rehearsed {
+    fn check(&self) -> Result<(), Problem> {
+        let modes = [
+            ("retry", self.retry.as_ref().map(|policy| policy.mode)),
+            ("fault", self.fault.as_ref().map(|policy| policy.mode)),
+            ("rateLimit", self.rate_limit.as_ref().map(|policy| policy.mode)),
+        ];
+        if let Some((field, _)) = modes.into_iter().find(|(_, mode)| mode.is_some_and(Mode::enforces)) {
+            return Err(Problem::new(Code::Conflict, "must be in Observe").at_field(field));
+        }
+        check_policies(self.retry.as_ref(), self.fault.as_ref(), self.rate_limit.as_ref())
+    }
+}
+
+fn check_policies(retry: Option<&Retry>, fault: Option<&Fault>, limit: Option<&RateLimit>) -> Result<(), Problem> {
+    limit.map_or(Ok(()), RateLimit::check).map_err(|problem| problem.at_field("rateLimit"))?;
+    fault.map_or(Ok(()), Fault::check).map_err(|problem| problem.at_field("fault"))?;
+    retry.map_or(Ok(()), Retry::check).map_err(|problem| problem.at_field("retry"))
 }
 
 impl Route {
@@ -103,6 +137,7 @@ impl Route {
             retry: None,
             fault: None,
             rate_limit: None,
+            rehearsed: Rehearsed::default(),
             hash: Vec::new(),
             session: None,
         }
@@ -121,12 +156,8 @@ impl Route {
     /// The parts hold together.
     pub fn check(&self) -> Result<(), Problem> {
         self.headers.check()?;
-        if let Some(limit) = &self.rate_limit {
-            limit.check().map_err(|problem| problem.at_field("rateLimit"))?;
-        }
-        if let Some(fault) = &self.fault {
-            fault.check().map_err(|problem| problem.at_field("fault"))?;
-        }
+        check_policies(self.retry.as_ref(), self.fault.as_ref(), self.rate_limit.as_ref())?;
+        self.rehearsed.check().map_err(|problem| problem.at_field("rehearsed"))?;
         match &self.answer {
             Some(answer) => self.check_answer(answer),
             None => self.check_forward(),
@@ -140,6 +171,7 @@ impl Route {
             || !self.rewrite.is_empty()
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()
+            || self.rehearsed.retry.is_some()
             || !self.hash.is_empty()
             || self.session.is_some();
         if sends {
@@ -168,10 +200,8 @@ impl Route {
         if let Some(session) = &self.session {
             session.check().map_err(|problem| problem.at_field("sessionPersistence"))?;
         }
-        if let Some(retry) = &self.retry {
-            retry.check().map_err(|problem| problem.at_field("retry"))?;
-        }
-        self.timeouts.check(self.retry.as_ref())
+        self.timeouts.check(self.retry.as_ref())?;
+        self.timeouts.check(self.rehearsed.retry.as_ref()).map_err(|problem| problem.at_field("rehearsed"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use regex::Regex;
+use regex_syntax::hir::literal::Extractor;
 
 use crate::error::Problem;
 
@@ -70,6 +71,8 @@ pub struct Percent(u32);
 impl Percent {
     /// Nothing.
     pub const ZERO: Percent = Percent(0);
+    /// Half of them.
+    pub const HALF: Percent = Percent(500_000);
     /// Everything.
     pub const HUNDRED: Percent = Percent(1_000_000);
 
@@ -131,6 +134,14 @@ impl Pattern {
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.1
+    }
+
+    /// Whether every text that matches begins in a way that `accept` takes: it is given the beginning, and whether that
+    /// is the whole text. False where this cannot be told.
+    pub fn begins(&self, accept: impl Fn(&[u8], bool) -> bool) -> bool {
+        let Ok(tree) = regex_syntax::parse(&self.1) else { return false };
+        let beginnings = Extractor::new().extract(&tree);
+        beginnings.literals().is_some_and(|all| all.iter().all(|one| accept(one.as_bytes(), one.is_exact())))
     }
 
     /// Whether the whole of `value` matches.

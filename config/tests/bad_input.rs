@@ -63,6 +63,75 @@ fn dangling_references() {
     );
 }
 
+/// The warnings about the shop with some text added.
+fn warned(more: &str) -> Vec<Problem> {
+    let text = format!("{SHOP}\n---\n{more}");
+    parse(&text, "shop.yaml").and_then(Mesh::try_new).unwrap_or_else(|problems| panic!("{problems}")).1.0
+}
+
+#[test]
+fn budgets_smaller_than_one_retry() {
+    let policy = |percent: u32| {
+        format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: BackendPolicy\nmetadata: {{name: none, namespace: shop}}\n\
+             spec: {{targetRefs: [{{kind: Service, name: storefront}}], retryConstraint: {{budget: {{percent: {percent}}}, \
+             minRetryRate: {{count: 0}}, minConcurrent: 0}}}}\n"
+        )
+    };
+    let problems = refuse(&format!("{SHOP}\n---\n{}", policy(0)));
+    check(&problems, Code::Conflict, "spec.retryConstraint", "smaller than one retry");
+    let problems = warned(&policy(5));
+    check(&problems, Code::Suspicious, "spec.retryConstraint", "until 20 requests came within 10s");
+}
+
+#[test]
+fn rules_that_a_wider_one_hides() {
+    let route = |matches: &[&str]| {
+        let rule = |(number, one): (usize, &&str)| {
+            format!("{{name: r{number}, matches: [{{{one}}}], backendRefs: [{{name: storefront, port: 80}}]}}")
+        };
+        let rules: Vec<_> = matches.iter().enumerate().map(rule).collect();
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: hidden, namespace: shop}}\n\
+             spec: {{parentRefs: [{{group: \"\", kind: Service, name: storefront}}], rules: [{}]}}\n",
+            rules.join(", ")
+        )
+    };
+    let regex = |text: &str| format!("path: {{type: RegularExpression, value: \"{text}\"}}");
+    let headers = "headers: [{name: a, value: b}]";
+    for (first, second, hidden) in [
+        ("path: {value: /a}", &*regex("/a/[0-9]+"), true),
+        ("path: {value: /a}", &regex("/a(/.*)?"), true),
+        ("path: {value: /a}", &format!("{}, method: GET, {headers}", regex("/a/(b|c)")), true),
+        ("path: {value: /a}", &regex("/a.*"), false),
+        ("path: {value: /a}", &regex("/(a|b)/.*"), false),
+        ("path: {value: /a}, method: GET", &regex("/a/.*"), false),
+        (&format!("path: {{value: /a}}, {headers}"), &regex("/a/.*"), false),
+        (&format!("path: {{value: /a}}, {headers}"), &format!("{}, method: PUT, {headers}", regex("/a/.*")), true),
+        ("path: {type: Exact, value: /a}", &regex("/a"), true),
+        (&regex(".*"), "method: GET", true),
+        (&format!("{}, method: GET", regex(".*")), "path: {value: /}", false),
+        (&regex("/a.*"), "path: {value: /}", false),
+        ("path: {value: /a}", "path: {value: /a/b}", false),
+    ] {
+        let problems = warned(&route(&[first, second]));
+        let found: Vec<_> = problems.iter().filter(|problem| problem.object.ends_with("shop/hidden")).collect();
+        assert_eq!(!found.is_empty(), hidden, "{first} {second}: {found:?}");
+        if let [problem] = &found[..] {
+            assert_eq!((problem.code, &*problem.path), (Code::Unreachable, "spec.rules[1]"), "{problem}");
+        }
+    }
+}
+
+#[test]
+fn attempts_as_long_as_their_request() {
+    let policy = "apiVersion: outrigger.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {name: long, namespace: shop}\n\
+        spec: {targetRefs: [{kind: Service, name: storefront}], timeouts: {request: 1s}, retry: {perTryTimeout: 1s}}\n";
+    let problems = warned(policy);
+    let found: Vec<_> = problems.into_iter().filter(|problem| problem.object.ends_with("shop/long")).collect();
+    check(&found[..1], Code::Suspicious, "spec.retry.perTryTimeout", "no attempt after the first has any time");
+}
+
 #[test]
 fn cycles() {
     let problems = refuse_shop_with("port: 8001, appPort: 18001", "port: 8001, appPort: 8001");

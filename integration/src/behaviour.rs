@@ -13,7 +13,7 @@
 //! | `/trailers` | a body and a trailer `x-checksum` |
 //! | `/stall` | a head, one chunk, and then nothing until it is given up |
 //! | `/truncate` | some bytes, and then it breaks off |
-//! | `/test.Echo/METHOD` | gRPC: `Unary`, `Client`, `Server`, `Bidi`, and `Refuse`, `Late`, `Stall` for what fails |
+//! | `/test.Echo/METHOD` | gRPC: `Unary`, `Client`, `Server`, `Bidi`, and `Refuse`, `Fail`, `Late`, `Stall` for what fails |
 //! | any other | its name |
 
 use std::time::Duration;
@@ -178,6 +178,11 @@ async fn call(method: &str, mut request: Incoming) -> Response<Body> {
         return response.body(empty()).expect("a plain response");
     }
     let (feed, body) = fed();
+    if method == "Fail" {
+        // Head and trailers apart, and nothing between them.
+        let _ = feed.send(Ok(Frame::trailers(one("grpc-status", "14")))).await;
+        return response.body(body).expect("a plain response");
+    }
     let method = method.to_owned();
     tokio::spawn(async move {
         let mut frames = Frames::default();

@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming};
 
-use crate::behaviour::{Feed, fed};
+use crate::behaviour::{Feed, fed, full};
 use crate::client::{Client, ask};
 use crate::grpc::{self, Frames};
 use crate::wait;
@@ -19,6 +19,14 @@ pub struct Call {
 }
 
 impl Call {
+    /// Opens a call of `method` at `host` whose one message is all there is to it.
+    pub async fn whole(client: &mut Client, host: &str, method: &str, message: &str) -> Call {
+        let ask = ask(Method::POST, host, &format!("/test.Echo/{method}"), full(grpc::frame(message.as_bytes())));
+        let response = client.attempt(ask.with("content-type", grpc::CONTENT_TYPE).with("te", "trailers"));
+        let response = wait::at_most("the head of a call", response).await.expect("the call is answered");
+        Call { feed: None, response, frames: Frames::default(), trailers: HeaderMap::new() }
+    }
+
     /// Opens a call of `method` at `host`, with further fields, and sends its first message.
     pub async fn open(client: &mut Client, host: &str, method: &str, fields: &[(&str, &str)], first: &str) -> Call {
         let (feed, body) = fed();

@@ -17,6 +17,7 @@ pub mod grpc;
 pub mod behaviour;
 pub mod origin;
 pub mod client;
+pub mod relay;
 pub mod call;
 pub mod otlp;
 pub mod documents;

@@ -70,6 +70,8 @@ fn main() -> std::io::Result<()> {
         peer: Some(([127, 0, 0, 1], 9001).into()),
         attempt: 0,
         retry_of: None,
+        lost: false,
+        withheld: None,
         would: Would::default(),
         snapshot: 7,
     };

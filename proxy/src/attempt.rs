@@ -5,6 +5,7 @@
 //! attempt's span on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
@@ -50,6 +51,10 @@ pub struct Attempt {
     lease: Option<Lease>,
     _permit: Option<Permit>,
     completed: bool,
+    /// It waits because a limit of ours allows no connection.
+    in_line: AtomicBool,
+    /// Another attempt answered first.
+    lost: bool,
     /// Its endpoint is known to be good already.
     reported: bool,
     /// Its response went to the caller: there will be no other attempt.
@@ -71,8 +76,8 @@ impl Attempt {
             notes.attempts += 1;
             notes.tries.begin(one);
             notes.cut = None;
-            notes.in_line = false;
-            notes.endpoint = Some(seat.endpoint().address);
+            let before = notes.endpoint.replace(seat.endpoint().address);
+            notes.tried.extend(before);
         });
         Box::new(Attempt {
             aim,
@@ -86,6 +91,8 @@ impl Attempt {
             lease: None,
             _permit: permit,
             completed: false,
+            in_line: AtomicBool::new(false),
+            lost: false,
             reported: false,
             last: false,
             greets: false,
@@ -107,6 +114,11 @@ impl Attempt {
         &self.aim
     }
 
+    /// Whether it waits because a limit of ours allows no connection.
+    pub fn waits_in_line(&self, waits: bool) {
+        self.in_line.store(waits, Ordering::Relaxed);
+    }
+
     /// The response head is here; the connection is its own until the body is over.
     pub fn answered(&mut self, status: u16, grpc_status: Option<u8>, lease: Lease) {
         let took = clock::now().saturating_duration_since(self.started);
@@ -120,6 +132,10 @@ impl Attempt {
                 (one.took, one.status, one.grpc) = (Some(took), status, grpc_status);
             }
         });
+        if self.aim.retry().is_some_and(|retry| retry.hedge.is_some()) {
+            // Of several under way the one that answers is the one that counts.
+            self.aim.trail.note(|notes| notes.endpoint = Some(self.seat.endpoint().address));
+        }
         // A good head decides a probe: a stream may go on for hours, and its caller may end it.
         if self.seat.is_probe() && self.outcome() == Some(Outcome::Success) {
             self.report(Outcome::Success, clock::now());
@@ -154,7 +170,7 @@ impl Attempt {
             _ => {}
         }
         // It never had a connection: a limit of ours held it up.
-        if self.status == 0 && self.aim.trail.read(|notes| notes.in_line) {
+        if self.lost || self.status == 0 && self.in_line.load(Ordering::Relaxed) {
             return None;
         }
         match self.reason.or_else(|| self.cut()) {
@@ -172,7 +188,12 @@ impl Attempt {
 
     fn settle(&mut self) {
         let now = clock::now();
+        self.lost = self.aim.trail.read(|notes| notes.lost);
         let outcome = self.outcome();
+        if self.lost && self.head_after.is_none() {
+            // It is not known how long it would have taken, but that it was longer than this.
+            self.endpoint().load.observe(now, now.duration_since(self.started));
+        }
         self.aim.cluster.traffic.attempt(outcome);
         if let Some(reason) = self.reason.or_else(|| self.cut()) {
             let (number, took) = (self.aim.attempt, now.saturating_duration_since(self.started));
@@ -198,7 +219,8 @@ impl Attempt {
             let telemetry = &self.aim.trail.connection.shared.telemetry;
             // The only attempt of a trace that began here needs no root above it.
             let trail = &self.aim.trail;
-            let alone = self.last && self.aim.attempt == 0 && trail.own_span && !trail.read(|notes| notes.retried);
+            let first = self.last && self.aim.attempt == 0 && trail.own_span;
+            let alone = first && !trail.read(|notes| notes.retried || notes.held);
             trail.note(|notes| notes.alone |= alone);
             let parent = (!alone).then_some(self.aim.trail.context.span_id);
             telemetry.spans.submit(self.aim.trail.connection.worker, self.span(parent));
@@ -207,11 +229,13 @@ impl Attempt {
 
     fn report(&self, outcome: Outcome, now: Instant) {
         let report = Report { outcome, latency: self.head_after, probe: self.seat.is_probe() };
-        if let Some(change) = self.aim.cluster.report(self.endpoint(), report, now) {
+        let cluster = &self.aim.cluster;
+        let changes = [cluster.report(self.endpoint(), report, now), cluster.rehearse(self.endpoint(), report, now)];
+        for change in changes.into_iter().flatten() {
             if matches!(&change, Change::Ejected(ejected) if !ejected.mode.enforces()) {
                 self.aim.trail.note(|notes| notes.would |= Would::EJECT);
             }
-            change.tell(&self.aim.cluster.label);
+            change.tell(&cluster.label);
         }
     }
 
@@ -235,12 +259,17 @@ impl Attempt {
             status: self.status,
             grpc: trail.grpc,
             grpc_status: self.grpc_status,
-            reason: self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
+            reason: match self.lost {
+                true => None,
+                false => self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
+            },
+            lost: self.lost,
             route: Some(Arc::clone(&self.aim.route.config.name)),
             host: Some(Arc::clone(&self.aim.cluster.label)),
             peer: Some(self.endpoint().address),
             attempt: self.aim.attempt,
             retry_of: self.aim.retry_of.map(RetryCause::from),
+            withheld: trail.read(|notes| notes.withheld),
             would: trail.read(|notes| notes.would),
             snapshot: trail.read(|notes| notes.snapshot),
         }
@@ -270,6 +299,7 @@ impl From<Cause> for RetryCause {
             Cause::Reason(reason) => RetryCause::Reason(reason),
             Cause::Status(status) => RetryCause::Status(status),
             Cause::Grpc(status) => RetryCause::Grpc(status),
+            Cause::Hedge => RetryCause::Hedge,
         }
     }
 }

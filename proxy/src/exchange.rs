@@ -5,15 +5,17 @@
 //! the response is over, for the span, the metrics and the access log.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Uri, Version};
 use outrigger_config::listener::{Direction, Identity};
 use outrigger_config::name::ListenerName;
+use outrigger_config::policy::{Retry, Timeouts};
 use parking_lot::Mutex;
 
-use crate::body::{Body, End, Ending};
+use crate::body::{Body, End, Ending, Memory};
+use crate::carried::{Carried, Held};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
@@ -25,7 +27,8 @@ use crate::reason::Reason;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
-use crate::telemetry::{Edge, Sampler, Telemetry, Would};
+use crate::telemetry::{Edge, Sampler, Telemetry, Withheld, Would};
+use crate::wishes::Wishes;
 
 /// What every room of every worker shares.
 #[derive(Debug)]
@@ -38,6 +41,10 @@ pub struct Shared {
     pub workers: usize,
     /// The scope of the whole process.
     pub drain: Drain,
+    /// The traces of requests that layers above try again.
+    pub carried: Arc<Carried>,
+    /// What kept bodies take.
+    pub replay: Arc<Memory>,
 }
 
 /// The fixed facts of a listener.
@@ -140,6 +147,8 @@ pub enum Cause {
     Status(u16),
     /// Its answer had this gRPC status.
     Grpc(u8),
+    /// It had not answered yet, and is still under way.
+    Hedge,
 }
 
 /// A response.
@@ -170,6 +179,8 @@ pub struct Trail {
     pub own_span: bool,
     /// Whether the next hop is told of the trace: always, unless nobody traces here and the caller did not.
     pub traced: bool,
+    /// What its caller wished for and gets; mostly nothing.
+    wishes: OnceLock<Box<Wishes>>,
     notes: Mutex<Notes>,
     /// Interim responses that an HTTP/2 caller has not got yet.
     early: Mutex<Vec<http::Response<()>>>,
@@ -191,12 +202,20 @@ pub struct Notes {
     pub host: Option<Arc<str>>,
     /// Where its last attempt went.
     pub endpoint: Option<SocketAddr>,
+    /// Where the attempts before that went, oldest first.
+    pub tried: Vec<SocketAddr>,
     /// An attempt was given up for another.
     pub retried: bool,
+    /// An answer is held back for what its trailers say.
+    pub held: bool,
+    /// It is remembered as one that a layer above tries again.
+    pub held_mark: Option<Held>,
+    /// Why an attempt that might have helped was not made.
+    pub withheld: Option<Withheld>,
     /// Why a timeout gave the current attempt up, before it was dropped.
     pub cut: Option<Reason>,
-    /// The current attempt waits because a limit of ours allows no connection.
-    pub in_line: bool,
+    /// The attempts that are dropped now lost to another that answered first.
+    pub lost: bool,
     /// Its one attempt is a span without a root above it.
     pub alone: bool,
     /// How many attempts began.
@@ -279,9 +298,20 @@ impl Trail {
             parent,
             own_span,
             traced,
+            wishes: OnceLock::new(),
             notes: Mutex::default(),
             early: Mutex::default(),
         }
+    }
+
+    /// Grants what its caller wished for; only the first time counts.
+    pub fn grant(&self, wishes: Wishes) {
+        let _ = self.wishes.set(Box::new(wishes));
+    }
+
+    /// What is tried again: as the caller wished, or else as its route says.
+    pub fn retry<'a>(&'a self, route: &'a Route) -> Option<&'a Retry> {
+        self.wishes.get().map_or(route.config.retry.as_ref(), |wishes| wishes.retry.as_ref())
     }
 
     /// Keeps an interim response until the caller's task takes it.
@@ -342,6 +372,16 @@ impl Targeted {
 }
 
 impl Aim {
+    /// What is tried again.
+    pub fn retry(&self) -> Option<&Retry> {
+        self.trail.retry(&self.route)
+    }
+
+    /// How long the request may take.
+    pub fn timeouts(&self) -> Timeouts {
+        self.trail.wishes.get().map_or(self.route.config.timeouts, |wishes| wishes.timeouts)
+    }
+
     /// The next attempt, after `cause`.
     #[must_use]
     pub fn again(&self, cause: Cause) -> Self {

@@ -27,7 +27,13 @@ impl Fields {
     /// `Content-Type`.
     pub const CONTENT_TYPE: Fields = Fields(1 << 8);
     /// `X-Outrigger-Explain`.
-    pub const EXPLAIN: Fields = Fields(1 << 9);
+    pub const EXPLAIN: Fields = Fields(1 << 11);
+
+    /// A mark of a request that a layer above tries again.
+    pub const MARK: Fields = Fields(1 << 9);
+
+    /// Any field whose name begins with `x-envoy-`.
+    pub const ENVOY: Fields = Fields(1 << 10);
 
     /// The fields of a message.
     pub fn of(headers: &HeaderMap) -> Self {
@@ -50,6 +56,9 @@ impl Fields {
             16 if name == "proxy-connection" => Fields::HOP,
             17 if name == "transfer-encoding" => Fields(Fields::TRANSFER_ENCODING.0 | Fields::HOP.0),
             19 if name == "x-outrigger-explain" => Fields::EXPLAIN,
+            19 if name == "x-outrigger-attempt" => Fields::MARK,
+            26 if name == "grpc-previous-rpc-attempts" => Fields::MARK,
+            10.. if name.starts_with("x-envoy-") => Fields::ENVOY,
             10.. if name.starts_with("x-b3-") => Fields::TRACE,
             _ => Fields::default(),
         }
@@ -84,6 +93,10 @@ mod tests {
             ("cookie", Fields::COOKIE),
             ("content-type", Fields::CONTENT_TYPE),
             ("x-outrigger-explain", Fields::EXPLAIN),
+            ("x-outrigger-attempt", Fields::MARK),
+            ("x-envoy-max-retries", Fields::ENVOY),
+            ("x-envoy-retry-grpc-on-that", Fields::ENVOY),
+            ("grpc-previous-rpc-attempts", Fields::MARK),
         ];
         for (name, expected) in cases {
             let mut headers = HeaderMap::new();

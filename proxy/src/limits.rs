@@ -1,12 +1,13 @@
 //! How much of a destination, or of one endpoint, is in use, and how much may be (xDS `circuit_breakers`).
 //!
 //! Gauges that all workers of the proxy share, each exact: where a limit is enforced, no interleaving of threads
-//! admits one more. Where it is only observed, whoever goes beyond it is admitted and told so. A [`Permit`] gives its
-//! part back when it is dropped, on whatever path that happens. `None` is unlimited, `Some(0)` admits nobody.
+//! admits one more. Where it is only observed, be it beside one that is enforced, whoever goes beyond it is admitted and
+//! told so. A [`Permit`] gives its part back when it is dropped, on whatever path that happens. `None` is unlimited,
+//! `Some(0)` admits nobody.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use outrigger_config::policy::Limits as Model;
 use tokio::sync::Notify;
@@ -42,16 +43,21 @@ impl Limit {
 /// How much of a destination is in use.
 #[derive(Debug, Default)]
 pub struct Limits {
-    observe: AtomicBool,
     gauges: [Gauge; Limit::ALL.len()],
     /// Wakes one of those who wait for a connection whenever one is given back.
     freed: Notify,
 }
 
+/// No limit.
+const UNLIMITED: u32 = u32::MAX;
+
 #[derive(Debug)]
 struct Gauge {
     held: AtomicU32,
+    /// The most that is admitted.
     max: AtomicU32,
+    /// The most that is not told.
+    watched: AtomicU32,
     refused: AtomicU64,
     exceeded: AtomicU64,
 }
@@ -60,7 +66,8 @@ impl Default for Gauge {
     fn default() -> Self {
         Gauge {
             held: AtomicU32::new(0),
-            max: AtomicU32::new(u32::MAX),
+            max: AtomicU32::new(UNLIMITED),
+            watched: AtomicU32::new(UNLIMITED),
             refused: AtomicU64::new(0),
             exceeded: AtomicU64::new(0),
         }
@@ -82,37 +89,41 @@ impl Limits {
     /// Nothing in use. Without a policy everything is counted and nothing limited.
     pub fn new(model: Option<&Model>) -> Self {
         let limits = Limits::default();
-        limits.tune(model);
+        limits.tune(model, None);
         limits
     }
 
-    /// Limits another way from now on. What is in use stays counted: a lower limit refuses until enough is given back.
-    pub fn tune(&self, model: Option<&Model>) {
+    /// Limits another way from now on, with what is only observed beside it. What is in use stays counted: a lower limit
+    /// refuses until enough is given back.
+    pub fn tune(&self, model: Option<&Model>, rehearsed: Option<&Model>) {
+        let (acting, observed) = match model {
+            Some(model) if model.mode.enforces() => (Some(model), rehearsed),
+            model => (None, rehearsed.or(model)),
+        };
         // Relaxed throughout: a limit guards no other memory, and a request at the moment of change may meet either.
-        self.observe.store(model.is_some_and(|model| !model.mode.enforces()), Ordering::Relaxed);
         for limit in Limit::ALL {
-            self.gauge(limit)
-                .max
-                .store(model.and_then(|model| of(model, limit)).unwrap_or(u32::MAX), Ordering::Relaxed);
+            let most = |model: Option<&Model>| model.and_then(|model| of(model, limit)).unwrap_or(UNLIMITED);
+            self.gauge(limit).max.store(most(acting), Ordering::Relaxed);
+            self.gauge(limit).watched.store(most(observed), Ordering::Relaxed);
         }
         self.freed.notify_waiters();
     }
 
-    /// Limits one endpoint from now on, to what a destination's policy gives to each.
-    pub fn tune_endpoint(&self, model: Option<&Model>) {
-        let own = model.map(|model| Model {
+    /// Limits one endpoint from now on, to what a destination's policies give to each.
+    pub fn tune_endpoint(&self, model: Option<&Model>, rehearsed: Option<&Model>) {
+        let own = |model: &Model| Model {
             mode: model.mode,
             max_connections: model.per_endpoint.max_connections,
             max_requests: model.per_endpoint.max_requests,
             ..Model::default()
-        });
-        self.tune(own.as_ref());
+        };
+        self.tune(model.map(own).as_ref(), rehearsed.map(own).as_ref());
     }
 
     /// Whether a part would be granted now.
     pub fn has_room(&self, limit: Limit) -> bool {
         let gauge = self.gauge(limit);
-        self.observe.load(Ordering::Relaxed) || gauge.held.load(Ordering::Relaxed) < gauge.max.load(Ordering::Relaxed)
+        gauge.held.load(Ordering::Relaxed) < gauge.max.load(Ordering::Relaxed)
     }
 
     /// Counts a part that was refused elsewhere.
@@ -158,15 +169,20 @@ impl Limits {
     fn take(self: &Arc<Self>, limit: Limit) -> Acquired {
         let gauge = self.gauge(limit);
         let max = gauge.max.load(Ordering::Relaxed);
-        if self.observe.load(Ordering::Relaxed) {
-            let before = gauge.held.fetch_add(1, Ordering::Relaxed);
-            let permit = Permit { limits: Arc::clone(self), limit };
-            return if before < max { Acquired::Granted(permit) } else { Acquired::WouldRefuse(permit) };
-        }
-        let more = |held: u32| if held < max { held.checked_add(1) } else { None };
-        match gauge.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Acquired::Granted(Permit { limits: Arc::clone(self), limit }),
-            Err(_) => Acquired::Refused,
+        let before = if max == UNLIMITED {
+            gauge.held.fetch_add(1, Ordering::Relaxed)
+        } else {
+            let more = |held: u32| (held < max).then_some(held + 1);
+            match gauge.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+                Ok(before) => before,
+                Err(_) => return Acquired::Refused,
+            }
+        };
+        let permit = Permit { limits: Arc::clone(self), limit };
+        if before < gauge.watched.load(Ordering::Relaxed) {
+            Acquired::Granted(permit)
+        } else {
+            Acquired::WouldRefuse(permit)
         }
     }
 
@@ -175,9 +191,11 @@ impl Limits {
         self.gauge(limit).held.load(Ordering::Relaxed)
     }
 
-    /// How much may be in use; none is unlimited.
+    /// How much may be in use, or where nothing is enforced, how much is only observed; none is unlimited.
     pub fn max(&self, limit: Limit) -> Option<u32> {
-        Some(self.gauge(limit).max.load(Ordering::Relaxed)).filter(|max| *max != u32::MAX)
+        let gauge = self.gauge(limit);
+        let limits = [&gauge.max, &gauge.watched].map(|max| max.load(Ordering::Relaxed));
+        limits.into_iter().find(|max| *max != UNLIMITED)
     }
 
     /// How often a part was refused.
@@ -277,10 +295,24 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_is_rehearsed_beside_one_that_acts() {
+        let limits = limits(Mode::Enforce, 3);
+        let acting = Model { max_requests: Some(3), ..Model::default() };
+        let rehearsed = Model { mode: Mode::Observe, max_requests: Some(1), ..Model::default() };
+        limits.tune(Some(&acting), Some(&rehearsed));
+        let answers: Vec<_> = (0..5).map(|_| limits.try_acquire(Limit::Requests)).collect();
+        let count = |wanted: fn(&Acquired) -> bool| answers.iter().filter(|answer| wanted(answer)).count();
+        assert_eq!(count(|answer| matches!(answer, Acquired::Granted(_))), 1);
+        assert_eq!(count(|answer| matches!(answer, Acquired::WouldRefuse(_))), 2);
+        assert_eq!((limits.refused(Limit::Requests), limits.exceeded(Limit::Requests)), (2, 2));
+        assert_eq!(limits.max(Limit::Requests), Some(3), "what acts is what is shown");
+    }
+
+    #[test]
     fn a_lower_limit_refuses_until_enough_is_given_back() {
         let limits = limits(Mode::Enforce, 3);
         let mut held: Vec<_> = (0..3).map(|_| limits.try_acquire(Limit::Requests)).collect();
-        limits.tune(Some(&Model { max_requests: Some(2), ..Model::default() }));
+        limits.tune(Some(&Model { max_requests: Some(2), ..Model::default() }), None);
         held.truncate(2);
         assert!(matches!(limits.try_acquire(Limit::Requests), Acquired::Refused));
         held.truncate(1);

@@ -12,6 +12,7 @@ use crate::exchange::{Request, Response};
 use crate::policy::admission::AdmissionLayer;
 use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
+use crate::policy::carry::CarryLayer;
 use crate::policy::deadline::DeadlineLayer;
 use crate::policy::edit::EditLayer;
 use crate::policy::fault::FaultLayer;
@@ -25,6 +26,7 @@ use crate::policy::split::SplitLayer;
 use crate::policy::timeout::TimeoutLayer;
 use crate::policy::try_timeout::TryTimeoutLayer;
 use crate::policy::upstream::{Network, Upstream, Wire};
+use crate::policy::wishes::WishesLayer;
 
 /// What a connection serves its requests with.
 pub type HttpService = BoxCloneSyncService<Request, Response, Infallible>;
@@ -40,7 +42,9 @@ pub fn outbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(RecordLayer) // what the caller sees, once it is over
         .layer(RespondLayer) // the one door from error to response
         .layer(AdmissionLayer) // what a request is
+        .layer(CarryLayer) // who tries it again
         .layer(RouteMatchLayer) // Request -> Routed
+        .layer(WishesLayer) // what the caller wishes for itself
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)
@@ -69,7 +73,9 @@ pub fn inbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(RecordLayer)
         .layer(RespondLayer)
         .layer(AdmissionLayer)
+        .layer(CarryLayer)
         .layer(RouteMatchLayer)
+        .layer(WishesLayer)
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)

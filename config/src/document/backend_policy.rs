@@ -4,20 +4,24 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::health_check::read_health_check;
 use super::kind::Kind;
 use super::load_balancing::{LoadBalancing, read_load_balancing};
 use super::outlier::read_outlier;
-use super::policy::{LONGER_THAN_ZERO, read_mode, read_mode_or};
+use super::policy::{LONGER_THAN_ZERO, acting, read_mode, read_mode_or};
 use super::reader::Field;
 use super::reference::TargetRef;
 use super::session::read_session;
+use crate::error::{Code, Problem};
 use crate::name::ObjectName;
-use crate::policy::{Budget, Limits, Mode, Origin, Outlier, PerEndpoint, Session};
+use crate::policy::{Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint, Session};
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendPolicy {
+    /// Whether it acts; its parts may be observed all the same.
+    pub mode: Mode,
     /// What it is for.
     pub targets: Vec<TargetRef>,
     /// How an endpoint is chosen.
@@ -26,6 +30,8 @@ pub struct BackendPolicy {
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
     pub outlier: Option<Outlier>,
+    /// How each endpoint is asked whether it is well.
+    pub health_check: Option<HealthCheck>,
     /// How many retries it bears.
     pub budget: Option<Budget>,
     /// How long making a connection may take.
@@ -43,24 +49,40 @@ impl BackendPolicy {
         let mut fields = field.fields();
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, &[Kind::Service]));
-        let load_balancing =
-            fields.optional("loadBalancing").map(|field| Box::new(read_load_balancing(&field))).unwrap_or_default();
+        let load_balancing = acting(&mut fields, "loadBalancing", mode);
+        let load_balancing = load_balancing.map(|field| Box::new(read_load_balancing(&field))).unwrap_or_default();
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
-        let budget = fields.optional("retryConstraint").map(|field| read_budget(&field));
-        let (connect_timeout, idle_timeout) = match fields.optional("timeouts") {
+        let health_check = fields.optional("healthCheck").map(|field| read_health_check(&field, mode, origin));
+        let budget = acting(&mut fields, "retryConstraint", mode).map(|field| read_budget(&field));
+        let (connect_timeout, idle_timeout) = match acting(&mut fields, "timeouts", mode) {
             Some(field) => read_timeouts(&field),
             None => (None, None),
         };
-        let session = fields.optional("sessionPersistence").map(|field| {
-            if !mode.enforces() {
-                field.unsupported("a session cannot be observed only; give it a policy of its own");
-            }
-            Box::new(read_session(&field))
-        });
-        fields.unsupported(&["tls", "healthCheck"]);
-        fields.finish();
-        BackendPolicy { targets, load_balancing, limits, outlier, budget, connect_timeout, idle_timeout, session }
+        let session = acting(&mut fields, "sessionPersistence", mode).map(|field| Box::new(read_session(&field)));
+        fields.unsupported(&["tls"]);
+        let field = fields.finish();
+        let parts = [
+            ("limits", limits.as_ref().is_some_and(|limits| limits.mode.enforces())),
+            ("outlierDetection", outlier.as_ref().is_some_and(Outlier::enforces)),
+            ("healthCheck", health_check.as_ref().is_some_and(|check| check.mode.enforces())),
+        ];
+        for (part, _) in parts.into_iter().filter(|(_, acts)| *acts && !mode.enforces()) {
+            let reason = "has a part that acts in a policy that is only observed; give it a policy of its own";
+            field.note(Problem::new(Code::Conflict, reason).at_field(part));
+        }
+        BackendPolicy {
+            mode,
+            targets,
+            load_balancing,
+            limits,
+            outlier,
+            health_check,
+            budget,
+            connect_timeout,
+            idle_timeout,
+            session,
+        }
     }
 }
 

@@ -57,7 +57,7 @@ fn read_percent(fields: &mut Fields<'_>) -> Percent {
 }
 
 /// Exactly one of several fields says it.
-fn one_of(field: &Field<'_>, said: &[(&str, bool)]) {
+pub(super) fn one_of(field: &Field<'_>, said: &[(&str, bool)]) {
     let names: Vec<&str> = said.iter().map(|(name, _)| *name).collect();
     match said.iter().filter(|(_, there)| *there).count() {
         0 => field.note(Problem::new(Code::MissingField, format!("needs one of {}", names.join(", ")))),

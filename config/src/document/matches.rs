@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 
+use super::cookies::read_cookies;
 use super::reader::Field;
 use crate::error::{Code, Problem};
 use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 use crate::rewrite::check_path;
+use crate::template::Template;
 use crate::value::Pattern;
 
 /// The methods of Gateway API's `HTTPMethod`.
@@ -32,6 +34,7 @@ enum PathType {
     Exact,
     Prefix,
     Regex,
+    Template,
 }
 
 /// One entry of `matches`; what it does not name, every request has.
@@ -39,7 +42,8 @@ pub(super) fn read_match(field: &Field<'_>) -> RouteMatch {
     let mut fields = field.fields();
     let path = fields.optional("path").and_then(|field| read_path(&field)).unwrap_or(RouteMatch::any().path);
     let method = fields.optional("method").and_then(|field| field.choice(METHODS)).map(Arc::from);
-    let headers = fields.optional("headers").map(|field| read_headers(&field)).unwrap_or_default();
+    let mut headers = fields.optional("headers").map(|field| read_headers(&field)).unwrap_or_default();
+    headers.extend(fields.optional("cookies").map(|field| read_cookies(&field)).unwrap_or_default());
     let query = fields.optional("queryParams").map(|field| read_query(&field)).unwrap_or_default();
     fields.finish();
     RouteMatch { path, method, headers, query, grpc: false }
@@ -48,15 +52,18 @@ pub(super) fn read_match(field: &Field<'_>) -> RouteMatch {
 /// Header matches, the same in `HTTPRoute` and `GRPCRoute`.
 pub(super) fn read_headers(field: &Field<'_>) -> Vec<HeaderMatch> {
     let headers = field.list(|field| {
-        let (name, value) = read_named_value(field, |name| {
-            HeaderName::from_bytes(name.as_bytes())
-                .map(|name| name.as_str().into())
-                .map_err(|_| Problem::invalid(name, "must be the name of a header field"))
-        });
+        let (name, value) = read_named_value(field, parse_field_name);
         HeaderMatch { name, value }
     });
     refuse_twice(field, headers.iter().map(|header| &header.name));
     headers
+}
+
+/// The name of a header field, in lower case.
+pub(super) fn parse_field_name(name: &str) -> Result<Arc<str>, Problem> {
+    HeaderName::from_bytes(name.as_bytes())
+        .map(|name| name.as_str().into())
+        .map_err(|_| Problem::invalid(name, "must be the name of a header field"))
 }
 
 fn read_query(field: &Field<'_>) -> Vec<QueryMatch> {
@@ -106,7 +113,12 @@ fn refuse_twice<'a>(field: &Field<'_>, names: impl Iterator<Item = &'a Arc<str>>
 
 fn read_path(field: &Field<'_>) -> Option<PathMatch> {
     let mut fields = field.fields();
-    let types = &[("PathPrefix", PathType::Prefix), ("Exact", PathType::Exact), ("RegularExpression", PathType::Regex)];
+    let types = &[
+        ("PathPrefix", PathType::Prefix),
+        ("Exact", PathType::Exact),
+        ("RegularExpression", PathType::Regex),
+        ("PathTemplate", PathType::Template),
+    ];
     let kind = fields.optional("type").and_then(|field| field.choice(types)).unwrap_or(PathType::Prefix);
     let value = match fields.optional("value") {
         Some(field) => field.parsed(|text| parse_path(kind, text)),
@@ -117,10 +129,11 @@ fn read_path(field: &Field<'_>) -> Option<PathMatch> {
 }
 
 fn parse_path(kind: PathType, text: &str) -> Result<PathMatch, Problem> {
-    if let PathType::Regex = kind {
-        return Pattern::try_new(text).map(PathMatch::Regex);
+    match kind {
+        PathType::Regex => return Pattern::try_new(text).map(PathMatch::Regex),
+        PathType::Template => return Template::try_new(text).map(PathMatch::Template),
+        PathType::Exact | PathType::Prefix => check_path(text)?,
     }
-    check_path(text)?;
     Ok(match kind {
         PathType::Exact => PathMatch::Exact(text.into()),
         _ if text == "/" => PathMatch::Prefix(text.into()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::kind::Kind;
-use super::reader::Fields;
+use super::reader::{Field, Fields};
 use crate::error::Problem;
 use crate::name::ObjectName;
 use crate::policy::{Mode, Origin};
@@ -27,6 +27,15 @@ pub(super) fn read_mode(fields: &mut Fields<'_>) -> Mode {
 /// `mode` of a part of a policy; absent: the policy's.
 pub(super) fn read_mode_or(fields: &mut Fields<'_>, outer: Mode) -> Mode {
     fields.optional("mode").and_then(|field| field.choice(MODES)).unwrap_or(outer)
+}
+
+/// A part of a policy that cannot be rehearsed: it would have to change the traffic to show anything.
+pub(super) fn acting<'a>(fields: &mut Fields<'a>, name: &'static str, mode: Mode) -> Option<Field<'a>> {
+    let field = fields.optional(name)?;
+    if !mode.enforces() {
+        field.unsupported("cannot be observed only; give it a policy of its own in Enforce");
+    }
+    Some(field)
 }
 
 /// The origin of what a document says: `RoutePolicy shop/catalog`.

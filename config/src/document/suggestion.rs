@@ -19,6 +19,7 @@ pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 pub(crate) fn hint(word: &str, known: &[&str]) -> String {
     match nearest(word, known) {
         Some(candidate) => format!("did you mean {candidate:?}?"),
+        None if known.is_empty() => "it takes none".into(),
         None => format!("known here: {}", known.join(", ")),
     }
 }

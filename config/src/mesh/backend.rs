@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
+use super::effective::Held;
 use super::host::display;
 use super::index::Index;
 use super::name;
-use crate::cluster::{Cluster, Discovery};
-use crate::document::{Service, ServicePort};
+use crate::cluster::{Cluster, Discovery, Protocol};
+use crate::document::{BackendPolicy, Service, ServicePort};
 use crate::endpoint::{Assignment, Endpoint};
 use crate::name::ObjectName;
+use crate::policy::health_check::{HealthCheck, Probe};
 use crate::policy::{Limits, Mode, Origin, Outlier};
 
 /// What every destination may be used for at once, watched and not enforced, until a policy says otherwise.
@@ -21,21 +23,42 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     cluster.service = Some(name.clone());
     cluster.host = display(name).into();
     cluster.protocol = port.protocol;
-    cluster.limits = Some(default_limits());
-    cluster.outlier = Some(Outlier::with_defaults(Origin::default_policy()));
-    let Some(policy) = index.backend_policy(name, port).map(|known| &known.spec) else { return cluster };
+    let policies = index.backend_policy(name, port);
+    (cluster.limits, cluster.rehearsed.limits) = limits(&policies);
+    (cluster.outlier, cluster.rehearsed.outlier) = outlier(&policies);
+    let (check, _) = policies.part(|policy| policy.health_check.clone());
+    cluster.health_check = check.map(|check| spoken(check, port.protocol));
+    let Some(policy) = policies.acting() else { return cluster };
     let balancing = &policy.load_balancing;
     cluster.balancing = balancing.balancing.unwrap_or(cluster.balancing);
     cluster.balance_factor = balancing.balance_factor;
     cluster.localities = balancing.localities;
     cluster.slow_start = balancing.slow_start;
     cluster.panic_threshold = balancing.panic_threshold.unwrap_or(cluster.panic_threshold);
-    cluster.limits = policy.limits.clone().or(cluster.limits);
-    cluster.outlier = policy.outlier.clone().or(cluster.outlier);
     cluster.budget = policy.budget.unwrap_or(cluster.budget);
     cluster.connect_timeout = policy.connect_timeout.unwrap_or(cluster.connect_timeout);
     cluster.idle_timeout = policy.idle_timeout.or(cluster.idle_timeout);
     cluster
+}
+
+/// What acts, and what is observed: the policy in Observe, then a part in Observe of the one that acts, then the default.
+fn limits(policies: &Held<'_, BackendPolicy>) -> (Option<Limits>, Option<Limits>) {
+    let own = policies.acting().and_then(|policy| policy.limits.clone());
+    let observed = policies.observed.and_then(|known| known.spec.limits.clone());
+    match own {
+        Some(acting) if acting.mode.enforces() => (Some(acting), observed),
+        own => (observed.or(own).or_else(|| Some(default_limits())), None),
+    }
+}
+
+/// The same; here the default acts, so that nothing observed puts it away.
+fn outlier(policies: &Held<'_, BackendPolicy>) -> (Option<Outlier>, Option<Outlier>) {
+    let own = policies.acting().and_then(|policy| policy.outlier.clone());
+    let observed = policies.observed.and_then(|known| known.spec.outlier.clone());
+    match own {
+        Some(acting) if acting.enforces() => (Some(acting), observed),
+        own => (Some(Outlier::with_defaults(Origin::default_policy())), observed.or(own)),
+    }
 }
 
 /// The endpoints of a service's port: the workloads behind it that have a port of its name.
@@ -53,8 +76,8 @@ pub(super) fn assignment(index: &Index, name: &ObjectName, port: &ServicePort) -
         })
     };
     let endpoints = index.members.workloads(name).iter().filter_map(endpoint).collect();
-    let policy = index.backend_policy(name, port).map(|known| &known.spec.load_balancing);
-    let overprovisioning = policy.and_then(|policy| policy.overprovisioning);
+    let policies = index.backend_policy(name, port);
+    let overprovisioning = policies.acting().and_then(|policy| policy.load_balancing.overprovisioning);
     Assignment::try_new(name::cluster(name, port), endpoints)
         .expect("no two workloads have one address, by `socket`")
         .overprovisioned(overprovisioning.unwrap_or(Assignment::DEFAULT_OVERPROVISIONING))
@@ -66,6 +89,14 @@ pub(super) fn served<'a>(index: &Index, service: &'a Service, workload: &ObjectN
         index.workloads.get(workload).is_some_and(|known| known.spec.port_named(&port.name).is_some())
     };
     service.ports.iter().filter(has).collect()
+}
+
+/// A port that speaks HTTP/2 alone is asked in it; what another port speaks nobody says, and HTTP/1.1 is the usual.
+fn spoken(mut check: HealthCheck, protocol: Protocol) -> HealthCheck {
+    if let Probe::Http(probe) = &mut check.probe {
+        probe.http2 = check.port.is_none() && protocol == Protocol::Http2;
+    }
+    check
 }
 
 fn default_limits() -> Limits {

@@ -1,17 +1,17 @@
 //! Which policy counts: that of the nearest target. A rule is nearer than its route, a route than a port of the service,
-//! a port than the service. Nothing is merged: a nearer policy hides the wider one whole.
+//! a port than the service. Nothing is merged: a nearer policy hides the wider one whole. Only one in Observe hides
+//! nothing of what acts: it is rehearsed beside it, as if it stood in its place.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::index::{Index, Known, RouteId};
+use super::index::{Index, Known, Named, RouteId};
 use crate::document::{
     BackendPolicy, Kind, MESH_NAMESPACE, RateLimitPolicy, RetryChoice, Route, RoutePolicy, Rule, ServicePort, TargetRef,
 };
 use crate::listener::Telemetry;
 use crate::name::ObjectName;
-use crate::policy::{Retry, Timeouts};
+use crate::policy::{Mode, Retry, Timeouts};
 
 /// How long a stream may be silent unless a policy says otherwise.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -43,17 +43,48 @@ impl fmt::Display for RuleRef<'_> {
     }
 }
 
+/// The policies of one kind that hold somewhere: one that acts, and one that is rehearsed beside it.
+#[derive(Debug)]
+pub(super) struct Held<'a, T> {
+    /// The nearest in Enforce.
+    pub(super) enforced: Option<&'a Known<T>>,
+    /// The nearest in Observe, unless one that acts is nearer: that would hide it if it acted too.
+    pub(super) observed: Option<&'a Known<T>>,
+}
+
+impl<'a, T> Held<'a, T> {
+    /// Both, whichever there are.
+    pub(super) fn each(&self) -> impl Iterator<Item = &'a Known<T>> + use<'a, T> {
+        [self.enforced, self.observed].into_iter().flatten()
+    }
+
+    /// What the one that acts says.
+    pub(super) fn acting(&self) -> Option<&'a T> {
+        self.enforced.map(|known| &known.spec)
+    }
+
+    /// A part that acts, with what is rehearsed beside it. Where none acts, what is rehearsed stands alone.
+    pub(super) fn part<P>(&self, part: impl Fn(&T) -> Option<P>) -> (Option<P>, Option<P>) {
+        let of = |known: Option<&Known<T>>| known.and_then(|known| part(&known.spec));
+        beside(of(self.enforced), of(self.observed))
+    }
+}
+
+/// A part that acts, with what is rehearsed beside it; the latter alone comes first.
+pub(super) fn beside<P>(acting: Option<P>, observed: Option<P>) -> (Option<P>, Option<P>) {
+    if acting.is_some() { (acting, observed) } else { (observed, None) }
+}
+
 impl Index {
-    /// The RoutePolicy of a rule, or of a service's port where there is no route.
+    /// The RoutePolicies of a rule, or of a service's port where there is no route.
     pub(super) fn route_policy(
         &self,
         rule: Option<RuleRef<'_>>,
         service: &ObjectName,
         port: &ServicePort,
-    ) -> Option<&Known<RoutePolicy>> {
-        let nearest = rule.and_then(|rule| self.policy_of_rule(Kind::RoutePolicy, rule));
-        let name = nearest.or_else(|| self.policy_of_port(Kind::RoutePolicy, service, port))?;
-        self.route_policies.get(name)
+    ) -> Held<'_, RoutePolicy> {
+        let nearest = rule.into_iter().flat_map(targets_of_rule).chain(targets_of_port(service, port));
+        self.held(Kind::RoutePolicy, &self.route_policies, nearest)
     }
 
     /// The idle timeouts that policies give to the routes of a service's port.
@@ -61,22 +92,22 @@ impl Index {
         let attachments = self.attachments.get(service).into_iter().flatten();
         let routes = attachments.filter_map(|one| Some((&one.route, self.routes.get(&one.route)?)));
         let rules = routes.flat_map(|(route, known)| RuleRef::all(route, known)).map(Some).chain([None]);
-        rules.filter_map(|rule| self.route_policy(rule, service, port)?.spec.timeouts.idle)
+        rules.filter_map(|rule| self.route_policy(rule, service, port).acting()?.timeouts.idle)
     }
 
-    /// The RateLimitPolicy that a caller's proxy carries out on a rule.
-    pub(super) fn route_limit(&self, rule: RuleRef<'_>) -> Option<&Known<RateLimitPolicy>> {
-        self.rate_limit_policies.get(self.policy_of_rule(Kind::RateLimitPolicy, rule)?)
+    /// The RateLimitPolicies that a caller's proxy carries out on a rule.
+    pub(super) fn route_limit(&self, rule: RuleRef<'_>) -> Held<'_, RateLimitPolicy> {
+        self.held(Kind::RateLimitPolicy, &self.rate_limit_policies, targets_of_rule(rule))
     }
 
-    /// The RateLimitPolicy that the sidecars before a service carry out.
-    pub(super) fn service_limit(&self, service: &ObjectName, port: &ServicePort) -> Option<&Known<RateLimitPolicy>> {
-        self.rate_limit_policies.get(self.policy_of_port(Kind::RateLimitPolicy, service, port)?)
+    /// The RateLimitPolicies that the sidecars before a service carry out.
+    pub(super) fn service_limit(&self, service: &ObjectName, port: &ServicePort) -> Held<'_, RateLimitPolicy> {
+        self.held(Kind::RateLimitPolicy, &self.rate_limit_policies, targets_of_port(service, port))
     }
 
-    /// The BackendPolicy of a service's port.
-    pub(super) fn backend_policy(&self, service: &ObjectName, port: &ServicePort) -> Option<&Known<BackendPolicy>> {
-        self.backend_policies.get(self.policy_of_port(Kind::BackendPolicy, service, port)?)
+    /// The BackendPolicies of a service's port.
+    pub(super) fn backend_policy(&self, service: &ObjectName, port: &ServicePort) -> Held<'_, BackendPolicy> {
+        self.held(Kind::BackendPolicy, &self.backend_policies, targets_of_port(service, port))
     }
 
     /// What spans and logs are like in a namespace, field by field: its own MeshPolicy, then the mesh's.
@@ -92,30 +123,46 @@ impl Index {
         }
     }
 
-    fn policy_of_rule(&self, policy: Kind, rule: RuleRef<'_>) -> Option<&ObjectName> {
-        let (kind, name) = rule.route;
-        let own = rule.rule.name.as_ref().and_then(|section| self.policy_of(policy, *kind, name, Some(section)));
-        own.or_else(|| self.policy_of(policy, *kind, name, None))
-    }
-
-    fn policy_of_port(&self, policy: Kind, service: &ObjectName, port: &ServicePort) -> Option<&ObjectName> {
-        self.policy_of(policy, Kind::Service, service, Some(&port.name))
-            .or_else(|| self.policy_of(policy, Kind::Service, service, None))
-    }
-
-    fn policy_of(
-        &self,
-        policy: Kind,
-        kind: Kind,
-        name: &ObjectName,
-        section: Option<&Arc<str>>,
-    ) -> Option<&ObjectName> {
-        self.targets.get(&(policy, TargetRef { kind, name: name.clone(), section: section.cloned() }))
+    /// `targets` from the nearest on: the first in Enforce hides whatever is behind it.
+    fn held<'a, T>(&self, kind: Kind, policies: &'a Named<T>, targets: impl Iterator<Item = TargetRef>) -> Held<'a, T> {
+        let mut held = Held { enforced: None, observed: None };
+        for target in targets {
+            let of = |mode| policies.get(self.targets.get(&(kind, mode, target.clone()))?);
+            held.observed = held.observed.or_else(|| of(Mode::Observe));
+            held.enforced = of(Mode::Enforce);
+            if held.enforced.is_some() {
+                break;
+            }
+        }
+        held
     }
 }
 
-/// The retry and the timeouts that a rule ends up with: its own timeouts first, then the policy's, then the defaults.
-pub(super) fn retry_and_timeouts(rule: Option<&Rule>, policy: Option<&RoutePolicy>) -> (Option<Retry>, Timeouts) {
+fn targets_of_rule(rule: RuleRef<'_>) -> impl Iterator<Item = TargetRef> {
+    let (kind, name) = rule.route.clone();
+    let section = rule.rule.name.clone();
+    let own = section.map(|section| TargetRef { kind, name: name.clone(), section: Some(section) });
+    own.into_iter().chain([TargetRef { kind, name, section: None }])
+}
+
+fn targets_of_port(service: &ObjectName, port: &ServicePort) -> impl Iterator<Item = TargetRef> {
+    let target = |section| TargetRef { kind: Kind::Service, name: service.clone(), section };
+    [target(Some(port.name.clone())), target(None)].into_iter()
+}
+
+/// How requests of a rule are sent.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// What is tried again.
+    pub(super) retry: Option<Retry>,
+    /// What would be, were the policy in Observe in force.
+    pub(super) rehearsed_retry: Option<Retry>,
+    pub(super) timeouts: Timeouts,
+}
+
+/// What a rule ends up with: its own timeouts first, then the policy's, then the defaults.
+pub(super) fn sending(rule: Option<&Rule>, policies: &Held<'_, RoutePolicy>) -> Sending {
+    let policy = policies.acting();
     let own = rule.map(|rule| rule.timeouts).unwrap_or_default();
     let wider = policy.map(|policy| policy.timeouts).unwrap_or_default();
     let timeouts = Timeouts {
@@ -128,5 +175,10 @@ pub(super) fn retry_and_timeouts(rule: Option<&Rule>, policy: Option<&RoutePolic
         Some(RetryChoice::Never) => None,
         Some(RetryChoice::Default) | None => Some(Retry::default_policy()),
     };
-    (retry, timeouts)
+    let observed = policies.observed.and_then(|known| match &known.spec.retry {
+        RetryChoice::Policy(retry) => Some(retry.clone()),
+        RetryChoice::Never | RetryChoice::Default => None,
+    });
+    let (retry, rehearsed_retry) = beside(retry, observed);
+    Sending { retry, rehearsed_retry, timeouts }
 }

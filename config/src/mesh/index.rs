@@ -11,6 +11,7 @@ use crate::document::{
 };
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
+use crate::policy::Mode;
 
 /// A document's spec, and the document's place in the mesh's list.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ pub(super) struct Policy<'a> {
     pub(super) kind: Kind,
     pub(super) name: &'a ObjectName,
     pub(super) document: usize,
+    pub(super) mode: Mode,
     pub(super) targets: &'a [TargetRef],
 }
 
@@ -64,8 +66,8 @@ pub(super) struct Index {
     pub(super) mesh_policies: Named<MeshPolicy>,
     /// The routes of each service.
     pub(super) attachments: BTreeMap<ObjectName, Vec<Attachment>>,
-    /// The policy of each target, by the policy's kind.
-    pub(super) targets: BTreeMap<(Kind, TargetRef), ObjectName>,
+    /// The policy of each target, by the policy's kind and mode: beside one that acts another may be rehearsed.
+    pub(super) targets: BTreeMap<(Kind, Mode, TargetRef), ObjectName>,
     /// Which workloads are behind which services.
     pub(super) members: Members,
 }
@@ -113,18 +115,16 @@ impl Index {
         fn all<'a, T>(
             kind: Kind,
             named: &'a Named<T>,
-            targets: fn(&T) -> &[TargetRef],
+            parts: fn(&T) -> (Mode, &[TargetRef]),
         ) -> impl Iterator<Item = Policy<'a>> {
-            named.iter().map(move |(name, Known { document, spec })| Policy {
-                kind,
-                name,
-                document: *document,
-                targets: targets(spec),
+            named.iter().map(move |(name, Known { document, spec })| {
+                let (mode, targets) = parts(spec);
+                Policy { kind, name, document: *document, mode, targets }
             })
         }
-        all(Kind::RoutePolicy, &self.route_policies, |spec| &spec.targets)
-            .chain(all(Kind::BackendPolicy, &self.backend_policies, |spec| &spec.targets))
-            .chain(all(Kind::RateLimitPolicy, &self.rate_limit_policies, |spec| &spec.targets))
+        all(Kind::RoutePolicy, &self.route_policies, |spec| (spec.mode, &spec.targets))
+            .chain(all(Kind::BackendPolicy, &self.backend_policies, |spec| (spec.mode, &spec.targets)))
+            .chain(all(Kind::RateLimitPolicy, &self.rate_limit_policies, |spec| (spec.limit.mode, &spec.targets)))
     }
 
     fn attach(&mut self) {
@@ -137,18 +137,18 @@ impl Index {
         }
     }
 
-    /// Of two policies of one kind on one target the first by name has it, the other is in conflict.
+    /// Of two policies of one kind and mode on one target the first by name has it, the other is in conflict.
     fn target(&mut self, findings: &mut Findings<'_>) {
-        let mut owners: BTreeMap<(Kind, TargetRef), ObjectName> = BTreeMap::new();
-        for Policy { kind, name, document, targets } in self.policies() {
+        let mut owners: BTreeMap<(Kind, Mode, TargetRef), ObjectName> = BTreeMap::new();
+        for Policy { kind, name, document, mode, targets } in self.policies() {
             for (number, target) in targets.iter().enumerate() {
-                let Some(owner) = owners.get(&(kind, target.clone())) else {
-                    owners.insert((kind, target.clone()), name.clone());
+                let Some(owner) = owners.get(&(kind, mode, target.clone())) else {
+                    owners.insert((kind, mode, target.clone()), name.clone());
                     continue;
                 };
                 let reason = match owner == name {
                     true => format!("{target} is named twice"),
-                    false => format!("{target} has the {kind} {owner} already, and there can be one"),
+                    false => format!("{target} has the {kind} {owner} already, and there can be one of each mode"),
                 };
                 let problem = Problem::new(Code::Conflict, reason).with_value(&target.name);
                 findings.note(document, problem.at_index(number).at_field("targetRefs"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::effective::IDLE_TIMEOUT;
+use super::effective::{IDLE_TIMEOUT, beside};
 use super::host::{display, hosts};
 use super::index::{Index, Known};
 use super::name;
@@ -16,7 +16,7 @@ use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource};
 use crate::name::{Domain, ObjectName, TableName};
 use crate::policy::{Origin, RateLimit, Timeouts};
 use crate::resource::Resource;
-use crate::route::{Route, RouteTable, VirtualHost};
+use crate::route::{Rehearsed, Route, RouteTable, VirtualHost};
 
 /// The listeners of gRPC clients: each host of each service's port, as a namespace sees it.
 pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
@@ -77,21 +77,30 @@ fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Route
         None => format!("Workload {name}/{}", port.name),
     };
     let origin = label.rsplit_once('/').map_or(label.as_str(), |(object, _)| object);
+    let (rate_limit, rehearsed) = inbound_limit(index, &services, port);
     let route = Route {
         origin: Origin(origin.into()),
         timeouts: Timeouts { idle: Some(inbound_idle(index, &services, port)), ..Timeouts::default() },
-        rate_limit: inbound_limit(index, &services, port),
+        rate_limit,
+        rehearsed: Rehearsed { rate_limit: rehearsed, ..Rehearsed::default() },
         ..Route::forward(&label, name::local_cluster(name, &port.name))
     };
     let host = VirtualHost { name: "inbound".into(), domains: vec![Domain::Any], routes: vec![route] };
     RouteTable { name: name::inbound(name, &port.name), hosts: vec![host] }
 }
 
-fn inbound_limit(index: &Index, services: &[(&ObjectName, &Service)], port: &WorkloadPort) -> Option<RateLimit> {
-    let limit = |(name, service): &(&ObjectName, &Service)| {
-        index.service_limit(name, service.port_named(&port.name)?).map(|known| known.spec.limit.clone())
+/// Each of the two comes from one service at most, by `check`.
+fn inbound_limit(
+    index: &Index,
+    services: &[(&ObjectName, &Service)],
+    port: &WorkloadPort,
+) -> (Option<RateLimit>, Option<RateLimit>) {
+    let limits = |(name, service): &(&ObjectName, &Service)| {
+        Some(index.service_limit(name, service.port_named(&port.name)?).each().map(|known| known.spec.limit.clone()))
     };
-    services.iter().find_map(limit)
+    let (acting, observed): (Vec<_>, Vec<_>) =
+        services.iter().filter_map(limits).flatten().partition(|limit| limit.mode.enforces());
+    beside(acting.into_iter().next(), observed.into_iter().next())
 }
 
 /// A sidecar before a service must not give up before the callers' proxies do, whichever of the service's routes was

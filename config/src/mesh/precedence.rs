@@ -1,5 +1,5 @@
 //! Which match is tried first, across all routes of a service (Gateway API, `HTTPRouteRule.matches`): an exact path, then
-//! the longest prefix, then a regular expression, then no path at all; of equals the one with a method, then with more
+//! a template (of several the one with more characters that stand for themselves), then the longest prefix, then a regular expression, then no path at all; of equals the one with a method, then with more
 //! header fields, then with more query parameters; then the first route by namespace and name, and in it the first rule.
 //!
 //! A regular expression stands before the prefix `/`, which is what a match without a path has, because behind it no
@@ -14,6 +14,7 @@ use crate::name::ObjectName;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum PathRank {
     Exact,
+    Template,
     Prefix,
     Regex,
     Everything,
@@ -39,6 +40,7 @@ impl Precedence {
             PathMatch::Exact(path) => (PathRank::Exact, path.len()),
             PathMatch::Prefix(path) | PathMatch::RawPrefix(path) if &**path == "/" => (PathRank::Everything, 0),
             PathMatch::Prefix(path) | PathMatch::RawPrefix(path) => (PathRank::Prefix, path.len()),
+            PathMatch::Template(template) => (PathRank::Template, template.literal_length()),
             PathMatch::Regex(pattern) => (PathRank::Regex, pattern.as_str().len()),
         };
         Precedence {

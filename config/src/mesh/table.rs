@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::effective::{RuleRef, retry_and_timeouts};
+use super::effective::{RuleRef, Sending, sending};
 use super::host::hosts;
 use super::index::{Attachment, Index, Known};
 use super::name;
@@ -12,7 +12,7 @@ use crate::matching::RouteMatch;
 use crate::name::{Domain, ObjectName};
 use crate::policy::{Origin, Session};
 use crate::rewrite::{Answer, Redirect, Scheme};
-use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 
 /// The table of every service, one virtual host for each port.
 pub(super) fn outbound(index: &Index, namespace: &str) -> RouteTable {
@@ -91,31 +91,37 @@ fn routes(index: &Index, namespace: &str, name: &ObjectName, port: &ServicePort)
 }
 
 fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route {
-    let policy = index.route_policy(None, name, port).map(|known| &known.spec);
+    let policies = index.route_policy(None, name, port);
     let route_name = format!("Service {name}/{}", port.name);
-    if let Some(response) = policy.and_then(|policy| policy.response.as_ref()) {
-        let origin = Origin(Arc::from(format!("Service {name}")));
-        let answering = Route::answering(&route_name, Answer::Direct(response.clone()));
-        return Route { origin, fault: policy.and_then(|policy| policy.fault.clone()), ..answering };
-    }
-    let (retry, timeouts) = retry_and_timeouts(None, policy);
     let origin = Origin(Arc::from(format!("Service {name}")));
+    let (fault, rehearsed_fault) = policies.part(|policy| policy.fault.clone());
+    let rehearsed = Rehearsed { fault: rehearsed_fault, ..Rehearsed::default() };
+    if let Some(response) = policies.acting().and_then(|policy| policy.response.as_ref()) {
+        let answering = Route::answering(&route_name, Answer::Direct(response.clone()));
+        return Route { origin, fault, rehearsed, ..answering };
+    }
+    let Sending { retry, rehearsed_retry, timeouts } = sending(None, &policies);
     let hash = hash_keys(index, name, port);
-    let fault = policy.and_then(|policy| policy.fault.clone());
     let session = session(index, name, port);
     let forward = Route::forward(&route_name, name::cluster(name, port));
-    Route { origin, timeouts, retry, fault, hash, session, ..forward }
+    let rehearsed = Rehearsed { retry: rehearsed_retry, ..rehearsed };
+    Route { origin, timeouts, retry, fault, hash, rehearsed, session, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
     let RuleRef { route: (kind, route), rule, .. } = candidate.rule;
-    let policy = index.route_policy(Some(candidate.rule), name, port).map(|known| &known.spec);
+    let policies = index.route_policy(Some(candidate.rule), name, port);
+    let policy = policies.acting();
+    let (fault, rehearsed_fault) = policies.part(|policy| policy.fault.clone());
+    let (rate_limit, rehearsed_limit) = index.route_limit(candidate.rule).part(|policy| Some(policy.limit.clone()));
+    let rehearsed = Rehearsed { retry: None, fault: rehearsed_fault, rate_limit: rehearsed_limit };
     let common = Route {
         origin: Origin(Arc::from(format!("{kind} {route}"))),
         matches: candidate.matches.clone(),
         headers: rule.filters.headers.clone(),
-        fault: policy.and_then(|policy| policy.fault.clone()),
-        rate_limit: index.route_limit(candidate.rule).map(|known| known.spec.limit.clone()),
+        fault,
+        rate_limit,
+        rehearsed,
         ..Route::bare(&candidate.rule.to_string())
     };
     // A policy's answer stands in the place of whatever the rule does: a service can be closed as a whole.
@@ -124,7 +130,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
     if let Some(answer) = direct.or(redirect) {
         return Route { answer: Some(answer), ..common };
     }
-    let (retry, timeouts) = retry_and_timeouts(Some(rule), policy);
+    let Sending { retry, rehearsed_retry, timeouts } = sending(Some(rule), &policies);
     let backends = backends(index, rule);
     Route {
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
@@ -134,6 +140,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         rewrite: rule.filters.rewrite.clone(),
         timeouts,
         retry,
+        rehearsed: Rehearsed { retry: rehearsed_retry, ..common.rehearsed },
         // One cookie for all of a rule's backends: it names an endpoint, and with it the backend.
         session: ports(index, rule).find_map(|(reference, port)| session(index, &reference.service, port)),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),
@@ -177,7 +184,7 @@ fn ports<'a>(index: &'a Index, rule: &'a Rule) -> impl Iterator<Item = (&'a Back
 }
 
 fn session(index: &Index, name: &ObjectName, port: &ServicePort) -> Option<Session> {
-    index.backend_policy(name, port).and_then(|known| known.spec.session.as_deref().cloned())
+    index.backend_policy(name, port).acting().and_then(|policy| policy.session.as_deref().cloned())
 }
 
 /// The service's port that a backend reference names.
@@ -186,7 +193,7 @@ pub(super) fn backend_port<'a>(index: &'a Index, reference: &BackendRef) -> Opti
 }
 
 fn hash_keys(index: &Index, name: &ObjectName, port: &ServicePort) -> Vec<HashKey> {
-    index.backend_policy(name, port).map(|known| known.spec.load_balancing.hash.clone()).unwrap_or_default()
+    index.backend_policy(name, port).acting().map(|policy| policy.load_balancing.hash.clone()).unwrap_or_default()
 }
 
 fn with(mut keys: Vec<HashKey>, key: HashKey) -> Vec<HashKey> {

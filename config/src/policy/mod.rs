@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub mod fault;
+pub mod health_check;
 pub mod limits;
 pub mod outlier;
 pub mod rate_limit;
@@ -13,15 +14,18 @@ pub mod session;
 pub mod timeout;
 
 pub use fault::Fault;
+pub use health_check::HealthCheck;
 pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
-pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
+pub use retry::{
+    Backoff, Budget, Condition, Conditions, GrpcCodes, Hedge, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,
+};
 pub use session::Session;
 pub use timeout::Timeouts;
 
 /// Whether a policy acts or only says what it would have done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// Decide and act.
     #[default]

@@ -5,170 +5,16 @@ use std::time::Duration;
 
 use super::{Mode, Origin};
 use crate::error::{Code, Problem};
+use crate::matching::HeaderMatch;
 use crate::value::Percent;
 
-/// What makes an attempt worth repeating.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Condition {
-    /// No connection could be made (`connect-failure`). Nothing was sent.
-    ConnectFailure,
-    /// The stream was refused before it was processed (`refused-stream`). Nothing was sent.
-    RefusedStream,
-    /// The connection went before any byte of the request did (`reset-before-request`). Nothing was sent.
-    ResetBeforeRequest,
-    /// No response: reset, disconnect or per-try timeout (`reset`).
-    Reset,
-    /// 502, 503, 504 or no response (`gateway-error`).
-    GatewayError,
-    /// Any 5xx or no response (`5xx`).
-    ServerError,
-    /// 409 (`retriable-4xx`).
-    Retriable4xx,
-}
+pub mod after;
+pub mod condition;
+pub mod hedge;
 
-impl Condition {
-    /// Every condition.
-    pub const ALL: [Condition; 7] = [
-        Condition::ConnectFailure,
-        Condition::RefusedStream,
-        Condition::ResetBeforeRequest,
-        Condition::Reset,
-        Condition::GatewayError,
-        Condition::ServerError,
-        Condition::Retriable4xx,
-    ];
-
-    /// The condition as Envoy's `retry_on` spells it.
-    pub fn token(self) -> &'static str {
-        match self {
-            Condition::ConnectFailure => "connect-failure",
-            Condition::RefusedStream => "refused-stream",
-            Condition::ResetBeforeRequest => "reset-before-request",
-            Condition::Reset => "reset",
-            Condition::GatewayError => "gateway-error",
-            Condition::ServerError => "5xx",
-            Condition::Retriable4xx => "retriable-4xx",
-        }
-    }
-
-    /// Reads Envoy's spelling.
-    pub fn from_token(token: &str) -> Option<Self> {
-        Condition::ALL.into_iter().find(|condition| condition.token() == token)
-    }
-}
-
-/// A set of [`Condition`]s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Conditions(u8);
-
-impl Conditions {
-    /// The three that can only be raised while nothing was sent: safe for every method and body.
-    pub const UNSENT: Conditions = Conditions(0b111);
-
-    /// The set with `condition` in it.
-    #[must_use]
-    pub fn with(self, condition: Condition) -> Self {
-        Conditions(self.0 | 1 << condition as u8)
-    }
-
-    /// Whether `condition` is in it.
-    pub fn has(self, condition: Condition) -> bool {
-        self.0 & (1 << condition as u8) != 0
-    }
-
-    /// Whether it holds nothing but the *unsent* class.
-    pub fn only_unsent(self) -> bool {
-        self.0 & !Self::UNSENT.0 == 0
-    }
-
-    /// Those in it, in the order of [`Condition::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Condition> {
-        Condition::ALL.into_iter().filter(move |condition| self.has(*condition))
-    }
-}
-
-impl FromIterator<Condition> for Conditions {
-    fn from_iter<I: IntoIterator<Item = Condition>>(conditions: I) -> Self {
-        conditions.into_iter().fold(Conditions::default(), Conditions::with)
-    }
-}
-
-/// A set of gRPC status codes, 0 to 16.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct GrpcCodes(u32);
-
-impl GrpcCodes {
-    /// The names of the codes, by number.
-    pub const NAMES: [&'static str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-
-    /// The set with code `number` in it; numbers above 16 are ignored.
-    #[must_use]
-    pub fn with(self, number: u8) -> Self {
-        if number > 16 { self } else { GrpcCodes(self.0 | 1 << number) }
-    }
-
-    /// Whether code `number` is in it.
-    pub fn has(self, number: u8) -> bool {
-        number <= 16 && self.0 & (1 << number) != 0
-    }
-
-    /// Whether none is in it.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The numbers in it, ascending.
-    pub fn iter(self) -> impl Iterator<Item = u8> {
-        (0..=16).filter(move |number| self.has(*number))
-    }
-
-    /// The number of a code's name.
-    pub fn number(name: &str) -> Option<u8> {
-        GrpcCodes::NAMES.iter().position(|known| *known == name).and_then(|index| u8::try_from(index).ok())
-    }
-}
-
-/// Which methods may be repeated once a byte was sent. The *unsent* class is repeated whatever the method.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Methods {
-    /// Those of RFC 9110, 9.2.2: GET, HEAD, OPTIONS, TRACE, PUT, DELETE.
-    #[default]
-    Idempotent,
-    /// Every method: the service declares that repeating is safe. What Envoy does.
-    Any,
-    /// Just these, upper case.
-    Only(Vec<String>),
-}
-
-impl Methods {
-    /// Whether `method` may be repeated.
-    pub fn allows(&self, method: &str) -> bool {
-        match self {
-            Methods::Idempotent => matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE" | "PUT" | "DELETE"),
-            Methods::Any => true,
-            Methods::Only(list) => list.iter().any(|one| one == method),
-        }
-    }
-}
+pub use after::{ResetFormat, ResetHeader, RetryAfter};
+pub use condition::{Condition, Conditions, GrpcCodes, Methods};
+pub use hedge::Hedge;
 
 /// Waiting between attempts: attempt N waits a uniform time below min((2^N - 1) x base, max).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,6 +44,8 @@ pub struct Retry {
     pub on: Conditions,
     /// What is retried by its HTTP status, ascending (`retriable_status_codes`).
     pub codes: Vec<u16>,
+    /// What is retried by a field of its answer; any of them is enough (`retriable_headers`).
+    pub headers: Vec<HeaderMatch>,
     /// What is retried by its gRPC status.
     pub grpc_codes: GrpcCodes,
     /// Which methods may be repeated once a byte was sent.
@@ -206,6 +54,12 @@ pub struct Retry {
     pub per_try_timeout: Option<Duration>,
     /// Waiting between attempts.
     pub backoff: Backoff,
+    /// Waiting as long as an answer asks.
+    pub retry_after: RetryAfter,
+    /// When another attempt is sent beside one that has not answered; it is one of `attempts`.
+    pub hedge: Option<Hedge>,
+    /// Whether it also repeats what a layer above repeats already.
+    pub nested: bool,
     /// How much of a request body is kept for replay, bytes; a longer body is sent once.
     pub body_limit: u32,
 }
@@ -222,17 +76,25 @@ impl Retry {
             attempts: 2,
             on: Conditions::UNSENT,
             codes: Vec::new(),
+            headers: Vec::new(),
             grpc_codes: GrpcCodes::default(),
             methods: Methods::default(),
             per_try_timeout: None,
             backoff: Backoff::default(),
+            retry_after: RetryAfter::default(),
+            hedge: None,
+            nested: false,
             body_limit: Self::DEFAULT_BODY_LIMIT,
         }
     }
 
     /// Whether only requests that were never sent are retried, so that nothing need be kept for replay.
     pub fn only_unsent(&self) -> bool {
-        self.on.only_unsent() && self.codes.is_empty() && self.grpc_codes.is_empty()
+        self.hedge.is_none()
+            && self.on.only_unsent()
+            && self.codes.is_empty()
+            && self.headers.is_empty()
+            && self.grpc_codes.is_empty()
     }
 
     /// The numbers hold together.
@@ -248,6 +110,10 @@ impl Retry {
                 .at_field("max")
                 .at_field("backoff"));
         }
+        if let Some(hedge) = self.hedge {
+            hedge.check(self.per_try_timeout).map_err(|problem| problem.at_field("hedge"))?;
+        }
+        self.retry_after.check().map_err(|problem| problem.at_field("retryAfter"))?;
         if self.per_try_timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Problem::invalid("0s", "must be longer than zero").at_field("perTryTimeout"));
         }
@@ -262,17 +128,17 @@ impl Retry {
     }
 }
 
-/// How many retries a destination bears: at most `percent` of the requests under way or in the last `interval`,
-/// and at least `min_concurrent` at once or `min_per_second`. Always on.
+/// How many retries a destination bears: at most `percent` of the requests of the last `interval`, and at least
+/// `min_per_second`; `min_concurrent` at once where the share comes to fewer. Always on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// The share of requests that retries may add.
     pub percent: Percent,
     /// The window the share is taken over, 1 s to 60 s.
     pub interval: Duration,
-    /// Retries at once that are always allowed.
+    /// Retries at once that are allowed where the share comes to fewer.
     pub min_concurrent: u32,
-    /// Retries a second that are always allowed.
+    /// Retries a second that are allowed where the share comes to fewer.
     pub min_per_second: u32,
 }
 
@@ -296,31 +162,5 @@ impl Budget {
                 .at_field("budget"));
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Condition, Conditions, GrpcCodes, Methods};
-
-    #[test]
-    fn the_unsent_class_is_the_first_three_conditions() {
-        let unsent: Vec<_> = Conditions::UNSENT.iter().map(Condition::token).collect();
-        assert_eq!(unsent, ["connect-failure", "refused-stream", "reset-before-request"]);
-        assert!(!Conditions::UNSENT.with(Condition::Reset).only_unsent());
-    }
-
-    #[test]
-    fn grpc_codes_are_found_by_name() {
-        assert_eq!(GrpcCodes::number("UNAVAILABLE"), Some(14));
-        assert_eq!(GrpcCodes::number("unavailable"), None);
-        assert_eq!(GrpcCodes::default().with(14).with(99).iter().collect::<Vec<_>>(), [14]);
-    }
-
-    #[test]
-    fn only_idempotent_methods_are_repeated_unless_declared() {
-        assert!(Methods::Idempotent.allows("PUT") && !Methods::Idempotent.allows("POST"));
-        assert!(Methods::Any.allows("POST"));
-        assert!(!Methods::Only(vec!["GET".into()]).allows("PUT"));
     }
 }

@@ -19,6 +19,17 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
+    /// An attempt may take as long as the whole request, so that none after it has any time: allowed, and rarely meant.
+    pub fn leaves_no_time(&self, retry: Option<&Retry>) -> Option<Problem> {
+        let request = self.request?;
+        let own = retry.and_then(|retry| retry.per_try_timeout).map(|inner| (inner, "perTryTimeout", "retry"));
+        let inner = own.or_else(|| self.per_try.map(|inner| (inner, "backendRequest", "timeouts")));
+        let (inner, field, part) = inner.filter(|(inner, ..)| *inner == request && retry.is_some())?;
+        let reason = "is as long as the request timeout, so that no attempt after the first has any time";
+        let problem = Problem::new(Code::Suspicious, reason).with_value(format_duration(inner));
+        Some(problem.at_field(field).at_field(part))
+    }
+
     /// A timeout inside another must be the shorter one, and none may be zero.
     pub fn check(&self, retry: Option<&Retry>) -> Result<(), Problem> {
         for (field, value) in [("request", self.request), ("backendRequest", self.per_try), ("idle", self.idle)] {

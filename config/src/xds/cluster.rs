@@ -14,11 +14,11 @@ use super::value::{
     ads, check_ads, duration, metadata, missing, optional_duration, read_metadata, refuse_all, refused_at,
 };
 use super::wire::{self, http::HttpProtocolOptions, outrigger};
-use super::{balancing, breaker, endpoint, outlier, own, protocol, value};
-use crate::cluster::{Balancing, Cluster, Discovery};
+use super::{balancing, breaker, endpoint, health_check, outlier, own, protocol, value};
+use crate::cluster::{Balancing, Cluster, Discovery, Rehearsed};
 use crate::error::Problem;
 use crate::name::{ObjectName, ResourceName};
-use crate::policy::{Budget, Limits, Outlier};
+use crate::policy::{Budget, HealthCheck, Limits, Outlier};
 use crate::resource::ClientKind;
 use crate::value::Percent;
 
@@ -64,7 +64,14 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Option<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     if client == ClientKind::Envoy {
+        let acts = |check: &&HealthCheck| check.mode.enforces();
+        let checks = cluster.health_check.iter().filter(acts);
+        message.health_checks = checks.map(|check| health_check::encode(check, &cluster.host)).collect();
         message.outlier_detection = cluster.outlier.as_ref().and_then(outlier::encode);
+        // A check that has passed all along says nothing against what requests found.
+        if let Some(outlier) = message.outlier_detection.as_mut().filter(|_| !message.health_checks.is_empty()) {
+            outlier.successful_active_health_check_uneject_host = Some(pb::BoolValue { value: false });
+        }
         // Envoy ejects even an only host so, and without a panic threshold then has none.
         if message.outlier_detection.is_some() && cluster.panic_threshold != Percent::ZERO {
             bytes = outlier::supplement();
@@ -82,6 +89,8 @@ fn encode_own(cluster: &Cluster) -> outrigger::Cluster {
         limits: cluster.limits.as_ref().map(own::limits),
         outlier: cluster.outlier.as_ref().map(own::outlier),
         budget: Some(own::budget(&cluster.budget)),
+        rehearsed: own::rehearsed_cluster(&cluster.rehearsed),
+        health_check: cluster.health_check.as_ref().map(health_check::encode_own),
     }
 }
 
@@ -112,6 +121,8 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         panic_threshold: balancing::decode_panic(message)?,
         limits: policies.limits,
         outlier: policies.outlier,
+        rehearsed: policies.rehearsed,
+        health_check: policies.health_check,
         budget: policies.budget,
     };
     cluster.check()?;
@@ -124,7 +135,9 @@ struct Policies {
     peak_ewma: Option<Balancing>,
     limits: Option<Limits>,
     outlier: Option<Outlier>,
+    health_check: Option<HealthCheck>,
     budget: Budget,
+    rehearsed: Rehearsed,
 }
 
 fn decode_own(own: &outrigger::Cluster) -> Result<Policies, Problem> {
@@ -134,12 +147,16 @@ fn decode_own(own: &outrigger::Cluster) -> Result<Policies, Problem> {
     };
     let peak_ewma = own.peak_ewma.as_ref().map(balancing::read_peak_ewma).transpose();
     let outlier = own.outlier.as_ref().map(own::read_outlier).transpose();
+    let check = own.health_check.as_ref().map(health_check::read_own).transpose();
     Ok(Policies {
         service,
         peak_ewma: peak_ewma.map_err(|problem| problem.at_field("peak_ewma"))?,
         limits: own.limits.as_ref().map(own::read_limits),
         outlier: outlier.map_err(|problem| problem.at_field("outlier"))?,
+        health_check: check.map_err(|problem| problem.at_field("health_check"))?,
         budget: own::read_budget(own.budget.as_ref())?,
+        rehearsed: own::read_rehearsed_cluster(own.rehearsed.as_ref())
+            .map_err(|problem| problem.at_field("rehearsed"))?,
     })
 }
 
@@ -148,7 +165,9 @@ fn decode_standard(message: &xds::Cluster) -> Result<Policies, Problem> {
         .map_err(|problem| problem.at_field("circuit_breakers"))?;
     let outlier = message.outlier_detection.as_ref().map_or(Ok(None), outlier::decode);
     let outlier = outlier.map_err(|problem| problem.at_field("outlier_detection"))?;
-    Ok(Policies { service: None, peak_ewma: None, limits, outlier, budget })
+    let health_check = health_check::decode_all(&message.health_checks)?;
+    let rehearsed = Rehearsed::default();
+    Ok(Policies { service: None, peak_ewma: None, limits, outlier, health_check, budget, rehearsed })
 }
 
 fn decode_discovery(message: &xds::Cluster, name: &ResourceName) -> Result<Discovery, Problem> {
@@ -184,7 +203,6 @@ fn refuse_unsupported(message: &xds::Cluster) -> Result<(), Problem> {
     check_plaintext(message.transport_socket.as_ref())?;
     refuse_all([
         ("transport_socket_matches", !message.transport_socket_matches.is_empty()),
-        ("health_checks", !message.health_checks.is_empty()),
         ("lb_subset_config", message.lb_subset_config.is_some()),
         ("upstream_bind_config", message.upstream_bind_config.is_some()),
         ("upstream_config", message.upstream_config.is_some()),

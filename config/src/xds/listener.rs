@@ -23,7 +23,7 @@ use crate::name::{ObjectName, ResourceName};
 use crate::resource::{ClientKind, Resource};
 use crate::value::Percent;
 
-use hcm::http_connection_manager::{RouteSpecifier, UpgradeConfig};
+use hcm::http_connection_manager::{PathWithEscapedSlashesAction, RouteSpecifier, UpgradeConfig};
 
 /// The name of the filter that speaks HTTP.
 const HTTP_CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
@@ -47,8 +47,9 @@ pub(super) fn encode(listener: &Listener, client: ClientKind) -> Option<xds::Lis
         TableSource::Inline(table) => RouteSpecifier::RouteConfig(route::encode(table, client)),
     };
     let manager = hcm::HttpConnectionManager {
-        // The model matches the normalised path.
+        // The model matches the normal form of a path, as our own admission makes it: dots resolved, `//` and `%2F` kept.
         normalize_path: Some(pb::BoolValue { value: true }),
+        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
         ..connection_manager(listener.name.as_str(), table, client)
     };
@@ -163,6 +164,15 @@ fn decode_api(any: &pb::Any) -> Result<ResourceName, Problem> {
 
 fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<TableSource, Problem> {
     filter::check_chain(&manager.http_filters)?;
+    let kept =
+        [PathWithEscapedSlashesAction::ImplementationSpecificDefault, PathWithEscapedSlashesAction::KeepUnchanged];
+    refuse_all([
+        ("merge_slashes", manager.merge_slashes),
+        (
+            "path_with_escaped_slashes_action",
+            !kept.iter().any(|action| manager.path_with_escaped_slashes_action == i32::from(*action)),
+        ),
+    ])?;
     match &manager.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             let inner = |problem: Problem| problem.at_field("rds");

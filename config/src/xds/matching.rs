@@ -3,14 +3,17 @@
 //! xDS has more ways to ask than the model: a prefix, suffix or part of a value, and values without regard to case.
 //! They become regular expressions here, so that the proxy knows three ways only.
 
+use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 use xds_api::pb::envoy::r#type::matcher::v3 as matcher;
 use xds_api::pb::google::protobuf as pb;
 
 use super::value::{each, missing, refuse_all, refused, unsupported};
+use super::wire::{self, template::UriTemplateMatchConfig};
 use crate::error::{Code, Problem};
 use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 use crate::resource::ClientKind;
+use crate::template::Template;
 use crate::value::Pattern;
 
 use xds::header_matcher::HeaderMatchSpecifier;
@@ -76,6 +79,13 @@ fn encode_path(path: &PathMatch, client: ClientKind) -> PathSpecifier {
         PathMatch::Prefix(prefix) => PathSpecifier::PathSeparatedPrefix(prefix.to_string()),
         PathMatch::RawPrefix(prefix) => PathSpecifier::Prefix(prefix.to_string()),
         PathMatch::Regex(pattern) => PathSpecifier::SafeRegex(regex_matcher(pattern.as_str())),
+        PathMatch::Template(template) if client == ClientKind::Grpc => {
+            PathSpecifier::SafeRegex(regex_matcher(&template.to_regex()))
+        }
+        PathMatch::Template(template) => PathSpecifier::PathMatchPolicy(core::TypedExtensionConfig {
+            name: UriTemplateMatchConfig::EXTENSION.into(),
+            typed_config: Some(wire::pack(&UriTemplateMatchConfig { path_template: template.to_string() })),
+        }),
     }
 }
 
@@ -87,9 +97,19 @@ fn decode_path(path: Option<&PathSpecifier>) -> Result<PathMatch, Problem> {
         Some(PathSpecifier::PathSeparatedPrefix(prefix)) => PathMatch::Prefix(prefix.as_str().into()),
         Some(PathSpecifier::SafeRegex(regex)) => PathMatch::Regex(decode_regex("safe_regex", regex)?),
         Some(PathSpecifier::ConnectMatcher(_)) => return Err(refused("connect_matcher")),
-        Some(PathSpecifier::PathMatchPolicy(_)) => return Err(refused("path_match_policy")),
+        Some(PathSpecifier::PathMatchPolicy(policy)) => {
+            let template = read_template(policy).map_err(|problem| problem.at_field("path_match_policy"))?;
+            PathMatch::Template(template)
+        }
         None => return Err(missing("path_specifier")),
     })
+}
+
+fn read_template(policy: &core::TypedExtensionConfig) -> Result<Template, Problem> {
+    let config = policy.typed_config.as_ref().ok_or_else(|| missing("typed_config"))?;
+    let config: UriTemplateMatchConfig = wire::unpack(config).map_err(|problem| problem.at_field("typed_config"))?;
+    let template = Template::try_new(&config.path_template);
+    template.map_err(|problem| problem.at_field("path_template").at_field("typed_config"))
 }
 
 /// Encodes a match of a header field.

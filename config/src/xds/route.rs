@@ -11,16 +11,15 @@ use xds_api::pb::envoy::config::route::v3 as xds;
 
 use super::value::{
     duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
-    unsupported,
 };
 use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit, session::StatefulSession};
 use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry, session};
 use crate::error::Problem;
-use crate::header::HeaderChanges;
+use crate::header::{HeaderChanges, Headers};
 use crate::name::{Domain, ResourceName};
 use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
-use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
+use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 
 use xds::route_action::MaxStreamDuration;
 
@@ -40,18 +39,8 @@ pub(super) fn encode(table: &RouteTable, client: ClientKind) -> xds::RouteConfig
     xds::RouteConfiguration {
         name: table.name.to_string(),
         virtual_hosts: table.hosts.iter().map(host).collect(),
-        // A backend's changes come after the route's, so that of two values for a field the nearer one stays.
-        most_specific_header_mutations_wins: routes(table).flat_map(|route| &route.backends).any(changes_fields),
         ..Default::default()
     }
-}
-
-fn routes(table: &RouteTable) -> impl Iterator<Item = &Route> {
-    table.hosts.iter().flat_map(|host| &host.routes)
-}
-
-fn changes_fields(backend: &Backend) -> bool {
-    !backend.headers.is_empty()
 }
 
 /// Decodes a table.
@@ -71,26 +60,19 @@ pub(super) fn decode(message: &xds::RouteConfiguration) -> Result<RouteTable, Pr
         name: ResourceName::try_new(&message.name).map_err(|problem| problem.at_field("name"))?,
         hosts: each("virtual_hosts", &message.virtual_hosts, decode_host)?,
     };
-    if !message.most_specific_header_mutations_wins
-        && let Some(name) = routes(&table).find_map(contested)
-    {
-        let reason = "must be true where a route and one of its backends change the same field";
-        return Err(unsupported("most_specific_header_mutations_wins", reason).with_value(name));
-    }
     table.check()?;
     Ok(table)
 }
 
-/// A field that both a route and one of its backends change.
-fn contested(route: &Route) -> Option<&str> {
-    fn both<'a>(outer: &'a HeaderChanges, inner: &HeaderChanges) -> Option<&'a str> {
-        outer.names().find(|name| inner.names().any(|other| other == *name)).map(|name| &**name)
-    }
+/// Whether a route and one of its backends change the same field.
+fn is_contested(route: &Route) -> bool {
+    let both =
+        |outer: &HeaderChanges, inner: &HeaderChanges| outer.names().any(|name| inner.names().any(|one| one == name));
     let of_backend = |backend: &Backend| {
         both(&route.headers.request, &backend.headers.request)
-            .or_else(|| both(&route.headers.response, &backend.headers.response))
+            || both(&route.headers.response, &backend.headers.response)
     };
-    route.backends.iter().find_map(of_backend)
+    route.backends.iter().any(of_backend)
 }
 
 fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
@@ -101,7 +83,6 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
         ("request_headers_to_remove", !message.request_headers_to_remove.is_empty()),
         ("response_headers_to_add", !message.response_headers_to_add.is_empty()),
         ("response_headers_to_remove", !message.response_headers_to_remove.is_empty()),
-        ("hedge_policy", message.hedge_policy.is_some()),
     ])?;
     filter::refuse_shared(&message.typed_per_filter_config)?;
     Ok(VirtualHost {
@@ -111,7 +92,20 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
     })
 }
 
+/// Where a route and one of its backends change the same field: with all changes on the backends, in the order that
+/// `both` puts them in. Envoy makes a route's changes after its backend's, whatever
+/// `most_specific_header_mutations_wins` says; the model makes them before.
+fn folded(mut route: Route, both: impl Fn(&Headers, &Headers) -> Headers) -> Route {
+    if is_contested(&route) {
+        let outer = std::mem::take(&mut route.headers);
+        route.backends.iter_mut().for_each(|backend| backend.headers = both(&outer, &backend.headers));
+    }
+    route
+}
+
 fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
+    let for_others = (client != ClientKind::Outrigger).then(|| folded(route.clone(), Headers::then));
+    let route = for_others.as_ref().unwrap_or(route);
     let (request_headers_to_add, request_headers_to_remove) = header::encode(&route.headers.request);
     let (response_headers_to_add, response_headers_to_remove) = header::encode(&route.headers.response);
     let mut message = xds::Route {
@@ -155,6 +149,7 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
     action::rewrite(&mut action, &route.rewrite, &route.matches.path, client);
     if client != ClientKind::Outrigger {
         action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
+        action.hedge_policy = retry::encode_hedge(route.retry.as_ref(), &route.timeouts, client);
     }
     if client == ClientKind::Grpc {
         // gRPC takes its deadline from here alone (gRFC A31).
@@ -174,6 +169,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         rate_limit: route.rate_limit.as_ref().map(own::rate_limit),
         fault: route.fault.as_ref().map(own::fault),
         sticky: route.sticky.iter().map(backend::encode_hash).collect(),
+        rehearsed: own::rehearsed_route(&route.rehearsed),
         session: route.session.as_ref().map(session::encode),
     }
 }
@@ -196,24 +192,23 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         Some(xds::route::Action::Route(action)) => action,
         Some(other) => {
             let answer = Some(action::decode(other, &common.matches.path)?);
-            let (origin, rate_limit, fault) = match own {
-                Some(own) => (own.origin, own.rate_limit, own.fault),
-                None => {
-                    let (rate_limit, fault, _) = decode_filters(message)?;
-                    (Origin::default(), rate_limit, fault)
-                }
-            };
-            return Ok(Route { origin, answer, rate_limit, fault, ..common });
+            if let Some(own) = own {
+                let Policies { origin, rate_limit, fault, rehearsed, .. } = own;
+                return Ok(Route { origin, answer, rate_limit, fault, rehearsed, ..common });
+            }
+            let (rate_limit, fault, _) = decode_filters(message)?;
+            return Ok(Route { answer, rate_limit, fault, ..common });
         }
         None => return Err(missing("action")),
     };
     let inner = |problem: Problem| problem.at_field("route");
     refuse_in_action(action).map_err(inner)?;
+    let is_own = own.is_some();
     let policies = match own {
         Some(own) => own,
         None => decode_standard(message, action, host)?,
     };
-    Ok(Route {
+    let route = Route {
         origin: policies.origin,
         backends: backend::decode(action).map_err(inner)?,
         mirrors: decode_mirrors(action, host)?,
@@ -226,11 +221,14 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         retry: policies.retry,
         rate_limit: policies.rate_limit,
         fault: policies.fault,
+        rehearsed: policies.rehearsed,
         sticky: policies.sticky,
         session: policies.session,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
         ..common
-    })
+    };
+    // Another control plane means Envoy's order, in which the route comes last.
+    Ok(if is_own { route } else { folded(route, |outer, inner| inner.then(outer)) })
 }
 
 /// A route's mirrors stand in the place of its host's.
@@ -252,6 +250,7 @@ struct Policies {
     rate_limit: Option<RateLimit>,
     fault: Option<Fault>,
     sticky: Vec<HashKey>,
+    rehearsed: Rehearsed,
     session: Option<Session>,
 }
 
@@ -266,6 +265,8 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
         fault: fault.map_err(|problem| problem.at_field("fault"))?,
         sticky: each("sticky", &own.sticky, backend::decode_hash)?,
+        rehearsed: own::read_rehearsed_route(own.rehearsed.as_ref())
+            .map_err(|problem| problem.at_field("rehearsed"))?,
         session: own.session.as_ref().map(session::read).transpose().map_err(|problem| problem.at_field("session"))?,
     })
 }
@@ -276,14 +277,17 @@ fn decode_standard(
     host: &xds::VirtualHost,
 ) -> Result<Policies, Problem> {
     let buffer = message.per_request_buffer_limit_bytes.or(host.per_request_buffer_limit_bytes);
-    // A route's policy stands in the place of its host's.
+    // A route's policy stands in the place of its host's. What else a hedge policy has Envoy does not carry out.
+    let hedges = action.hedge_policy.as_ref().or(host.hedge_policy.as_ref());
+    let hedges = hedges.is_some_and(|policy| policy.hedge_on_per_try_timeout);
     let (retry, per_try) = match action.retry_policy.as_ref().or(host.retry_policy.as_ref()) {
         None => (None, None),
-        Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value))
+        Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value), hedges)
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
     let (rate_limit, fault, session) = decode_filters(message)?;
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault, sticky: Vec::new(), session })
+    let (origin, sticky, rehearsed) = (Origin::default(), Vec::new(), Rehearsed::default());
+    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, rehearsed, session })
 }
 
 type Filters = (Option<RateLimit>, Option<Fault>, Option<Session>);
@@ -313,7 +317,6 @@ fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
         ("cors", action.cors.is_some()),
         ("internal_redirect_policy", action.internal_redirect_policy.is_some()),
         ("internal_redirect_action", action.internal_redirect_action != 0),
-        ("hedge_policy", action.hedge_policy.is_some()),
         ("upgrade_configs", action.upgrade_configs.iter().any(|config| config.connect_config.is_some())),
     ])
 }

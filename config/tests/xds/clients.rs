@@ -16,7 +16,7 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
-    Condition, Conditions, FailurePercentage, GrpcCodes, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit,
+    Condition, Conditions, FailurePercentage, GrpcCodes, Hedge, Limits, Mode, Origin, Outlier, PerEndpoint, RateLimit,
     RateLimitRule, Retry, SuccessRate,
 };
 use outrigger_config::resource::{ClientKind, Resource};
@@ -201,6 +201,26 @@ fn envoy_is_told_how_to_retry() {
     assert_eq!(backoff.base_interval.expect("a base").nanos, 25_000_000);
     assert_eq!(backoff.max_interval.expect("a bound").nanos, 250_000_000);
     assert_eq!(policy.retriable_request_headers[0].name, ":method");
+    let limited = policy.rate_limited_retry_back_off.expect("waits as answers ask");
+    assert_eq!(limited.reset_headers[0].name, "retry-after");
+    assert_eq!(limited.max_interval.expect("a bound").seconds, 5);
+}
+
+#[test]
+fn envoy_is_told_to_hedge_where_it_can_be_said() {
+    let second = Duration::from_secs(1);
+    let said = |hedge, per_try_timeout, client| {
+        let mut route = Route::forward("r", name("c"));
+        route.retry = Some(Retry { hedge: Some(hedge), per_try_timeout, ..retry() });
+        let (_, action) = only_route(&table(route), client);
+        let hedges = action.hedge_policy.is_some_and(|policy| policy.hedge_on_per_try_timeout);
+        (hedges, seconds(action.retry_policy.expect("a policy").per_try_timeout))
+    };
+    assert_eq!(said(Hedge::Delay(second), None, ClientKind::Envoy), (true, Some(1)));
+    // It has one timeout for both, and no percentile.
+    assert_eq!(said(Hedge::Delay(second), Some(3 * second), ClientKind::Envoy), (false, Some(3)));
+    assert_eq!(said(Hedge::Percentile(Percent::HALF), None, ClientKind::Envoy), (false, None));
+    assert_eq!(said(Hedge::Delay(second), None, ClientKind::Grpc), (false, None));
 }
 
 #[test]

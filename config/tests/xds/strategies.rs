@@ -4,22 +4,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, LoadReports, Localities, Protocol, SlowStart};
+use outrigger_config::cluster::{
+    Balancing, Cluster, Discovery, LoadReports, Localities, Protocol, Rehearsed as RehearsedCluster, SlowStart,
+};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
+use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::{
-    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
-    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, Session, SlowEndpoint, SuccessRate, Timeouts,
+    Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode, Origin,
+    Outlier, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample, Session,
+    SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable, ValueMatch,
     VirtualHost,
 };
+use outrigger_config::template::Template;
 use outrigger_config::value::{Pattern, Percent};
 use proptest::collection::vec;
 use proptest::option::of;
@@ -28,11 +33,12 @@ use proptest::sample::subsequence;
 
 /// Any resource but an API listener, which our own proxy does not get.
 pub(crate) fn resource() -> impl Strategy<Value = Resource> {
+    // Each in a box: values are drawn on the stack of a test's thread, and these are large.
     prop_oneof![
-        listener().prop_map(Resource::Listener),
-        table().prop_map(Resource::Table),
-        cluster().prop_map(Resource::Cluster),
-        assignment().prop_map(Resource::Assignment),
+        listener().prop_map(Resource::Listener).boxed(),
+        table().prop_map(Resource::Table).boxed(),
+        cluster().prop_map(Resource::Cluster).boxed(),
+        assignment().prop_map(Resource::Assignment).boxed(),
     ]
 }
 
@@ -95,7 +101,7 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()), of(session()));
+    let policies = (of(retry()), of(rate_limit()), of(fault()), rehearsed(), of(session())).boxed();
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -103,7 +109,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault, session),
+                    (retry, rate_limit, fault, rehearsed, session),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -123,20 +129,34 @@ fn route() -> impl Strategy<Value = Route> {
                         retry,
                         fault,
                         rate_limit,
+                        rehearsed,
                         hash,
                         session,
                     }
                 },
             );
-    let answers = ((text(), text(), matches()), answer(), headers(), of(rate_limit())).prop_map(
-        |((name, origin, matches), mut answer, headers, rate_limit)| {
+    let policies = (of(rate_limit()), rehearsed());
+    let answers = ((text(), text(), matches()), answer(), headers(), policies).prop_map(
+        |((name, origin, matches), mut answer, headers, (rate_limit, rehearsed))| {
             if let Answer::Redirect(redirect) = &mut answer {
                 redirect.path = redirect.path.take().filter(|path| fits(path, &matches));
             }
-            Route { origin: Origin(origin), matches, headers, rate_limit, ..Route::answering(&name, answer) }
+            let (origin, rehearsed) = (Origin(origin), Rehearsed { retry: None, ..rehearsed });
+            Route { origin, matches, headers, rate_limit, rehearsed, ..Route::answering(&name, answer) }
         },
     );
     prop_oneof![4 => sends, 1 => answers]
+}
+
+// Boxed, or what a test holds on its stack outgrows it.
+fn rehearsed() -> BoxedStrategy<Rehearsed> {
+    let made = (of(retry()), of(rate_limit()), of(fault())).prop_map(|(mut retry, mut rate_limit, mut fault)| {
+        retry.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        rate_limit.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        fault.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+        Rehearsed { retry, fault, rate_limit }
+    });
+    made.boxed()
 }
 
 /// A prefix is replaced only where one was matched.
@@ -200,6 +220,8 @@ fn matches() -> impl Strategy<Value = RouteMatch> {
         "(/[a-z.+]{1,4}){1,2}".prop_map(|path| PathMatch::Prefix(path.into())),
         "/[a-z]{1,4}/?".prop_map(|path| PathMatch::RawPrefix(path.into())),
         pattern().prop_map(PathMatch::Regex),
+        "(/[a-z]{1,3}){0,2}/\\{[a-z]{1,4}\\}(/[a-z]{1,3})?"
+            .prop_map(|text| PathMatch::Template(Template::try_new(&text).expect("a template"))),
     ];
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let query = ("[a-zA-Z]{1,8}", value_match()).prop_map(|(name, value)| QueryMatch { name: name.into(), value });
@@ -224,29 +246,52 @@ fn timeouts() -> impl Strategy<Value = Timeouts> {
     })
 }
 
-fn retry() -> impl Strategy<Value = Retry> {
+/// Boxed: as a part of the type of everything around it, it would not fit the stack of a test's thread.
+fn retry() -> BoxedStrategy<Retry> {
     let methods =
         prop_oneof![Just(Methods::Idempotent), Just(Methods::Any), vec("[A-Z]{1,8}", 1..3).prop_map(Methods::Only)];
-    let on = subsequence(Condition::ALL.to_vec(), 0..=7).prop_map(Conditions::from_iter);
+    let on = subsequence(Condition::ALL.to_vec(), 0..=Condition::ALL.len()).prop_map(Conditions::from_iter);
     let grpc = vec(0..17u8, 0..5).prop_map(|codes| codes.into_iter().fold(GrpcCodes::default(), GrpcCodes::with));
     let codes = subsequence((400..600).collect::<Vec<u16>>(), 0..4);
     let backoff =
         (shorter(1), 0..10_000u64).prop_map(|(base, more)| Backoff { base, max: base + Duration::from_millis(more) });
-    let what = (on, codes, grpc, methods);
-    (policy(), 1..11u32, what, of(shorter(10)), backoff, any::<u32>()).prop_map(
-        |((origin, mode), attempts, (on, codes, grpc_codes, methods), per_try_timeout, backoff, body_limit)| Retry {
-            origin,
-            mode,
-            attempts,
-            on,
-            codes,
-            grpc_codes,
-            methods,
-            per_try_timeout,
-            backoff,
-            body_limit,
-        },
-    )
+    let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
+    let what = (on, codes, vec(header, 0..3), grpc, methods);
+    let hedge = prop_oneof![
+        shorter(10).prop_map(Hedge::Delay),
+        (1..1_000_000u32).prop_map(|share| Hedge::Percentile(Percent::from_millionths(share).expect("a share"))),
+    ];
+    let waits = (of(shorter(10)), backoff, retry_after(), of(hedge), any::<bool>());
+    (policy(), 1..11u32, what, waits, any::<u32>())
+        .prop_map(|((origin, mode), attempts, what, waits, body_limit)| {
+            let (on, codes, headers, grpc_codes, methods) = what;
+            let (per_try_timeout, backoff, retry_after, hedge, nested) = waits;
+            // One that would never come is refused.
+            let hedge = hedge.filter(|hedge: &Hedge| hedge.check(per_try_timeout).is_ok());
+            Retry {
+                origin,
+                mode,
+                attempts,
+                on,
+                codes,
+                headers,
+                grpc_codes,
+                methods,
+                per_try_timeout,
+                backoff,
+                retry_after,
+                hedge,
+                nested,
+                body_limit,
+            }
+        })
+        .boxed()
+}
+
+fn retry_after() -> impl Strategy<Value = RetryAfter> {
+    let format = prop_oneof![Just(ResetFormat::Seconds), Just(ResetFormat::UnixTimestamp)];
+    let header = (header_name(), format).prop_map(|(name, format)| ResetHeader { name, format });
+    (vec(header, 0..3), shorter(300)).prop_map(|(headers, max)| RetryAfter { headers, max })
 }
 
 fn rate_limit() -> impl Strategy<Value = RateLimit> {
@@ -312,17 +357,18 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
+    let sick = (of(outlier()), rehearsed_cluster(), of(health_check())).boxed();
     let localities = prop_oneof![
         Just(Localities::Ignored),
         Just(Localities::Weighted),
         (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
     ];
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), of(outlier()), budget()).prop_map(
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), sick, budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
             (limits, panic_threshold, factor, slow, localities),
-            outlier,
+            (outlier, rehearsed, health_check),
             budget,
         )| {
             Cluster {
@@ -339,11 +385,27 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 panic_threshold,
                 limits,
                 outlier,
+                rehearsed,
+                health_check,
                 budget,
                 discovery,
             }
         },
     )
+}
+
+fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
+    let made = (of(limits()), of(outlier())).prop_map(|(mut limits, mut outlier)| {
+        limits.iter_mut().for_each(|limits| limits.mode = Mode::Observe);
+        if let Some(outlier) = &mut outlier {
+            outlier.mode = Mode::Observe;
+            outlier.success_rate.iter_mut().for_each(|part| part.mode = Mode::Observe);
+            outlier.failure_percentage.iter_mut().for_each(|part| part.mode = Mode::Observe);
+            outlier.latency.iter_mut().for_each(|part| part.mode = Mode::Observe);
+        }
+        RehearsedCluster { limits, outlier }
+    });
+    made.boxed()
 }
 
 fn balancing() -> impl Strategy<Value = Balancing> {
@@ -422,6 +484,24 @@ fn outlier() -> impl Strategy<Value = Outlier> {
             max_jitter,
             max_percent,
             probe_requests,
+        },
+    )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let range = || (100..600u16, 100..600u16).prop_map(|(a, b)| StatusRange { first: a.min(b), last: a.max(b) });
+    let host = || "[a-z.:0-9]{0,8}".prop_map(Arc::from);
+    let http = ("/[a-z?=/]{0,8}", host(), any::<bool>(), vec(range(), 1..3), vec(range(), 0..3)).prop_map(
+        |(path, host, http2, statuses, tolerated)| {
+            Probe::Http(HttpProbe { path: path.into(), host, http2, statuses, tolerated })
+        },
+    );
+    let grpc = (text(), host()).prop_map(|(service, authority)| Probe::Grpc { service, authority });
+    let numbers = (1..u32::MAX, 1..u32::MAX, of(1..=u16::MAX));
+    let times = (shorter(60), shorter(60), prop_oneof![Just(Duration::ZERO), shorter(10)]);
+    (policy(), prop_oneof![http, grpc, Just(Probe::Tcp)], times, numbers).prop_map(
+        |((origin, mode), probe, (interval, timeout, jitter), (unhealthy_threshold, healthy_threshold, port))| {
+            HealthCheck { origin, mode, probe, interval, timeout, jitter, unhealthy_threshold, healthy_threshold, port }
         },
     )
 }

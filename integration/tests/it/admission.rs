@@ -1,7 +1,7 @@
 //! The door: what parsers disagree about is refused before anything routes by it, and what belongs to one connection does
 //! not pass to the next.
 
-use outrigger_integration::mesh::Mesh;
+use outrigger_integration::mesh::{Mesh, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::wire::Script;
 
@@ -95,4 +95,40 @@ async fn fields_of_the_services_connection_stay_there() {
         assert_eq!(reply.header(gone), None, "{gone} passed");
     }
     assert_eq!(reply.header("x-other"), Some("2"));
+}
+
+#[tokio::test]
+async fn a_path_has_one_form_for_routes_and_services() {
+    let (public, admin) = (Origin::named("public").await, Origin::named("admin").await);
+    let documents = small("http", &[public.address()]).service("admin", "http", &[admin.address()]).route(
+        "catalog",
+        "
+        - matches: [{ path: { value: /admin } }]
+          backendRefs: [{ name: admin, port: 80 }]
+        - matches: [{ path: { value: /public } }]
+          backendRefs: [{ name: catalog, port: 80 }]",
+    );
+    let mesh = Mesh::standalone(documents).await;
+    for (path, service, seen) in [
+        ("/public/../admin", "admin", "/admin"),
+        ("/public/%2e%2E/admin?a=/../b", "admin", "/admin?a=/../b"),
+        ("/public/..;x/admin", "admin", "/admin"),
+        ("/public\\..\\admin", "admin", "/admin"),
+        ("/%61dmin", "admin", "/admin"),
+        ("/admin/../public/./a", "public", "/public/a"),
+        ("/public/a%2Fb//c", "public", "/public/a%2Fb//c"),
+    ] {
+        let mut wire = mesh.wire().await;
+        wire.send(format!("GET {path} HTTP/1.1\r\nhost: catalog\r\n\r\n")).await;
+        let response = wire.response().await;
+        assert_eq!((response.status, response.head.get("x-origin")), (200, Some(service)), "{path}");
+        let origin = if service == "admin" { &admin } else { &public };
+        assert_eq!(origin.seen().last().map(|one| &*one.path), Some(seen), "{path}");
+    }
+    for path in ["/../admin", "/public/../../admin", "/public/..%2fadmin", "/public%5c..%5cadmin", "/%%32e%%32e/admin"]
+    {
+        let mut wire = mesh.wire().await;
+        wire.send(format!("GET {path} HTTP/1.1\r\nhost: catalog\r\n\r\n")).await;
+        assert_eq!(wire.response().await.status, 400, "{path}");
+    }
 }

@@ -44,6 +44,86 @@ spec:
     assert_eq!(origin.requests(), 40, "each request was sent once");
 }
 
+const ROUTE: &str = "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }";
+const SERVICE: &str = "{ group: \"\", kind: Service, name: catalog }";
+
+fn policy(kind: &str, name: &str, target: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: {kind}\nmetadata: {{ name: {name}, namespace: shop }}\n\
+         spec: {{ targetRefs: [{target}], {spec} }}"
+    )
+}
+
+#[tokio::test]
+async fn a_closed_service_stays_closed_while_a_route_rehearses() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()])
+        .route_policy("catalog", "mode: Observe\nfault: { abort: { status: 500 } }")
+        .with(&policy("RoutePolicy", "closed", SERVICE, "directResponse: { status: 503, body: closed }"));
+    let mut mesh = Mesh::standalone(documents).await;
+    assert!(mesh.many("/", 5).await.iter().all(|reply| reply.status == 503 && reply.text() == "closed"));
+    assert_eq!(origin.requests(), 0);
+    assert_eq!(mesh.caller().metric("outrigger_observed_total", &["would=\"fault\""]).await, 5.0);
+}
+
+#[tokio::test]
+async fn a_narrower_limit_is_rehearsed_beside_the_one_that_acts() {
+    let origin = Origin::start().await;
+    let limit = |mode: &str, requests: u32| {
+        format!("mode: {mode}, rules: [{{ name: all, limit: {{ requests: {requests}, interval: 60s }} }}]")
+    };
+    let documents = small("http", &[origin.address()])
+        .route("catalog", "- backendRefs: [{ name: catalog, port: 80 }]")
+        .with(&policy("RateLimitPolicy", "now", ROUTE, &limit("Enforce", 6)))
+        .with(&policy("RateLimitPolicy", "soon", ROUTE, &limit("Observe", 2)));
+    let mut mesh = Mesh::standalone(documents).await;
+    let statuses: Vec<_> = mesh.many("/", 10).await.iter().map(|reply| reply.status).collect();
+    assert_eq!(statuses, [[200; 5], [200, 429, 429, 429, 429]].concat());
+    for (policy, mode, count) in [("now", "enforce", 4.0), ("soon", "observe", 8.0)] {
+        let labels = [&*format!("policy=\"RateLimitPolicy shop/{policy}\""), &*format!("mode=\"{mode}\"")];
+        assert_eq!(mesh.caller().metric("outrigger_rate_limited_total", &labels).await, count, "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn retries_go_on_while_others_are_rehearsed() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()])
+        .route_policy("catalog", "mode: Observe\nretry: { attempts: 1, codes: [500] }")
+        .with(&policy("RoutePolicy", "wide", SERVICE, "retry: { attempts: 1, codes: [503] }"));
+    let mut mesh = Mesh::standalone(documents).await;
+    origin.fail_next(1, 503);
+    assert_eq!(mesh.get("/").await.status, 200);
+    origin.fail_next(1, 500);
+    assert_eq!(mesh.get("/").await.status, 500);
+    assert_eq!(origin.requests(), 3);
+    assert_eq!(mesh.caller().metric("outrigger_observed_total", &["would=\"retry\""]).await, 1.0);
+}
+
+#[tokio::test]
+async fn failing_workloads_are_left_out_while_a_stricter_policy_is_rehearsed() {
+    let (good, bad) = (Origin::named("good").await, Origin::named("bad").await);
+    let strict = "mode: Observe, outlierDetection: { consecutiveErrors: 2 }, limits: { maxRequests: 0 }";
+    let documents = small("http", &[good.address(), bad.address()])
+        .backend_policy(
+            "catalog",
+            "loadBalancing: { algorithm: RoundRobin }\noutlierDetection: { consecutiveErrors: 4 }",
+        )
+        .with(&policy("BackendPolicy", "strict", SERVICE, strict));
+    bad.fail_with(500);
+    let mut mesh = Mesh::standalone(documents).await;
+    mesh.many("/", 20).await;
+    assert_eq!(bad.requests(), 4, "as the policy that acts has it");
+    for mode in ["enforce", "observe"] {
+        let labels = [&*format!("mode=\"{mode}\""), "consecutive_errors"];
+        assert_eq!(mesh.caller().metric("outrigger_ejections_total", &labels).await, 1.0, "{mode}");
+    }
+    for (would, count) in [("eject", 1.0), ("breaker", 20.0)] {
+        let label = format!("would=\"{would}\"");
+        assert_eq!(mesh.caller().metric("outrigger_observed_total", &[&label]).await, count, "{would}");
+    }
+}
+
 #[tokio::test]
 async fn what_would_have_been_done_is_in_the_graph_and_on_the_command_line() {
     let origin = Origin::start().await;

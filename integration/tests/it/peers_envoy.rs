@@ -13,7 +13,7 @@ use outrigger_integration::process::Process;
 use outrigger_integration::{binaries, peers, ports, wait};
 
 /// A running Envoy that knows nothing but who it is and where its control plane is.
-fn start(envoy: &Path, folder: &Path, workload: &str, api_type: &str, xds: SocketAddr) -> Process {
+pub(crate) fn start(envoy: &Path, folder: &Path, workload: &str, api_type: &str, xds: SocketAddr) -> Process {
     let bootstrap = format!(
         "
 node: {{ id: shop/{workload}, cluster: {workload} }}
@@ -48,7 +48,7 @@ static_resources:
     Process::start("envoy", &mut command)
 }
 
-async fn answers(documents: &Documents, path: &str) -> Option<outrigger_integration::client::Reply> {
+pub(crate) async fn answers(documents: &Documents, path: &str) -> Option<outrigger_integration::client::Reply> {
     tokio::net::TcpStream::connect(documents.outbound(CALLER)).await.ok()?;
     Some(Client::http1(documents.outbound(CALLER)).await.send(get("catalog", path)).await)
 }

@@ -156,3 +156,114 @@ async fn a_rehearsed_retry_is_not_made() {
     assert_eq!(mesh.send(get("catalog", "/")).await.status, 503);
     assert_eq!(origin.requests(), 1);
 }
+
+/// A service that answers with these bytes, and 200 to the second request.
+async fn answering_once(bytes: &'static str) -> Script {
+    Script::start(move |mut wire, index| async move {
+        wire.request().await;
+        let bytes = if index == 0 { bytes } else { "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok" };
+        wire.offer(bytes).await;
+        wire.ended().await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_answer_that_says_when_is_not_asked_sooner() {
+    for (wait, status, at_least) in [("1", 200, 1000), ("60", 503, 0), ("soon", 200, 0)] {
+        let bytes = format!("HTTP/1.1 503 No\r\nretry-after: {wait}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        let script = answering_once(bytes.leak()).await;
+        let documents = small("http", &[script.address()])
+            .route_policy("catalog", "retry: { attempts: 1, codes: [503], retryAfter: { max: 2s } }");
+        let mesh = Mesh::standalone(documents).await;
+        let begun = Instant::now();
+        assert_eq!(mesh.get("/").await.status, status, "{wait}");
+        assert!(begun.elapsed() >= Duration::from_millis(at_least), "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_tried_again_that_could_not_end_in_time() {
+    let bytes = "HTTP/1.1 503 No\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let script = answering_once(bytes).await;
+    let policy = "retry: { attempts: 1, codes: [503] }\ntimeouts: { request: 1s }";
+    let mesh = Mesh::standalone(small("http", &[script.address()]).route_policy("catalog", policy)).await;
+    let begun = Instant::now();
+    assert_eq!(mesh.get("/").await.status, 503);
+    assert!(begun.elapsed() < Duration::from_millis(900), "the answer is passed on at once");
+    assert_eq!(script.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_a_rate_limit_answered_is_tried_again_only_if_asked_for() {
+    let bytes = "HTTP/1.1 429 No\r\nx-envoy-ratelimited: true\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    for (on, status) in [("reset", 429), ("envoy-ratelimited", 200)] {
+        let script = answering_once(bytes).await;
+        let policy = format!("retry: {{ attempts: 1, codes: [429], on: [{on}] }}");
+        let mesh = Mesh::standalone(small("http", &[script.address()]).route_policy("catalog", &policy)).await;
+        assert_eq!(mesh.get("/").await.status, status, "{on}");
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_status_in_trailers_is_tried_again_while_nothing_was_passed_on() {
+    let origin = Origin::start().await;
+    let documents = small("grpc", &[origin.address()])
+        .route_policy("catalog", "retry: { attempts: 2, grpcCodes: [UNAVAILABLE, INTERNAL], methods: [POST] }");
+    let mesh = Mesh::standalone(documents).await;
+    let mut client = mesh.http2().await;
+    let mut call = Call::open(&mut client, "catalog", "Fail", &[], "now").await;
+    assert_eq!((call.end().await.1, origin.requests()), (Some(14), 3));
+    // A message was passed on before this one failed.
+    let mut call = Call::open(&mut client, "catalog", "Late", &[], "now").await;
+    assert_eq!((call.end().await, origin.requests()), ((vec!["now".to_owned()], Some(13)), 4));
+    // The head comes though nothing follows it, and the call goes on as it would.
+    let mut call = Call::open(&mut client, "catalog", "Client", &[], "a").await;
+    call.say("b").await;
+    assert_eq!((call.end().await, origin.requests()), ((vec!["ab".to_owned()], Some(0)), 5));
+}
+
+#[tokio::test]
+async fn every_attempt_goes_to_another_workload() {
+    let mut origins = Vec::new();
+    for index in 0..4 {
+        origins.push(Origin::named(&format!("catalog-{index}")).await);
+    }
+    let addresses: Vec<_> = origins.iter().map(Origin::address).collect();
+    let documents = small("http", &addresses)
+        .route_policy("catalog", "retry: { attempts: 3, codes: [503], backoff: { base: 1ms } }")
+        .backend_policy("catalog", "outlierDetection: { mode: Observe }");
+    let mesh = Mesh::standalone(documents).await;
+    origins.iter().for_each(|origin| origin.fail_with(503));
+    for round in 1..=5 {
+        assert_eq!(mesh.get("/").await.status, 503);
+        let each: Vec<_> = origins.iter().map(Origin::requests).collect();
+        assert_eq!(each, [round; 4], "each was asked once");
+    }
+}
+
+#[tokio::test]
+async fn the_workload_can_wish_for_its_own_retries_and_nobody_else_can() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[]).sidecar("catalog-1", "catalog", origin.address());
+    let mesh = Mesh::steered(documents).await;
+    origin.fail_with(503);
+    let asks = |most: &str| get("catalog", "/").with("x-envoy-retry-on", "5xx").with("x-envoy-max-retries", most);
+    for (most, attempts) in [("3", 4), ("0", 1)] {
+        let before = origin.requests();
+        assert_eq!(mesh.send(asks(most)).await.status, 503);
+        assert_eq!(origin.requests() - before, attempts, "at most {most} more");
+    }
+    let seen = origin.seen().pop().expect("a request");
+    assert!(!seen.headers.keys().any(|name| name.as_str().starts_with("x-envoy-")), "{:?}", seen.headers);
+    // What comes in is another's: its wish ends at the proxy.
+    let inbound = mesh.documents().inbound("catalog-1");
+    let mut client = outrigger_integration::client::Client::http1(inbound).await;
+    let before = origin.requests();
+    assert_eq!(client.send(asks("3")).await.status, 503);
+    assert_eq!(origin.requests() - before, 1);
+    origin.fail_next(0, 503);
+    let begun = Instant::now();
+    let reply = mesh.send(get("catalog", "/slow/3000").with("x-envoy-upstream-rq-timeout-ms", "200")).await;
+    assert!(reply.status == 504 && begun.elapsed() < Duration::from_secs(2));
+}

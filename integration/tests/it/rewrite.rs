@@ -31,10 +31,13 @@ async fn no_request_leaves_the_subtree_it_is_rewritten_to() {
     let origin = Origin::start().await;
     let filter = "type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: /public } }";
     let mesh = Mesh::standalone(small("http", &[origin.address()]).route("catalog", &rule(filter, true))).await;
-    for path in ["/old/../secret", "/old/a/../../secret", "/old/%2e%2E/secret", "/old/..%2fsecret"] {
+    // Dots are resolved before anything is matched: the rule does not take what leaves it.
+    for path in ["/old/../secret", "/old/a/../../secret", "/old/%2e%2E/secret"] {
         let reply = mesh.get(path).await;
-        assert_eq!((reply.status, reply.reason()), (400, Some("http_request_denied")), "{path}");
+        assert_eq!((reply.status, reply.reason()), (404, Some("destination_not_found")), "{path}");
     }
+    let reply = mesh.get("/old/..%2fsecret").await;
+    assert_eq!((reply.status, reply.reason()), (400, Some("http_request_denied")));
     assert_eq!(origin.requests(), 0);
     assert_eq!(mesh.get("/old/a/../b").await.status, 200);
     assert_eq!(origin.seen()[0].path, "/public/b");
@@ -55,6 +58,34 @@ async fn a_redirect_says_where_to_ask_again() {
         let mesh = Mesh::standalone(documents.route("catalog", &rule(&filter, false))).await;
         let reply = mesh.send(post(SERVICE, "/old/a?b=c", "a body that nobody reads")).await;
         assert_eq!((reply.status, reply.header("location")), (status, Some(location)), "{fields}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_without_a_place_to_go_is_none() {
+    let filter = "type: RequestRedirect, requestRedirect: { hostname: new.example }";
+    let documents = Documents::new().service("catalog", "http", &[]).caller(CALLER);
+    let mesh = Mesh::standalone(documents.route("catalog", &rule(filter, false))).await;
+    let mut wire = mesh.wire().await;
+    // A query that no header field can say.
+    wire.send("GET /old/a?b=\u{7f} HTTP/1.1\r\nhost: catalog\r\n\r\n").await;
+    let response = wire.response().await;
+    assert_eq!((response.status, response.reason()), (400, Some("http_request_denied")));
+}
+
+#[tokio::test]
+async fn a_reset_has_no_body() {
+    let documents = Documents::new()
+        .service("catalog", "http", &[])
+        .caller(CALLER)
+        .route_policy("catalog", "directResponse: { status: 205 }");
+    let mesh = Mesh::standalone(documents).await;
+    let mut wire = mesh.wire().await;
+    for _ in 0..2 {
+        wire.send("GET / HTTP/1.1\r\nhost: catalog\r\n\r\n").await;
+        let response = wire.response().await;
+        // RFC 9110, 15.3.6: it must say that nothing comes, or the caller would wait.
+        assert_eq!((response.status, response.head.get("content-length"), response.body.len()), (205, Some("0"), 0));
     }
 }
 

@@ -90,3 +90,29 @@ async fn what_no_rule_takes_is_not_found() {
     let reply = mesh.get("/other").await;
     assert_eq!((reply.status, reply.reason()), (404, Some("destination_not_found")));
 }
+
+const COOKIES: &str = "
+- matches: [{ cookies: [{ name: user, value: ada }] }, { path: { type: PathTemplate, value: \"/users/{id}/beta\" } }]
+  backendRefs: [{ name: beta, port: 80 }]
+- matches: [{ path: { value: /users } }, {}]
+  backendRefs: [{ name: catalog, port: 80 }]";
+
+#[tokio::test]
+async fn cookies_and_templates_decide() {
+    let (_origins, mesh) = routed(COOKIES).await;
+    for (path, cookies, service) in [
+        ("/", &["user=ada"][..], "beta"),
+        ("/", &["a=b; user=ada"], "beta"),
+        ("/", &["a=b", "user=ada"], "beta"),
+        ("/", &["user=adam"], "catalog"),
+        ("/", &[], "catalog"),
+        ("/users/7/beta", &[], "beta"),
+        ("/users/7/8/beta", &[], "catalog"),
+        ("/users//beta", &[], "catalog"),
+    ] {
+        for mut client in [mesh.http1().await, mesh.http2().await] {
+            let ask = cookies.iter().fold(get("catalog", path), |ask, cookie| ask.with("cookie", cookie));
+            assert_eq!(client.send(ask).await.header("x-origin"), Some(service), "{path} {cookies:?}");
+        }
+    }
+}

@@ -8,12 +8,21 @@ use serde_json::{Value, json};
 
 use crate::admin::dump::seconds;
 use crate::cluster::{Cause, Cluster, Limit};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Standing};
 use crate::snapshot::Snapshot;
 
 /// What an endpoint is to the balancer.
 pub(super) fn state(endpoint: &Endpoint, now: Instant) -> &'static str {
     endpoint.state(now)
+}
+
+/// What health checks say of it.
+fn standing(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Unknown | Standing::New => "unchecked",
+        Standing::Passing => "passing",
+        Standing::Failing => "failing",
+    }
 }
 
 /// The page as text.
@@ -52,6 +61,9 @@ fn write_cluster(page: &mut String, cluster: &Cluster, now: Instant) -> std::fmt
         if let Some(remaining) = endpoint.outlier.remaining(now) {
             write!(page, " ejected for another {:.1} s, time {}", remaining.as_secs_f64(), endpoint.outlier.times())?;
         }
+        if let Some(failure) = endpoint.check.failure() {
+            write!(page, " check failed: {failure};")?;
+        }
         for (what, value) in [("workload", workload), ("version", version)] {
             if !value.is_empty() {
                 write!(page, " {what} {value}")?;
@@ -89,6 +101,8 @@ fn one(cluster: &Cluster, now: Instant) -> Value {
             "active": endpoint.load.active(),
             "latency_ms": endpoint.load.latency(now).map(|latency| (latency.as_secs_f64() * 1e5).round() / 1e2),
             "consecutive_failures": endpoint.outlier.failures(),
+            "check": endpoint.check.standing().map(standing),
+            "check_failure": endpoint.check.failure(),
             "ejected_for_seconds": endpoint.outlier.remaining(now).map(seconds),
         })
     };

@@ -7,6 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 
 use crate::admin::clusters::state;
+use crate::admin::policies;
 use crate::cluster::{Cause, Cluster, Limit};
 use crate::discovery::status::Standing;
 use crate::exchange::Shared;
@@ -20,7 +21,9 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     let telemetry = &shared.telemetry;
     let mut families = scrape::families(&telemetry.metrics, &telemetry.spans, &telemetry.records);
     families.extend(destinations(&shared.snapshots.load_full(), now));
+    families.extend(policies::families(&shared.snapshots.load_full()));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
+    families.extend(replay(shared));
     families.extend(process(shared, started, now));
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut page = Vec::new();
@@ -83,12 +86,7 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "Load reports of a destination's endpoints (ORCA): taken, or void.",
     );
     for cluster in snapshot.clusters() {
-        let service = cluster.config.service.as_ref();
-        let name = [
-            ("cluster", cluster.config.name.as_str()),
-            ("dst_service", service.map_or(&*cluster.label, |service| service.name())),
-            ("dst_namespace", service.map_or("", |service| service.namespace())),
-        ];
+        let name = policies::labels(cluster);
         let with = |more: &[(&'static str, &'static str)]| [&name[..], more].concat();
         inflight.add(&name, f64::from(cluster.limits.held(Limit::Requests)));
         for one in Limit::ALL {
@@ -103,7 +101,7 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         let is_open = is_open(cluster);
         breaker.add(&with(&[("state", "open")]), f64::from(u8::from(is_open)));
         breaker.add(&with(&[("state", "closed")]), f64::from(u8::from(!is_open)));
-        for wanted in ["healthy", "ejected", "probing", "draining", "unhealthy"] {
+        for wanted in ["healthy", "ejected", "probing", "unchecked", "failing", "draining", "unhealthy"] {
             let picker = cluster.picker();
             let count = picker.endpoints().iter().filter(|endpoint| state(endpoint, now) == wanted).count();
             endpoints.add(&with(&[("state", wanted)]), count as f64);
@@ -145,6 +143,25 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         panicking, sessions, places, reports,
     ];
     all.into_iter().filter_map(Family::finish).collect()
+}
+
+/// What the bodies take that are kept to be sent again.
+fn replay(shared: &Shared) -> Vec<MetricFamily> {
+    let mut used = Family::gauge(
+        "outrigger_replay_bytes",
+        "Memory that request bodies take which are kept for retries and mirrors.",
+    );
+    used.add(&[], shared.replay.used() as f64);
+    let mut limit = Family::gauge("outrigger_replay_limit_bytes", "How much they may take together.");
+    limit.add(&[], shared.replay.limit() as f64);
+    let mut abandoned = Family::counter(
+        "outrigger_replay_abandoned_total",
+        "Request bodies sent once and not kept, by the bound that they were beyond.",
+    );
+    for (bound, count) in shared.replay.abandoned() {
+        abandoned.add(&[("bound", bound)], count as f64);
+    }
+    [used, limit, abandoned].into_iter().filter_map(Family::finish).collect()
 }
 
 fn is_open(cluster: &Cluster) -> bool {

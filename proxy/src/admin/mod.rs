@@ -27,6 +27,7 @@ use crate::telemetry::logging::Filter;
 pub mod dump;
 pub mod clusters;
 mod explain;
+mod policies;
 pub mod metrics;
 mod query;
 

@@ -57,6 +57,8 @@ fn admin() -> Admin {
         telemetry: Arc::new(Telemetry::default()),
         workers: 1,
         drain: Drain::new(),
+        carried: Arc::default(),
+        replay: Arc::default(),
     });
     shared.telemetry.metrics.set_workload(node);
     let metrics = Arc::clone(&shared.telemetry.metrics);

@@ -17,11 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Admin;
+use crate::body::Memory;
 use crate::discovery::follow::Follower;
 use crate::discovery::publish::Publisher;
 use crate::discovery::status::{Source, Status};
 use crate::drain::Drain;
 use crate::exchange::Shared;
+use crate::health;
 use crate::listener::DataPlane;
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
@@ -110,6 +112,8 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), records, sampler }),
         workers: settings.workers,
         drain: Drain::new(),
+        carried: Arc::default(),
+        replay: Arc::new(Memory::new(settings.replay_memory)),
     });
     let data_plane = DataPlane::start(Arc::clone(&shared))?.with_drain_timeout(settings.drain_timeout);
     let data_plane = Arc::new(data_plane);
@@ -135,6 +139,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         tokio::spawn(follower.follow());
     }
     tokio::spawn(housekeeping::keep(Arc::clone(&shared)));
+    tokio::spawn(health::watch(Arc::clone(&shared)));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         source = %settings.source,

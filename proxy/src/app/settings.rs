@@ -47,6 +47,10 @@ struct Flags {
     /// it, 1 will do for the workload beside the proxy
     #[arg(long, value_name = "FILE")]
     explain_token: Option<PathBuf>,
+    /// How many MiB of request bodies may be kept at once, to be sent again
+    #[arg(long, value_name = "MIB", env = "OUTRIGGER_REPLAY_MEMORY", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=65536))]
+    replay_memory: u32,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
     #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
     log: String,
@@ -96,6 +100,8 @@ pub struct Settings {
     pub explain_slow: Duration,
     /// The file with the token that lets anyone ask for a record.
     pub explain_token: Option<PathBuf>,
+    /// How many bytes of request bodies may be kept at once.
+    pub replay_memory: usize,
     /// What to log.
     pub log: String,
     /// How to log.
@@ -158,6 +164,7 @@ impl Flags {
             drain_timeout: self.drain_timeout,
             explain_slow: self.explain_slow,
             explain_token: self.explain_token,
+            replay_memory: (self.replay_memory as usize) << 20,
             log: self.log,
             log_format: self.log_format,
         })
@@ -220,6 +227,7 @@ mod tests {
             ("--xds 127.0.0.1:15012 --node-id Not_A_Name!", "Not_A_Name!"),
             ("--config a --admin 0.0.0.0:15000", "loopback"),
             ("--config a --workers 0", "workers"),
+            ("--config a --replay-memory lots", "replay-memory"),
             ("--config a --drain-timeout soon", "soon"),
             ("--config a --log-format xml", "xml"),
         ] {

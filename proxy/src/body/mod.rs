@@ -5,6 +5,7 @@
 //! also carries the request's remaining time, so that a deadline cuts a body as it cuts a head; the timer is made
 //! only once the body has to wait.
 
+mod memory;
 mod received;
 mod replay;
 mod resumed;
@@ -26,7 +27,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::reason::Reason;
 pub use received::{Received, Upload};
-pub use replay::{Replay, ReplaySource};
+pub use replay::{Bound, Memory, Replay, ReplaySource};
 pub use resumed::Resumed;
 
 /// How a body came to its end.

@@ -2,7 +2,8 @@
 //!
 //! One [`ReplaySource`] belongs to the request, each attempt gets a [`Replay`] of it. A new attempt first sends what
 //! was kept, then goes on live where the last one stopped. Past the cap the copy is dropped and the body can no longer
-//! be repeated; it still streams on.
+//! be repeated; it still streams on. So it is where the bodies kept by all requests
+//! together would take more than the process has for them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 
+pub use super::memory::{Bound, Memory};
 use super::{Body, Broken};
 use crate::reason::Reason;
 
@@ -29,8 +31,10 @@ struct State {
     trailers: Option<HeaderMap>,
     /// The live body came to its end.
     finished: bool,
-    /// More than the cap passed: what was kept is gone.
-    overflowed: bool,
+    /// What was kept is gone, and why; or nothing was, because the body broke.
+    lost: Option<Bound>,
+    broken: bool,
+    memory: Arc<Memory>,
     /// Which attempt may read: an earlier one that its connection still drains must not take what the next one needs.
     attempts: u32,
 }
@@ -46,18 +50,45 @@ pub struct Replay {
 }
 
 impl ReplaySource {
-    /// Keeps at most `limit` bytes of `live`.
-    pub fn new(live: Body, limit: usize) -> Self {
-        // A body that says it is longer than the cap is never kept at all.
-        let overflowed = live.size_hint().lower() > limit as u64;
-        let state =
-            State { live, kept: Vec::new(), size: 0, limit, trailers: None, finished: false, overflowed, attempts: 0 };
+    /// Keeps at most `limit` bytes of `live`, as part of what `memory` has for all.
+    pub fn new(live: Body, limit: usize, memory: Arc<Memory>) -> Self {
+        // A body that says it is longer than a cap is never kept at all.
+        let least = live.size_hint().lower();
+        let mut state = State {
+            live,
+            kept: Vec::new(),
+            size: 0,
+            limit,
+            trailers: None,
+            finished: false,
+            lost: None,
+            broken: false,
+            memory,
+            attempts: 0,
+        };
+        if least > limit as u64 {
+            state.lose(Bound::Request);
+        } else if least > state.memory.limit() as u64 {
+            state.lose(Bound::Process);
+        }
         ReplaySource(Arc::new(Mutex::new(state)))
     }
 
     /// Whether another attempt can still send the whole body.
     pub fn is_replayable(&self) -> bool {
-        !self.0.lock().overflowed
+        let state = self.0.lock();
+        state.lost.is_none() && !state.broken
+    }
+
+    /// Whether all of it is here, so that attempts may run side by side.
+    pub fn is_settled(&self) -> bool {
+        let state = self.0.lock();
+        state.finished && state.lost.is_none() && !state.broken
+    }
+
+    /// Why it is no longer kept, if that is why.
+    pub fn lost(&self) -> Option<Bound> {
+        self.0.lock().lost
     }
 
     /// The body for the next attempt. The one before it breaks off, if its connection still reads it.
@@ -69,16 +100,24 @@ impl ReplaySource {
 }
 
 impl State {
+    fn lose(&mut self, bound: Bound) {
+        self.lost = Some(bound);
+        self.memory.abandon(bound);
+        self.memory.give(std::mem::take(&mut self.size));
+        self.kept = Vec::new();
+    }
+
     fn keep(&mut self, data: &Bytes) {
-        if self.overflowed {
+        if self.lost.is_some() {
             return;
+        }
+        if self.size + data.len() > self.limit {
+            return self.lose(Bound::Request);
+        }
+        if !self.memory.try_take(data.len()) {
+            return self.lose(Bound::Process);
         }
         self.size += data.len();
-        if self.size > self.limit {
-            self.overflowed = true;
-            self.kept = Vec::new();
-            return;
-        }
         // Many small frames would cost more for their handles than for their bytes.
         match self.kept.last() {
             Some(last) if last.len() + data.len() <= 4096 => {
@@ -93,10 +132,17 @@ impl State {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.memory.give(self.size);
+    }
+}
+
 impl Replay {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut state = self.source.0.lock();
-        if self.attempt != state.attempts {
+        // What is here as a whole several attempts may read, each at its own pace.
+        if self.attempt != state.attempts && !(state.finished && state.lost.is_none()) {
             return Poll::Ready(Some(Err(Broken(Reason::DownstreamReset))));
         }
         if let Some(piece) = state.kept.get(self.next) {
@@ -123,7 +169,7 @@ impl Replay {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(broken)) => {
-                state.overflowed = true;
+                state.broken = true;
                 Poll::Ready(Some(Err(broken)))
             }
             None => {
@@ -156,11 +202,17 @@ impl Replay {
 mod tests {
     use http_body_util::BodyExt;
 
-    use super::{Body, ReplaySource};
+    use std::sync::Arc;
+
+    use super::{Body, Bound, Memory, ReplaySource};
+
+    fn source(text: &'static str, limit: usize) -> ReplaySource {
+        ReplaySource::new(Body::full(text), limit, Arc::default())
+    }
 
     #[tokio::test]
     async fn a_body_within_the_cap_is_sent_again() {
-        let source = ReplaySource::new(Body::full("abc"), 3);
+        let source = source("abc", 3);
         for _ in 0..3 {
             assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abc");
         }
@@ -169,14 +221,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_cap_is_sent_once() {
-        let source = ReplaySource::new(Body::full("abcd"), 3);
+        let source = source("abcd", 3);
         assert!(!source.is_replayable());
         assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abcd");
     }
 
     #[tokio::test]
     async fn an_attempt_takes_nothing_from_the_next_one() {
-        let source = ReplaySource::new(Body::full("abc"), 3);
+        let source = source("abc", 3);
         let mut first = source.attempt();
         let second = source.attempt();
         assert!(first.frame().await.expect("an end").is_err());
@@ -184,11 +236,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn attempts_share_what_is_here_as_a_whole() {
+        let source = source("abc", 3);
+        let first = source.attempt();
+        assert!(!source.is_settled());
+        assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abc");
+        assert!(source.is_settled());
+        assert_eq!(first.collect().await.expect("whole").to_bytes(), "abc");
+    }
+
+    #[tokio::test]
     async fn an_attempt_that_stopped_half_way_is_taken_up() {
-        let source = ReplaySource::new(Body::full("abc"), 3);
+        let source = source("abc", 3);
         let mut first = source.attempt();
         first.frame().await.expect("a frame").expect("data");
         drop(first);
         assert_eq!(source.attempt().collect().await.expect("whole").to_bytes(), "abc");
+    }
+
+    #[tokio::test]
+    async fn the_process_has_a_bound_too_and_gets_its_memory_back() {
+        let memory = Arc::new(Memory::new(5));
+        let new = |text: &'static str| ReplaySource::new(Body::full(text), 10, Arc::clone(&memory));
+        let (first, second) = (new("abc"), new("def"));
+        for source in [&first, &second] {
+            assert_eq!(source.attempt().collect().await.expect("whole").to_bytes().len(), 3);
+        }
+        assert_eq!((first.lost(), second.lost(), memory.used()), (None, Some(Bound::Process), 3));
+        assert!(first.is_replayable() && !second.is_replayable());
+        drop(first);
+        assert_eq!(memory.used(), 0);
+        assert_eq!(new("too long for it").lost(), Some(Bound::Request));
+        assert_eq!(new("abcdef").lost(), Some(Bound::Process));
+        assert_eq!(memory.abandoned(), [("request", 1), ("process", 2)]);
     }
 }

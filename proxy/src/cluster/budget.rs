@@ -1,8 +1,9 @@
 //! How many retries a destination bears: a share of its requests, and always a few.
 //!
-//! A retry is allowed while the retries of the sliding window are fewer than `percent` of its requests plus
-//! `min_per_second` for each second, or while fewer than `min_concurrent` are under way. The bound is exact whatever
-//! the number of threads: retries are taken with one compare-and-swap on a running total, and the window is the
+//! A retry is allowed while the retries of the sliding window are fewer than `percent` of its requests, or than
+//! `min_per_second` for each second, whichever is more. Where the share comes to fewer than `min_concurrent` in the whole
+//! window, so many at once are allowed too; where it comes to more they are not, because retries that fail at once would
+//! never be many at once, and so without a bound. The bound is exact whatever the number of threads: retries are taken with one compare-and-swap on a running total, and the window is the
 //! difference between that total and what it was when the window began.
 
 use std::fmt;
@@ -56,7 +57,8 @@ impl Budget {
     /// Takes a retry out of the budget, from its waiting on until the permit is dropped.
     pub fn try_withdraw(self: &Arc<Self>, now: Instant) -> Option<RetryPermit> {
         let slot = self.slot(now);
-        let allowed = self.allowed(slot);
+        let share = self.share(slot);
+        let allowed = share.max(self.floor());
         self.retries.enter(slot);
         let taken = self.retries.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, |total| {
             (self.retries.since(total, slot) < allowed).then(|| total.wrapping_add(1))
@@ -65,7 +67,8 @@ impl Budget {
             self.active.fetch_add(1, Ordering::Relaxed);
             return Some(RetryPermit { budget: Arc::clone(self), limit: None, beyond: false });
         }
-        let more = |active: u32| (active < self.model.min_concurrent).then_some(active + 1);
+        let few = share < u64::from(self.model.min_concurrent);
+        let more = |active: u32| (few && active < self.model.min_concurrent).then_some(active + 1);
         if self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok() {
             self.retries.total.fetch_add(1, Ordering::AcqRel);
             return Some(RetryPermit { budget: Arc::clone(self), limit: None, beyond: false });
@@ -88,14 +91,18 @@ impl Budget {
     pub fn balance(&self, now: Instant) -> u64 {
         let slot = self.slot(now);
         let total = self.retries.total.load(Ordering::Acquire);
-        self.allowed(slot).saturating_sub(self.retries.since(total, slot))
+        self.share(slot).max(self.floor()).saturating_sub(self.retries.since(total, slot))
     }
 
-    fn allowed(&self, slot: u32) -> u64 {
+    fn share(&self, slot: u32) -> u64 {
         let requests = self.requests.since(self.requests.total.load(Ordering::Relaxed), slot);
-        let share = u128::from(requests) * u128::from(self.model.percent.millionths()) / 1_000_000;
+        // At most what was counted, since a share is.
+        (u128::from(requests) * u128::from(self.model.percent.millionths()) / 1_000_000) as u64
+    }
+
+    fn floor(&self) -> u64 {
         let floor = u128::from(self.model.min_per_second) * self.model.interval.as_millis() / 1000;
-        u64::try_from(share + floor).unwrap_or(u64::MAX)
+        u64::try_from(floor).unwrap_or(u64::MAX)
     }
 
     fn slot(&self, now: Instant) -> u32 {
@@ -268,6 +275,56 @@ mod tests {
         assert_eq!(taken.into_inner(), 8000 / 5);
     }
 
+    #[test]
+    fn retries_that_fail_at_once_are_no_way_around_the_share() {
+        let now = Instant::now();
+        let budget = budget(model(20.0, 3, 0), now);
+        (0..1000).for_each(|_| budget.request(now));
+        // Each is over before the next begins, so that there is never more than one at once.
+        assert_eq!(withdraw(&budget, now, 1000), 200);
+    }
+
+    #[test]
+    fn eight_threads_never_exceed_the_share_by_one() {
+        let start = Instant::now();
+        let budget = budget(model(20.0, 0, 0), start);
+        let (requests, retries, millis) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        // Within one window, over all its parts.
+                        let passed = millis.fetch_add(1, Ordering::Relaxed).min(15_000) * 9 / 15;
+                        let now = start + Duration::from_millis(passed);
+                        budget.request(now);
+                        requests.fetch_add(1, Ordering::SeqCst);
+                        retries.fetch_add(withdraw(&budget, now, 3) as u64, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        let (requests, retries) = (requests.into_inner(), retries.into_inner());
+        assert!(retries <= requests / 5, "{retries} of {requests}");
+        assert!(retries > requests / 5 - 20, "{retries} of {requests}: what is there is to be had");
+    }
+
+    #[test]
+    fn eight_threads_never_hold_more_than_a_few_at_once() {
+        let now = Instant::now();
+        let budget = budget(model(0.0, 3, 0), now);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..10_000 {
+                        let _held = budget.try_withdraw(now);
+                        assert!(budget.active() <= 3);
+                    }
+                });
+            }
+        });
+        assert_eq!(budget.active(), 0);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -291,7 +348,7 @@ mod tests {
                 }
                 for _ in 0..wanted {
                     let window = |events: &[u64]| events.iter().filter(|at| **at + 10 > slot).count() as u64;
-                    let allowed = window(&requests) * u64::from(percent) / 100 + u64::from(floor) * 10;
+                    let allowed = (window(&requests) * u64::from(percent) / 100).max(u64::from(floor) * 10);
                     let granted = budget.try_withdraw(now).is_some();
                     prop_assert_eq!(granted, window(&retries) < allowed);
                     if granted {

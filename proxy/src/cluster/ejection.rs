@@ -79,6 +79,8 @@ impl Change {
 /// What a destination keeps of ejections, across configurations.
 #[derive(Debug)]
 pub(super) struct Ejections {
+    /// Whether all of it is rehearsed beside what acts: then it has a record of its own, and leaves nobody out.
+    rehearsal: bool,
     /// Held while an ejection is decided and while endpoints are exchanged, so that neither works on stale ones.
     pub(super) governor: Mutex<Governor>,
     done: [AtomicU64; Cause::ALL.len()],
@@ -123,6 +125,7 @@ impl Ejections {
         let rng = fastrand::Rng::with_seed(seed);
         let governor = Governor { policy: None, endpoints: Arc::default(), ejected: Vec::new(), swept: now, rng };
         Ejections {
+            rehearsal: false,
             governor: Mutex::new(governor),
             done: Default::default(),
             would: Default::default(),
@@ -133,13 +136,23 @@ impl Ejections {
         }
     }
 
+    /// The same for a policy that is rehearsed beside the one that acts.
+    pub(super) fn rehearsing(self) -> Self {
+        Ejections { rehearsal: true, ..self }
+    }
+
+    /// What is counted of an endpoint. Whether it is out is never asked of it.
+    fn record<'a>(&self, endpoint: &'a Endpoint) -> &'a OutlierState {
+        if self.rehearsal { &endpoint.rehearsal } else { &endpoint.outlier }
+    }
+
     /// A new configuration: its policy, and the endpoints it begins with.
     pub(super) fn govern(&self, policy: Option<&Outlier>, endpoints: &[Arc<Endpoint>]) {
         let mut governor = self.governor.lock();
         governor.policy = policy.map(|policy| Arc::new(policy.clone()));
         governor.keep(endpoints);
         self.make_room();
-        if !governor.enforces() {
+        if !governor.enforces() && !self.rehearsal {
             // Without the policy nobody stays out by it.
             endpoints.iter().for_each(|endpoint| endpoint.outlier.restore());
         }
@@ -155,7 +168,7 @@ impl Ejections {
     ) -> Option<Change> {
         let split = policy.consecutive_local_errors.is_some();
         if policy.compares() && !(split && report.outcome == Outcome::NoAnswer) {
-            endpoint.outlier.count(report.outcome != Outcome::Success, report.latency);
+            self.record(endpoint).count(report.outcome != Outcome::Success, report.latency);
         }
         match report.outcome {
             Outcome::Success if report.probe => {
@@ -170,7 +183,7 @@ impl Ejections {
                 Some(Change::Back(Arc::clone(endpoint)))
             }
             Outcome::Success => {
-                endpoint.outlier.succeed();
+                self.record(endpoint).succeed();
                 None
             }
             _ if report.probe => {
@@ -178,9 +191,9 @@ impl Ejections {
                 self.decide(policy, &mut governor, endpoint, (Cause::Probe, Mode::Enforce), now)
             }
             // What was under way when it was ejected says nothing new.
-            _ if is_left_out(endpoint, policy.mode, now) => None,
+            _ if self.is_left_out(endpoint, policy.mode, now) => None,
             outcome => {
-                let cause = endpoint.outlier.fail(outcome, policy)?;
+                let cause = self.record(endpoint).fail(outcome, policy)?;
                 // Who keeps failing while too many are out costs the others no lock.
                 if self.full.load(Ordering::Relaxed) {
                     self.overflows.fetch_add(1, Ordering::Relaxed);
@@ -205,17 +218,17 @@ impl Ejections {
         }
         // A failed probe makes nobody leave who was in.
         let out = endpoint.outlier.is_out(now);
-        if out != (cause == Cause::Probe) || (!out && is_left_out(endpoint, mode, now)) {
+        if out != (cause == Cause::Probe) || (!out && self.is_left_out(endpoint, mode, now)) {
             return None;
         }
-        if !out && !may_eject(policy, &governor.endpoints, endpoint, mode, now) {
+        if !out && !self.may_eject(policy, &governor.endpoints, endpoint, mode, now) {
             self.overflows.fetch_add(1, Ordering::Relaxed);
             if mode == policy.mode {
                 self.full.store(true, Ordering::Relaxed);
             }
             return None;
         }
-        let state = &endpoint.outlier;
+        let state = self.record(endpoint);
         let times = if mode.enforces() { state.times() } else { state.rehearsed_times() };
         let time = ejection_time(policy, times, &mut governor.rng);
         let counts = if mode.enforces() {
@@ -230,6 +243,32 @@ impl Ejections {
         };
         counts[cause as usize].fetch_add(1, Ordering::Relaxed);
         Some(Change::Ejected(Ejected { endpoint: Arc::clone(endpoint), cause, time, mode }))
+    }
+
+    /// Whether it is left out, or in Observe would be.
+    fn is_left_out(&self, endpoint: &Endpoint, mode: Mode, now: Instant) -> bool {
+        endpoint.outlier.is_out(now) || (!mode.enforces() && self.record(endpoint).is_rehearsed(now))
+    }
+
+    /// Whether one more endpoint may be left out: never the last, at most the share, but always one. Who takes nothing by
+    /// its source's word or only waits for a probe, which may never come where its priority is not asked, is no part of
+    /// the share; in Observe those that would be out are.
+    fn may_eject(
+        &self,
+        policy: &Outlier,
+        endpoints: &[Arc<Endpoint>],
+        candidate: &Endpoint,
+        mode: Mode,
+        now: Instant,
+    ) -> bool {
+        let serves =
+            |one: &Endpoint| one.outlier.is_ejected(now) || (!mode.enforces() && self.record(one).is_rehearsed(now));
+        let counts = |one: &&Arc<Endpoint>| one.health() == Health::Healthy && serves(one);
+        let out = endpoints.iter().filter(counts).count() as u64;
+        let is_in = |one: &Endpoint| one.is_in(now) && !self.is_left_out(one, mode, now);
+        let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && is_in(other));
+        let most = endpoints.len() as u64 * u64::from(policy.max_percent.millionths()) / 1_000_000;
+        another && out < most.max(1)
     }
 
     /// Lets back whose ejection ended, and once an interval compares endpoints and shortens the next ejection of those
@@ -253,7 +292,7 @@ impl Ejections {
         governor.swept = now;
         let endpoints = Arc::clone(&governor.endpoints);
         if policy.compares() {
-            let tallies: Vec<_> = endpoints.iter().map(|endpoint| endpoint.outlier.take()).collect();
+            let tallies: Vec<_> = endpoints.iter().map(|endpoint| self.record(endpoint).take()).collect();
             for (index, cause, mode) in comparison::outliers(&policy, &tallies) {
                 // Of several causes the first is enough, and who is out already stays it.
                 if !endpoints[index].outlier.is_out(now) {
@@ -261,8 +300,16 @@ impl Ejections {
                 }
             }
         }
-        endpoints.iter().for_each(|one| one.outlier.calm(now));
+        endpoints.iter().for_each(|one| self.record(one).calm(now));
         changes
+    }
+
+    /// Ends an ejection before its time.
+    pub(super) fn pardon(&self, endpoint: &Arc<Endpoint>) {
+        let mut governor = self.governor.lock();
+        governor.ejected.retain(|other| !Arc::ptr_eq(other, endpoint));
+        endpoint.outlier.restore();
+        self.make_room();
     }
 
     /// Somebody may be back, or others may count: the next decision is made anew. To be called with the governor locked.
@@ -300,30 +347,6 @@ impl Ejections {
     pub(super) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
-}
-
-/// Whether it is left out, or in Observe would be.
-fn is_left_out(endpoint: &Endpoint, mode: Mode, now: Instant) -> bool {
-    endpoint.outlier.is_out(now) || (!mode.enforces() && endpoint.outlier.is_rehearsed(now))
-}
-
-/// Whether one more endpoint may be left out: never the last, at most the share, but always one. Who takes nothing by
-/// its source's word or only waits for a probe, which may never come where its priority is not asked, is no part of the
-/// share; in Observe those that would be out are.
-pub fn may_eject(
-    policy: &Outlier,
-    endpoints: &[Arc<Endpoint>],
-    candidate: &Endpoint,
-    mode: Mode,
-    now: Instant,
-) -> bool {
-    let serves = |state: &OutlierState| state.is_ejected(now) || (!mode.enforces() && state.is_rehearsed(now));
-    let counts = |one: &&Arc<Endpoint>| one.health() == Health::Healthy && serves(&one.outlier);
-    let out = endpoints.iter().filter(counts).count() as u64;
-    let is_in = |one: &Endpoint| one.is_in(now) && !is_left_out(one, mode, now);
-    let another = endpoints.iter().any(|other| !std::ptr::eq(&raw const **other, candidate) && is_in(other));
-    let most = endpoints.len() as u64 * u64::from(policy.max_percent.millionths()) / 1_000_000;
-    another && out < most.max(1)
 }
 
 /// How long the next ejection of an endpoint lasts that was ejected `times` before. What chance adds keeps endpoints

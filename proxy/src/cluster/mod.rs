@@ -15,12 +15,14 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrigger_config::cluster::{Balancing, Cluster as Model, Localities};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, LocalityWeight};
+use outrigger_config::policy::Limits as LimitsModel;
 use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
 use crate::endpoint::{Endpoint, Latency};
 
 pub mod budget;
+pub mod checks;
 pub mod comparison;
 pub mod ejection;
 pub mod seat;
@@ -32,6 +34,7 @@ pub mod zone;
 pub use crate::endpoint::{Cause, Outcome};
 pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
 pub use budget::{Budget, RetryPermit};
+pub use checks::Checks;
 pub use ejection::{Change, Ejected, Report};
 pub use seat::Seat;
 pub use share::ConnectionPermit;
@@ -76,6 +79,10 @@ pub struct Cluster {
     picker: ArcSwap<Picker>,
     setting: Setting,
     ejections: Arc<Ejections>,
+    /// What would be left out by a policy that is rehearsed beside the one that acts.
+    rehearsal: Arc<Ejections>,
+    /// How its health checks ended.
+    pub checks: Arc<Checks>,
     /// Where this proxy stands, for destinations whose places count.
     pub place: Arc<zone::Place>,
 }
@@ -87,8 +94,9 @@ impl Cluster {
     pub fn new(config: Model, assignment: Option<&Assignment>, previous: Option<&Cluster>, setting: Setting) -> Self {
         let host = if config.host.is_empty() { config.name.as_str() } else { &config.host };
         let limits = previous.map(|cluster| Arc::clone(&cluster.limits)).unwrap_or_default();
-        limits.tune(config.limits.as_ref());
-        let limited = config.limits.as_ref().is_some_and(|limits| limits.per_endpoint.max_requests.is_some());
+        limits.tune(config.limits.as_ref(), config.rehearsed.limits.as_ref());
+        let of_endpoints = |limits: &LimitsModel| limits.per_endpoint.max_requests.is_some();
+        let limited = [&config.limits, &config.rehearsed.limits].into_iter().flatten().any(of_endpoints);
         let budget = previous
             .filter(|cluster| *cluster.budget.model() == config.budget)
             .map_or_else(|| Arc::new(Budget::new(config.budget, setting.now)), |cluster| Arc::clone(&cluster.budget));
@@ -98,11 +106,14 @@ impl Cluster {
             None => known,
         };
         endpoints.iter().for_each(|endpoint| endpoint.load.tune(latency(config.balancing)));
-        endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(config.limits.as_ref()));
-        let ejections = previous.map_or_else(
-            || Arc::new(Ejections::new(setting.now, setting.seed)),
-            |cluster| Arc::clone(&cluster.ejections),
-        );
+        endpoints.iter().for_each(|endpoint| tune(endpoint, &config));
+        let (ejections, rehearsal) = match previous {
+            Some(cluster) => (Arc::clone(&cluster.ejections), Arc::clone(&cluster.rehearsal)),
+            None => {
+                let new = || Ejections::new(setting.now, setting.seed);
+                (Arc::new(new()), Arc::new(new().rehearsing()))
+            }
+        };
         let overprovisioning = match (assignment, previous) {
             (Some(assignment), _) => assignment.overprovisioning,
             (None, Some(previous)) => previous.overprovisioning.load(Ordering::Relaxed),
@@ -115,6 +126,7 @@ impl Cluster {
         };
         let picker = picker(&config, endpoints, overprovisioning, &weights, setting.seed);
         ejections.govern(config.outlier.as_ref(), picker.endpoints());
+        rehearsal.govern(config.rehearsed.outlier.as_ref(), picker.endpoints());
         let cluster = Cluster {
             label: host.into(),
             limits,
@@ -125,6 +137,8 @@ impl Cluster {
             picker: ArcSwap::from_pointee(picker),
             setting,
             ejections,
+            rehearsal,
+            checks: previous.map(|cluster| Arc::clone(&cluster.checks)).unwrap_or_default(),
             place: previous.map(|cluster| Arc::clone(&cluster.place)).unwrap_or_default(),
             config,
         };
@@ -133,8 +147,8 @@ impl Cluster {
     }
 
     /// Chooses an endpoint and takes a place there. `hash` is the request's key for a ring hash. One of `avoid`, the
-    /// endpoints that were tried before, is chosen only if there is no other: sooner an ejected one, which may be back,
-    /// than one that has just failed. None only if no endpoint is healthy by its source, or those in are all full
+    /// endpoints that were tried before, is chosen only if there is no other, and of them the last one only if it is alone:
+    /// sooner an ejected one, which may be back, than one that has just failed. None only if no endpoint is healthy by its source, or those in are all full
     /// ([`Cluster::is_full`]): with too few in, or only one that is being probed already, those left out take part again.
     pub fn pick(&self, hash: Option<u64>, avoid: &[SocketAddr], now: Instant, rng: &mut fastrand::Rng) -> Option<Seat> {
         let picker = self.picker.load();
@@ -148,6 +162,12 @@ impl Cluster {
             if only_out && let Some(endpoint) = self.choose(&picker, hash, now, rng, |one| healthy(one) && fresh(one)) {
                 self.ejections.panicked();
                 return self.seat(endpoint, true, now);
+            }
+            let not_last = |one: &Endpoint| avoid.last() != Some(&one.address);
+            if avoid.len() > 1
+                && let Some(seat) = self.pick_available(&picker, hash, now, rng, not_last)
+            {
+                return Some(seat);
             }
             if let Some(seat) = self.pick_available(&picker, hash, now, rng, |_| true) {
                 return Some(seat);
@@ -218,12 +238,19 @@ impl Cluster {
         Some(change)
     }
 
+    /// Says the same to a policy that is rehearsed beside the one that acts.
+    pub fn rehearse(&self, endpoint: &Arc<Endpoint>, report: impl Into<Report>, now: Instant) -> Option<Change> {
+        let policy = self.config.rehearsed.outlier.as_ref()?;
+        self.rehearsal.report(policy, endpoint, Report { probe: false, ..report.into() }, now)
+    }
+
     /// Returns the endpoints whose ejection ended since the last call, their failures forgiven; once an interval ejects
     /// those that stand out among their neighbours, and shortens the next ejection of those that were calm. To be
     /// called about every second; balancers do not wait for it.
     pub fn sweep(&self, now: Instant) -> Vec<Change> {
-        let changes = self.ejections.sweep(now);
+        let mut changes = self.ejections.sweep(now);
         self.assess(now);
+        changes.extend(self.rehearsal.sweep(now));
         changes
     }
 
@@ -231,7 +258,8 @@ impl Cluster {
         let picker = self.picker.load();
         // One on probation counts as in: else a priority that lost all of its own would never be asked, and nobody in
         // it proved good.
-        let inside = |one: &Endpoint| one.health() == Health::Healthy && !one.outlier.is_ejected(now);
+        let inside =
+            |one: &Endpoint| one.health() == Health::Healthy && !one.check.is_out() && !one.outlier.is_ejected(now);
         picker.weigh(now);
         self.spread(&picker, inside);
         let enough = picker.assess(inside);
@@ -267,12 +295,15 @@ impl Cluster {
         }
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
-        endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
+        endpoints.iter().for_each(|endpoint| tune(endpoint, &self.config));
         let picker =
             Arc::new(picker(&self.config, endpoints, overprovisioning, &assignment.weights, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.ejections.make_room();
+        let mut rehearsing = self.rehearsal.governor.lock();
+        rehearsing.keep(picker.endpoints());
+        self.rehearsal.make_room();
         self.picker.store(picker);
     }
 
@@ -291,7 +322,8 @@ impl Cluster {
 
     /// How often an endpoint was ejected for this cause, and how often one would have been, were the policy enforced.
     pub fn ejections(&self, cause: Cause) -> (u64, u64) {
-        self.ejections.counts(cause)
+        let (done, would) = self.ejections.counts(cause);
+        (done, would + self.rehearsal.counts(cause).1)
     }
 
     /// How often an endpoint failed often enough and stayed, because too many were out already.
@@ -324,6 +356,11 @@ fn picker(
     picker.levelled(config.balancing, overprovisioning, seed)
 }
 
+fn tune(endpoint: &Endpoint, config: &Model) {
+    endpoint.limits.tune_endpoint(config.limits.as_ref(), config.rehearsed.limits.as_ref());
+    endpoint.check.tune(config.health_check.as_ref());
+}
+
 fn latency(balancing: Balancing) -> Latency {
     match balancing {
         Balancing::PeakEwma { decay, default_rtt } => Latency { default: default_rtt, decay },
@@ -344,6 +381,7 @@ fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, se
             let endpoint = Endpoint::new(model, setting.workers, latency, setting.now);
             if !known.is_empty() {
                 endpoint.ramp.begin(setting.now);
+                endpoint.check.comes_later();
             }
             Arc::new(endpoint)
         }

@@ -136,7 +136,7 @@ fn what_was_tried_is_tried_again_only_if_there_is_nothing_else() {
     let cluster = cluster(model(None), &healthy(3), now);
     assert_eq!(picks(&cluster, &[address(0), address(2)], now), [address(1)]);
     let all = [address(0), address(1), address(2)];
-    assert_eq!(picks(&cluster, &all, now), all);
+    assert_eq!(picks(&cluster, &all, now), [address(0), address(1)], "the last one only if it is alone");
 }
 
 #[test]
@@ -612,6 +612,34 @@ proptest! {
         let ejected = cluster.picker().endpoints().iter().filter(|one| one.outlier.is_out(now)).count();
         prop_assert_eq!(ejected, (count * percent as usize / 100).clamp(1, count - 1));
         prop_assert_eq!(ejections(&cluster), (ejected as u64, 0));
+    }
+}
+
+#[test]
+fn whatever_the_balancing_who_was_tried_is_passed_over() {
+    let now = Instant::now();
+    for balancing in [
+        Balancing::RoundRobin,
+        Balancing::LeastRequest,
+        Balancing::default(),
+        Balancing::Random,
+        Balancing::RingHash { min_size: 64, max_size: 4096 },
+        Balancing::Maglev { table_size: 251 },
+    ] {
+        let one = cluster(Model { balancing, ..model(None) }, &healthy(5), now);
+        let mut rng = fastrand::Rng::with_seed(7);
+        for request in 0..200 {
+            let hash = Some(rng.u64(..));
+            let mut tried = Vec::new();
+            for _ in 0..5 {
+                let seat = one.pick(hash, &tried, now, &mut rng).expect("an endpoint");
+                assert!(!tried.contains(&seat.endpoint().address), "{balancing:?}, request {request}");
+                tried.push(seat.endpoint().address);
+            }
+            // All were tried: anyone but the last.
+            let seat = one.pick(hash, &tried, now, &mut rng).expect("an endpoint");
+            assert_ne!(Some(&seat.endpoint().address), tried.last(), "{balancing:?}, request {request}");
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
 use crate::limits::Limits;
 use crate::pool::Pool;
 
+pub mod check;
 pub mod load;
 pub mod orca;
 pub mod outlier;
@@ -23,6 +24,7 @@ pub mod ramp;
 pub mod reported;
 pub mod token;
 
+pub use check::{CheckState, Sick, Standing, Turn};
 pub use load::{Latency, Load};
 pub use outlier::{Cause, Outcome, OutlierState, Tally};
 pub use ramp::Ramp;
@@ -45,6 +47,10 @@ pub struct Endpoint {
     pub load: Load,
     /// How it has been behaving.
     pub outlier: OutlierState,
+    /// The same, as a policy sees it that is rehearsed beside the one that acts.
+    pub rehearsal: OutlierState,
+    /// What health checks found out.
+    pub check: CheckState,
     /// What it reports of its load.
     pub reported: Reported,
     /// When it came.
@@ -69,6 +75,8 @@ impl Endpoint {
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
+            rehearsal: OutlierState::new(epoch),
+            check: CheckState::default(),
             reported: Reported::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),
@@ -106,19 +114,23 @@ impl Endpoint {
         }
     }
 
-    /// Whether it may be chosen: healthy by its source, and not left out.
+    /// Whether it may be chosen: healthy by its source and its checks, and not left out.
     pub fn is_available(&self, now: Instant) -> bool {
-        self.health() == Health::Healthy && self.outlier.admits(now)
+        self.health() == Health::Healthy && !self.check.is_out() && self.outlier.admits(now)
     }
 
     /// Whether it bears its part of the load: it may be chosen, and not only as a probe.
     pub fn is_in(&self, now: Instant) -> bool {
-        self.health() == Health::Healthy && !self.outlier.is_out(now)
+        self.health() == Health::Healthy && !self.check.is_out() && !self.outlier.is_out(now)
     }
 
     /// What it is to the balancer, in a word.
     pub fn state(&self, now: Instant) -> &'static str {
         match self.health() {
+            Health::Healthy if self.check.is_out() => match self.check.standing() {
+                Some(Standing::New) => "unchecked",
+                _ => "failing",
+            },
             Health::Healthy if self.outlier.is_ejected(now) => "ejected",
             Health::Healthy if self.outlier.is_out(now) => "probing",
             Health::Healthy => "healthy",

@@ -87,6 +87,7 @@ fn path(wanted: &PathMatch) -> String {
         PathMatch::Prefix(path) => format!("path {path} or below"),
         PathMatch::RawPrefix(path) => format!("a path that begins with {path}"),
         PathMatch::Regex(pattern) => format!("a path like {}", pattern.as_str()),
+        PathMatch::Template(template) => format!("a path like {template}"),
     }
 }
 

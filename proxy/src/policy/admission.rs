@@ -1,16 +1,17 @@
 //! The one room that decides what a request is: it refuses what hyper accepts and a proxy must not pass on, and makes
-//! the one form of host and fields that routing, policy and the upstream all read.
+//! the one form of host, path and fields that routing, policy and the upstream all read.
 //!
 //! Refused with [`Reason::HttpRequestDenied`] (RFC 9110 7.2, RFC 9112 3.2 and 6.3): no Host, several, or one with a
 //! space, `@` or `/`; Content-Length together with Transfer-Encoding; an absolute form that disagrees with Host; a
-//! target without `/`; CONNECT. Removed: the fields of one hop (RFC 9110 7.6.1) and those that `Connection` names,
+//! target without `/`; a path that climbs above its root or hides dots (`path`); CONNECT. Removed: the fields of one hop (RFC 9110 7.6.1) and those that `Connection` names,
 //! except those that no caller may have removed. An upgrade's own fields stay.
 
+use std::borrow::Cow;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
 use http::header::{self, HeaderValue};
-use http::{Method, Version};
+use http::{Method, Uri, Version};
 use tower::{Layer, Service};
 
 use super::{CheckFuture, Next, refuse};
@@ -20,6 +21,7 @@ use crate::explain;
 use crate::fields::Fields;
 use crate::hop;
 use crate::io::Hidden;
+use crate::path;
 
 /// Puts [`Admission`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,9 @@ impl<S: Next<Request>> Service<Request> for Admission<S> {
         match admit(&request.http, fields, request.hidden) {
             Ok(authority) => request.authority = authority,
             Err(error) => return refuse(error),
+        }
+        if let Err(error) = normalise(request.http.uri_mut()) {
+            return refuse(error);
         }
         hop::strip(request.http.headers_mut(), fields);
         Either::Left(self.inner.call(request))
@@ -103,6 +108,19 @@ fn admit<B>(request: &http::Request<B>, fields: Fields, hidden: Hidden) -> Resul
         }
     };
     Ok(authority)
+}
+
+/// Gives the target's path its one form.
+fn normalise(target: &mut Uri) -> Result<(), Error> {
+    if target.path() == "*" {
+        return Ok(());
+    }
+    let made = match path::normal(target.path()) {
+        Ok(Cow::Borrowed(_)) => return Ok(()),
+        Ok(Cow::Owned(made)) => made,
+        Err(refusal) => return Err(denied(refusal.detail())),
+    };
+    path::put(target, made).map_err(|_| denied("a path that is too long"))
 }
 
 /// What a byte may be in a host.
@@ -195,6 +213,22 @@ mod tests {
             assert_eq!(check("/", &[("host", given)]), Ok(canonical.into()), "{given}");
         }
         assert_eq!(check("http://A.b/x", &[("host", "a.b")]), Ok("a.b".into()));
+    }
+
+    #[test]
+    fn a_path_takes_one_form_and_the_query_stays() {
+        for (given, expected) in [
+            ("/a/../b?c=/../d", "/b?c=/../d"),
+            ("http://h/a/%2e%2e/b?", "http://h/b?"),
+            ("/a%7Eb", "/a~b"),
+            ("/a//b?x", "/a//b?x"),
+            ("*", "*"),
+        ] {
+            let mut target = given.parse().expect("a target");
+            super::normalise(&mut target).unwrap_or_else(|error| panic!("{given}: {error:?}"));
+            assert_eq!(target.to_string(), expected);
+        }
+        assert!(super::normalise(&mut "/../a".parse().expect("a target")).is_err());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tower::{Layer, Service};
 use super::{CheckFuture, Next};
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed};
+use crate::route::edit::Refusal;
 
 /// Puts [`Answer`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -54,5 +55,10 @@ fn answer(routed: &Routed) -> Option<Result<Response, Error>> {
     routed.trail.note(|notes| notes.edge = Some(Arc::clone(&answer.edge)));
     let matched = &routed.route.config.matches.path;
     let given = answer.to(&routed.http, &routed.authority, matched, routed.trail.grpc);
-    Some(given.map_err(|_| Error::new(Reason::HttpRequestDenied).because("the path's dots leave what the route takes")))
+    Some(given.map_err(|refusal| {
+        Error::new(Reason::HttpRequestDenied).because(match refusal {
+            Refusal::Climbs => "the path's dots leave what the route takes",
+            Refusal::NoTarget => "the target cannot be said in a Location",
+        })
+    }))
 }

@@ -17,7 +17,7 @@ use super::{Next, PolicyFuture};
 use crate::body::Body;
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed, Targeted, Trail};
-use crate::route::fault::{Abort, Verdict};
+use crate::route::fault::{Abort, Fault as Mechanism, Verdict};
 use crate::route::{Facts, Route};
 use crate::telemetry::Would;
 
@@ -117,7 +117,14 @@ fn verdict(
     authority: &http::HeaderValue,
     trail: &Trail,
 ) -> Option<Verdict> {
-    let fault = route.fault.as_ref().filter(|fault| fault.policy.scope == scope)?;
+    let meant = |fault: &&Mechanism| fault.policy.scope == scope;
+    if let Some(fault) = route.rehearsed.fault.as_ref().filter(meant) {
+        decide(fault, http, authority, trail);
+    }
+    decide(route.fault.as_ref().filter(meant)?, http, authority, trail)
+}
+
+fn decide(fault: &Mechanism, http: &Request<Body>, authority: &http::HeaderValue, trail: &Trail) -> Option<Verdict> {
     let uri = http.uri();
     let facts = Facts {
         authority: authority.to_str().unwrap_or_default(),

@@ -81,7 +81,8 @@ fn copy<S: Next<Targeted>>(inner: &S, targeted: &mut Targeted) {
         copies.send(&Bytes::new());
         return;
     }
-    let source = ReplaySource::new(std::mem::take(http.body_mut()), MAX_BODY);
+    let memory = Arc::clone(&copies.trail.connection.shared.replay);
+    let source = ReplaySource::new(std::mem::take(http.body_mut()), MAX_BODY, memory);
     *http.body_mut() = source.attempt();
     copies.source = Some(source);
     http.body_mut().on_request_end(Box::new(copies));

@@ -17,6 +17,7 @@ use crate::exchange::Response;
 pub mod admission;
 pub mod answer;
 pub mod breaker;
+pub mod carry;
 pub mod deadline;
 pub mod edit;
 pub mod fault;
@@ -30,6 +31,7 @@ pub mod split;
 pub mod timeout;
 pub mod try_timeout;
 pub mod upstream;
+pub mod wishes;
 
 /// What a layer asks of the room behind it.
 pub trait Next<R>:

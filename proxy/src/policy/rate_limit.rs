@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 use super::{CheckFuture, Next, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::Routed;
-use crate::route::{Facts, Verdict};
+use crate::route::{Facts, Limiter, Verdict};
 use crate::telemetry::Would;
 
 /// Puts [`RateLimit`] around a room.
@@ -50,9 +50,18 @@ impl<S: Next<Routed>> Service<Routed> for RateLimit<S> {
 }
 
 fn check(routed: &Routed) -> Result<(), Error> {
-    let (Some(limiter), Some(policy)) = (&routed.route.limiter, &routed.route.config.rate_limit) else {
-        return Ok(());
-    };
+    let route = &*routed.route;
+    // What is rehearsed sees what comes, not what the other lets through.
+    if let (Some(limiter), Some(policy)) = (&route.rehearsed.limiter, &route.config.rehearsed.rate_limit) {
+        decide(routed, limiter, policy)?;
+    }
+    match (&route.limiter, &route.config.rate_limit) {
+        (Some(limiter), Some(policy)) => decide(routed, limiter, policy),
+        _ => Ok(()),
+    }
+}
+
+fn decide(routed: &Routed, limiter: &Limiter, policy: &Policy) -> Result<(), Error> {
     let uri = routed.http.uri();
     let facts = Facts {
         authority: routed.authority.to_str().unwrap_or_default(),

@@ -181,6 +181,8 @@ fn span(trail: &Trail, duration: std::time::Duration) -> SpanRecord {
         }),
         attempt: notes.attempts.saturating_sub(1),
         retry_of: None,
+        lost: false,
+        withheld: notes.withheld,
         would: notes.would,
         snapshot: notes.snapshot,
     })

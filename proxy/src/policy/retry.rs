@@ -3,29 +3,42 @@
 //! Two classes. *Unsent*: no byte of the request left, so whatever its method and size it is sent again as it is, and
 //! nothing is kept for that. The rest repeats a request that an endpoint may have seen: only for the methods that the
 //! policy allows, with a body kept up to the policy's cap. Either way the destination's budget is asked first, the
-//! wait is random below a growing bound, and no attempt starts that the request's deadline would cut before it waited.
-//! In Observe the default policy acts, and the trail says what would have been tried beyond it.
+//! wait is random below a growing bound or as long as the answer asks, and no attempt starts that could not end before
+//! the request's deadline. A request that a layer above tries again (`crate::carried`) is none of this one's but
+//! while it is unsent. Of a policy that is rehearsed beside it, or alone, the trail says what would have been tried
+//! beyond what was.
 //!
 //! Raises nothing of its own: the last attempt's error or response goes on as it is, and the trail says that tries or
 //! budget ran out.
 
+mod copy;
+mod hedge;
+mod judge;
+mod peek;
+mod wait;
+
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::Either;
-use http::{HeaderMap, StatusCode};
-use outrigger_config::policy::{Condition, Mode, Retry as Policy};
+use outrigger_config::policy::{Conditions, Mode, Retry as Policy};
+use outrigger_config::value::Percent;
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
-use crate::body::{Body, ReplaySource};
+use crate::body::Body;
+use crate::carried;
 use crate::clock;
 use crate::cluster::budget::RetryPermit;
-use crate::error::{Error, Reason, RetryClass};
-use crate::exchange::{Aim, Cause, Response, Targeted, grpc_status};
-use crate::head;
-use crate::telemetry::Would;
+use crate::error::{Error, Reason};
+use crate::exchange::{Aim, Cause, Response, Targeted};
+use crate::route::Route;
+use crate::route::retrying::AnswerFields;
+use crate::telemetry::{Withheld, Would};
+
+use copy::Copy;
+use wait::Asked;
 
 /// Puts [`Retry`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +68,8 @@ impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
     }
 
     fn call(&mut self, targeted: Targeted) -> Self::Future {
-        if targeted.aim.route.config.retry.is_none() {
+        // What is rehearsed stands beside a policy that acts, or in its place.
+        if targeted.aim.retry().is_none() {
             return Either::Left(self.inner.call(targeted));
         }
         targeted.aim.cluster.budget.request(targeted.aim.trail.started);
@@ -63,200 +77,215 @@ impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
     }
 }
 
-/// What holds where nobody said anything.
-static DEFAULT: LazyLock<Policy> = LazyLock::new(Policy::default_policy);
-
-/// What can be sent again.
-enum Copy {
-    /// Nothing but what comes back unsent.
-    None,
-    /// The head; there is no body.
-    Head(Box<http::Request<()>>),
-    /// The head and the body as far as it was kept.
-    Replay(Box<http::Request<()>>, ReplaySource),
-}
-
-impl Copy {
-    fn of(http: Box<http::Request<Body>>, policy: &Policy) -> (Copy, Box<http::Request<Body>>) {
-        if policy.only_unsent() || !policy.methods.allows(http.method().as_str()) || is_upgrade(http.headers()) {
-            return (Copy::None, http);
-        }
-        let head = head::copy(&http);
-        let (parts, body) = (*http).into_parts();
-        if body.is_empty() {
-            return (Copy::Head(Box::new(head)), Box::new(http::Request::from_parts(parts, body)));
-        }
-        let source = ReplaySource::new(body, policy.body_limit as usize);
-        let first = Box::new(http::Request::from_parts(parts, source.attempt()));
-        (Copy::Replay(Box::new(head), source), first)
-    }
-
-    /// The request once more; none if it can no longer be sent whole.
-    fn again(&self) -> Option<Box<http::Request<Body>>> {
-        let (head, body) = match self {
-            Copy::None => return None,
-            Copy::Head(head) => (head, Body::empty()),
-            Copy::Replay(_, source) if !source.is_replayable() => return None,
-            Copy::Replay(head, source) => (head, source.attempt()),
-        };
-        Some(Box::new((**head).clone().map(|()| body)))
-    }
-}
-
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(http::header::UPGRADE)
-}
+/// What acts where a policy is only rehearsed: nothing is tried again.
+static NEVER: LazyLock<Policy> =
+    LazyLock::new(|| Policy { attempts: 0, on: Conditions::default(), ..Policy::default_policy() });
 
 async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Response, Error> {
     let Targeted { http, mut aim, permit, .. } = targeted;
-    let route = Arc::clone(&aim.route);
-    let Some(configured) = route.config.retry.as_ref() else {
+    let (route, trail) = (Arc::clone(&aim.route), Arc::clone(&aim.trail));
+    let Some(configured) = trail.retry(&route) else {
         return inner.call(Targeted { http, aim, permit, edits: None }).await;
     };
-    // A policy that is only rehearsed leaves in force what would hold without it.
-    let (policy, rehearsed) = match configured.mode {
-        Mode::Enforce => (configured, None),
-        Mode::Observe => (&*DEFAULT, Some(configured)),
-    };
-    let (copy, mut http) = Copy::of(http, policy);
+    let (policy, rehearsed) = forces(configured, &route);
+    if policy.hedge.or(rehearsed.and_then(|one| one.hedge)).is_some() {
+        let targeted = Targeted { http, aim, permit, edits: None };
+        // Apart, so that what it works with is not part of every request's future.
+        return Box::pin(hedge::run(inner, targeted, policy, rehearsed, &route)).await;
+    }
+    let (copy, mut http) = Copy::of(http, policy, &aim.trail.connection.shared.replay);
+    let marks = copy.is_whole();
+    let rules = Rules { policy, rehearsed, copy: &copy, route: &route };
     // Held while a retry is under way: it counts against the budget from its decision to its end.
     let mut retrying: Option<RetryPermit> = None;
     loop {
+        let begun = route.retrying.as_ref().map(|_| clock::now());
+        if marks {
+            carried::mark(http.headers_mut(), aim.attempt);
+        }
         let outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None }).await;
         drop(retrying.take());
-        let (cause, outcome, next) = match outcome {
-            Ok(response) => match worth_repeating(&response, policy, &aim) {
-                None => {
-                    if rehearsed.is_some_and(|policy| worth_repeating(&response, policy, &aim).is_some()) {
-                        aim.trail.note(|notes| notes.would |= Would::RETRY);
-                    }
-                    return Ok(response);
+        let again = match rules.judge(outcome, &aim).await {
+            Judged::Final(outcome) => {
+                if let (Some(begun), Some(retrying), Ok(_)) = (begun, &route.retrying, &outcome) {
+                    let now = clock::now();
+                    retrying.pace.observe(now, now.duration_since(begun));
                 }
-                Some(cause) => (cause, Ok(response), copy.again()),
-            },
-            Err(mut error) => {
-                let fault = |policy: &Policy| injected(&error, policy, &aim);
-                let (injected, rehearses) = (fault(policy), rehearsed.is_some_and(|policy| fault(policy).is_some()));
-                let next = match error.take_unsent() {
-                    Some(unsent) if injected.is_some() || unsent_allows(&error, policy) => Some(unsent),
-                    _ if sent_allows(&error, policy) => copy.again(),
-                    _ => {
-                        if rehearses || rehearsed.is_some_and(|policy| sent_allows(&error, policy)) {
-                            aim.trail.note(|notes| notes.would |= Would::RETRY);
-                        }
-                        return Err(error);
-                    }
-                };
-                (injected.unwrap_or(Cause::Reason(error.reason)), Err(error), next)
+                return outcome;
             }
+            Judged::Again(again) => again,
         };
-        let Some(next) = next else { return outcome };
-        match admit(policy, &aim, cause) {
-            Decision::Go(permit, wait) => {
-                retrying = Some(permit);
-                aim.trail.note(|notes| notes.retried = true);
-                if let Ok(response) = outcome {
-                    discard(response);
-                }
-                tokio::time::sleep(wait).await;
-                http = next;
-                aim = aim.again(cause);
-            }
-            Decision::Stop => return outcome,
+        let Some((permit, wait)) = admit(policy, &aim, again.cause, again.asked) else { return again.outcome };
+        retrying = Some(permit);
+        aim.trail.note(|notes| notes.retried = true);
+        if let Ok(response) = again.outcome {
+            discard(response);
         }
+        tokio::time::sleep(wait).await;
+        http = again.next;
+        aim = aim.again(again.cause);
     }
 }
 
-enum Decision {
-    Go(RetryPermit, Duration),
-    Stop,
+/// The policy in force, and the one that is only rehearsed, beside it or alone.
+fn forces<'a>(configured: &'a Policy, route: &'a Route) -> (&'a Policy, Option<&'a Policy>) {
+    match configured.mode {
+        Mode::Enforce => (configured, route.config.rehearsed.retry.as_ref()),
+        Mode::Observe => (&*NEVER, Some(configured)),
+    }
+}
+
+/// What an attempt's outcome is held against.
+struct Rules<'a> {
+    policy: &'a Policy,
+    rehearsed: Option<&'a Policy>,
+    copy: &'a Copy,
+    route: &'a Route,
+}
+
+/// What an attempt's outcome means.
+enum Judged {
+    /// It is the request's.
+    Final(Result<Response, Error>),
+    /// Another attempt may help.
+    Again(Again),
+}
+
+/// An outcome that another attempt may better.
+struct Again {
+    outcome: Result<Response, Error>,
+    cause: Cause,
+    /// How long the answer asks to be left alone.
+    asked: Asked,
+    next: Box<http::Request<Body>>,
+}
+
+impl Rules<'_> {
+    async fn judge(&self, outcome: Result<Response, Error>, aim: &Aim) -> Judged {
+        match outcome {
+            Ok(response) => self.answered(response, aim).await,
+            Err(error) => self.failed(error, aim),
+        }
+    }
+
+    async fn answered(&self, response: Response, aim: &Aim) -> Judged {
+        if let Some(cause) = self.worth_repeating(&response, self.policy, aim) {
+            let asked = wait::asked(response.headers(), &self.policy.retry_after, SystemTime::now());
+            return self.again(Ok(response), cause, asked, aim);
+        }
+        if self.rehearsed.is_some_and(|policy| self.worth_repeating(&response, policy, aim).is_some()) {
+            aim.trail.note(|notes| notes.would |= Would::RETRY);
+        }
+        // Only where its trailers could lead to another attempt.
+        let more = aim.attempt < self.policy.attempts && self.copy.is_whole();
+        if !aim.trail.grpc || self.policy.grpc_codes.is_empty() || !more {
+            return Judged::Final(Ok(response));
+        }
+        match peek::trailers(response, aim).await {
+            Ok((response, Some(trailers))) => match judge::trailers(&trailers, self.policy) {
+                Some(cause) => {
+                    let asked = wait::asked(&trailers, &self.policy.retry_after, SystemTime::now());
+                    self.again(Ok(response), cause, asked, aim)
+                }
+                None => Judged::Final(Ok(response)),
+            },
+            Ok((response, None)) => Judged::Final(Ok(response)),
+            Err(error) => self.failed(error, aim),
+        }
+    }
+
+    fn again(&self, outcome: Result<Response, Error>, cause: Cause, asked: Asked, aim: &Aim) -> Judged {
+        match self.copy.again() {
+            Some(next) => Judged::Again(Again { outcome, cause, asked, next }),
+            None => {
+                withhold(aim, self.copy.withheld());
+                Judged::Final(outcome)
+            }
+        }
+    }
+
+    fn failed(&self, mut error: Error, aim: &Aim) -> Judged {
+        let fault = |policy: &Policy| judge::injected(&error, aim.trail.grpc, policy);
+        let (injected, rehearses) = (fault(self.policy), self.rehearsed.is_some_and(|policy| fault(policy).is_some()));
+        let next = match error.take_unsent() {
+            // An injected fault stands for an answer, which is not this layer's to better where one above does.
+            Some(unsent) if injected.is_some() && !self.copy.is_carried() => Some(unsent),
+            Some(unsent) if judge::unsent(&error, self.policy) => Some(unsent),
+            _ if judge::sent(&error, self.policy) => {
+                let next = self.copy.again();
+                if next.is_none() {
+                    withhold(aim, self.copy.withheld());
+                }
+                next
+            }
+            _ => {
+                if rehearses || self.rehearsed.is_some_and(|policy| judge::sent(&error, policy)) {
+                    aim.trail.note(|notes| notes.would |= Would::RETRY);
+                }
+                None
+            }
+        };
+        let cause = injected.unwrap_or(Cause::Reason(error.reason));
+        match next {
+            Some(next) => Judged::Again(Again { outcome: Err(error), cause, asked: Asked::Nothing, next }),
+            None => Judged::Final(Err(error)),
+        }
+    }
+
+    fn worth_repeating(&self, response: &Response, policy: &Policy, aim: &Aim) -> Option<Cause> {
+        static NOTHING: LazyLock<AnswerFields> = LazyLock::new(AnswerFields::default);
+        let configured = self.route.retrying.as_ref().filter(|_| !policy.headers.is_empty());
+        let fields = configured.map_or(&*NOTHING, |retrying| &retrying.headers);
+        judge::head(response.status(), response.headers(), aim.trail.grpc, policy, fields)
+    }
 }
 
 /// Asks, in this order: attempts left, time left, budget.
-fn admit(policy: &Policy, aim: &Aim, cause: Cause) -> Decision {
+fn admit(policy: &Policy, aim: &Aim, cause: Cause, asked: Asked) -> Option<(RetryPermit, Duration)> {
     if aim.attempt >= policy.attempts {
         aim.trail.note(|notes| notes.reason = Some(Reason::RetriesExhausted));
-        return Decision::Stop;
+        return None;
     }
-    let wait = backoff(policy, aim.attempt + 1, &mut fastrand::Rng::new());
-    if aim.deadline.is_some_and(|deadline| tokio::time::Instant::now() + wait >= deadline) {
-        return Decision::Stop;
+    let Some(wait) = wait::before(aim.attempt + 1, asked, policy.backoff, &mut fastrand::Rng::new()) else {
+        withhold(aim, Some(Withheld::Asked));
+        return None;
+    };
+    if aim.deadline.is_some_and(|deadline| tokio::time::Instant::now() + wait + usual(policy, aim) >= deadline) {
+        withhold(aim, Some(Withheld::Time));
+        return None;
     }
-    match aim.cluster.try_retry(clock::now()) {
-        Some(permit) => {
-            aim.trail.note(|notes| {
-                if permit.is_beyond() {
-                    notes.would |= Would::BREAKER;
-                }
-                if let Some(edge) = &notes.edge {
-                    edge.retry(cause.into());
-                }
-            });
-            Decision::Go(permit, wait)
+    let Some(permit) = aim.cluster.try_retry(clock::now()) else {
+        aim.trail.note(|notes| notes.reason = Some(Reason::RetryBudgetExhausted));
+        return None;
+    };
+    aim.trail.note(|notes| {
+        if permit.is_beyond() {
+            notes.would |= Would::BREAKER;
         }
-        None => {
-            aim.trail.note(|notes| notes.reason = Some(Reason::RetryBudgetExhausted));
-            Decision::Stop
+        if let Some(edge) = &notes.edge {
+            edge.retry(cause.into());
         }
-    }
+    });
+    Some((permit, wait))
 }
 
-/// Attempt N waits a uniform time below min((2^N - 1) x base, max).
-fn backoff(policy: &Policy, attempt: u32, rng: &mut fastrand::Rng) -> Duration {
-    let factor = 2_u32.saturating_pow(attempt.min(16)) - 1;
-    policy.backoff.base.saturating_mul(factor).min(policy.backoff.max).mul_f64(rng.f64())
+/// Says why an attempt that might have helped is not made.
+fn withhold(aim: &Aim, why: Option<Withheld>) {
+    let Some(why) = why else { return };
+    aim.trail.note(|notes| {
+        notes.withheld = Some(why);
+        if let Some(edge) = &notes.edge {
+            edge.withhold(why);
+        }
+    });
 }
 
-fn unsent_allows(error: &Error, policy: &Policy) -> bool {
-    let on = policy.on;
-    let wide = on.has(Condition::Reset) || on.has(Condition::GatewayError) || on.has(Condition::ServerError);
-    match error.reason.disposition().retry {
-        RetryClass::Never => false,
-        RetryClass::ConnectFailure => on.has(Condition::ConnectFailure) || wide,
-        RetryClass::Refused => on.has(Condition::RefusedStream) || wide,
-        RetryClass::Reset | RetryClass::Timeout => on.has(Condition::ResetBeforeRequest) || wide,
-    }
-}
-
-fn sent_allows(error: &Error, policy: &Policy) -> bool {
-    let on = policy.on;
-    let wide = on.has(Condition::Reset) || on.has(Condition::GatewayError) || on.has(Condition::ServerError);
-    match error.reason.disposition().retry {
-        RetryClass::Never => false,
-        RetryClass::Refused => on.has(Condition::RefusedStream) || wide,
-        RetryClass::ConnectFailure | RetryClass::Reset | RetryClass::Timeout => wide,
-    }
-}
-
-fn worth_repeating(response: &Response, policy: &Policy, aim: &Aim) -> Option<Cause> {
-    let status = response.status();
-    if aim.trail.grpc && status == StatusCode::OK {
-        return grpc_worth_repeating(grpc_status(response.headers())?, policy);
-    }
-    status_worth_repeating(status, policy)
-}
-
-/// An attempt that met an injected fault counts as one that was answered so.
-fn injected(error: &Error, policy: &Policy, aim: &Aim) -> Option<Cause> {
-    let (status, grpc) = error.fault()?;
-    match aim.trail.grpc {
-        true => grpc_worth_repeating(grpc, policy),
-        false => status_worth_repeating(StatusCode::from_u16(status).ok()?, policy),
-    }
-}
-
-fn grpc_worth_repeating(number: u8, policy: &Policy) -> Option<Cause> {
-    policy.grpc_codes.has(number).then_some(Cause::Grpc(number))
-}
-
-fn status_worth_repeating(status: StatusCode, policy: &Policy) -> Option<Cause> {
-    let (code, on) = (status.as_u16(), policy.on);
-    let gateway = matches!(code, 502..=504);
-    let repeat = (on.has(Condition::ServerError) && status.is_server_error())
-        || (on.has(Condition::GatewayError) && gateway)
-        || (on.has(Condition::Retriable4xx) && code == 409)
-        || policy.codes.contains(&code);
-    repeat.then_some(Cause::Status(code))
+/// How long an attempt must be given: what half of the route's answers take, so far as that is known. One that would be
+/// cut before costs its endpoint work that nobody sees.
+fn usual(policy: &Policy, aim: &Aim) -> Duration {
+    let half = aim.route.retrying.as_ref().and_then(|retrying| retrying.pace.percentile(Percent::HALF));
+    let usual = half.unwrap_or_default();
+    policy.per_try_timeout.map_or(usual, |timeout| usual.min(timeout))
 }
 
 /// Lets a short rest of a response pass, so that its connection can be used again; a long one is cut.
@@ -276,48 +305,4 @@ fn discard(response: Response) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use outrigger_config::policy::{Condition, Retry as Policy};
-
-    use super::{backoff, sent_allows, unsent_allows};
-    use crate::error::{Error, Reason};
-
-    #[test]
-    fn waits_grow_to_their_bound_and_are_random_below_it() {
-        let policy = Policy::default_policy();
-        let mut rng = fastrand::Rng::with_seed(7);
-        for (attempt, bound) in [(1, 25), (2, 75), (3, 175), (4, 250), (40, 250)] {
-            let longest = (0..500).map(|_| backoff(&policy, attempt, &mut rng)).max().expect("some");
-            assert!(longest < Duration::from_millis(bound), "{attempt}: {longest:?}");
-            assert!(longest > Duration::from_millis(bound).mul_f64(0.9), "{attempt}: {longest:?}");
-        }
-    }
-
-    #[test]
-    fn only_what_was_not_sent_is_repeated_by_default() {
-        let policy = Policy::default_policy();
-        for (reason, unsent, sent) in [
-            (Reason::ConnectionRefused, true, false),
-            (Reason::ConnectionTerminated, true, false),
-            (Reason::StreamRefused, true, true),
-            (Reason::TryTimeout, true, false),
-            (Reason::BreakerRequests, false, false),
-            (Reason::HttpResponseTimeout, false, false),
-        ] {
-            let error = Error::new(reason);
-            assert_eq!((unsent_allows(&error, &policy), sent_allows(&error, &policy)), (unsent, sent), "{reason:?}");
-        }
-    }
-
-    #[test]
-    fn a_policy_on_5xx_repeats_whatever_brought_no_answer() {
-        let mut policy = Policy::default_policy();
-        policy.on = [Condition::ServerError].into_iter().collect();
-        for reason in [Reason::ConnectionRefused, Reason::ConnectionTerminated, Reason::TryTimeout] {
-            assert!(sent_allows(&Error::new(reason), &policy), "{reason:?}");
-        }
-        assert!(!sent_allows(&Error::new(Reason::RateLimited), &policy));
-    }
-}
+mod storm;

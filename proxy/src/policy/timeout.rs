@@ -51,7 +51,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
     }
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
-        let mut timeouts = targeted.aim.route.config.timeouts;
+        let mut timeouts = targeted.aim.timeouts();
         timeouts.request = allowed(timeouts.request, targeted.http.headers(), &targeted.aim.trail);
         if timeouts.request.is_none() && timeouts.idle.is_none() {
             return Either::Left(self.inner.call(targeted));

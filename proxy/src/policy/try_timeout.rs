@@ -41,9 +41,8 @@ impl<S: Next<Targeted>> Service<Targeted> for TryTimeout<S> {
     }
 
     fn call(&mut self, targeted: Targeted) -> Self::Future {
-        let config = &targeted.aim.route.config;
-        let enforced = config.retry.as_ref().filter(|retry| retry.mode.enforces());
-        let Some(limit) = enforced.and_then(|retry| retry.per_try_timeout).or(config.timeouts.per_try) else {
+        let enforced = targeted.aim.retry().filter(|retry| retry.mode.enforces());
+        let Some(limit) = enforced.and_then(|retry| retry.per_try_timeout).or(targeted.aim.timeouts().per_try) else {
             return Either::Left(self.inner.call(targeted));
         };
         let trail = Arc::clone(&targeted.aim.trail);

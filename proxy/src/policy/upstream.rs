@@ -6,6 +6,7 @@
 //! connection that turns out to be gone is replaced silently, as often as there are pooled ones.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -95,7 +96,7 @@ struct Begun {
 /// All that needs no waiting, apart, so that what it works with is not kept while the request waits.
 fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let Targeted { mut http, aim, permit, .. } = targeted;
-    let tried = if aim.attempt > 0 { aim.trail.read(|notes| notes.endpoint) } else { None };
+    let tried = if aim.attempt > 0 { tried(&aim) } else { Vec::new() };
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     // Not when the request began: a fault may have held it up, and nothing of that is its endpoint's.
     let now = clock::now();
@@ -103,8 +104,8 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
         explain::note_candidates(&aim, now);
     }
     let (seat, greets) = match &aim.route.config.session {
-        None => (aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()), false),
-        Some(policy) => session::pick(&aim, policy, http.headers(), hash, tried.as_slice(), now),
+        None => (aim.cluster.pick(hash, &tried, now, &mut fastrand::Rng::new()), false),
+        Some(policy) => session::pick(&aim, policy, http.headers(), hash, &tried, now),
     };
     let Some(seat) = seat else {
         if aim.cluster.is_full() {
@@ -130,6 +131,11 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let caller = upgrade.then(|| http.extensions().get::<OnUpgrade>().cloned()).flatten();
     message::address(&mut http, version, &attempt.aim().authority, fields);
     Ok(Begun { http, attempt, version, caller })
+}
+
+/// Where earlier attempts of the request went, the last of them last.
+fn tried(aim: &Aim) -> Vec<SocketAddr> {
+    aim.trail.read(|notes| notes.tried.iter().copied().chain(notes.endpoint).collect())
 }
 
 async fn run<W: Wire>(wire: W, targeted: Targeted) -> Result<Response, Error> {
@@ -223,7 +229,7 @@ async fn over_h1(
 }
 
 fn retries(aim: &Aim) -> bool {
-    aim.trail.connection.entrance.direction == Direction::Outbound && aim.route.config.retry.is_some()
+    aim.trail.connection.entrance.direction == Direction::Outbound && aim.retry().is_some()
 }
 
 async fn over_h2(
@@ -269,7 +275,7 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
                 aim.cluster.make_room(endpoint);
                 tokio::select! {
                     Ok(connection) = &mut free => {
-                        leave_line(aim);
+                        attempt.waits_in_line(false);
                         return Ok(connection);
                     }
                     permit = &mut permit => break permit,
@@ -279,7 +285,9 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
         }
     };
     let connection = connect::h1(endpoint.address, timeout, permit).await?;
-    leave_line(aim);
+    // From here on it waits for its endpoint. Not sooner: whoever is cut as he begins to connect had no time left to hold
+    // against anybody.
+    attempt.waits_in_line(false);
     Ok(connection)
 }
 
@@ -292,7 +300,7 @@ pub(crate) async fn right_to_connect(attempt: &Attempt) -> Result<ConnectionPerm
     }
     let _pending = wait_in_line(attempt)?;
     let permit = aim.cluster.connection(endpoint).await;
-    leave_line(aim);
+    attempt.waits_in_line(false);
     Ok(permit)
 }
 
@@ -323,7 +331,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
             }
             match room_on_h2(attempt).await {
                 Ok(stream) => {
-                    leave_line(aim);
+                    attempt.waits_in_line(false);
                     return Ok((stream, true));
                 }
                 Err(permit) => permit,
@@ -331,7 +339,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
         }
     };
     let connection = connect::h2(endpoint.address, timeout, permit).await?;
-    leave_line(aim);
+    attempt.waits_in_line(false);
     drop(pending);
     Ok((endpoint.pool.share_h2(worker, connection), false))
 }
@@ -377,18 +385,12 @@ fn wait_in_line(attempt: &Attempt) -> Result<Permit, Error> {
     }
     match aim.cluster.limits.try_acquire(Limit::Pending) {
         Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => {
-            aim.trail.note(|notes| notes.in_line = true);
+            attempt.waits_in_line(true);
             Ok(permit)
         }
         Acquired::Refused => Err(Error::new(Reason::BreakerPending)
             .because(format_args!("{} has as many requests waiting as its limit allows", aim.cluster.label))),
     }
-}
-
-/// It has its connection: from here on it waits for its endpoint. Not sooner: whoever is cut as he begins to connect had no
-/// time left to hold against anybody.
-fn leave_line(aim: &Aim) {
-    aim.trail.note(|notes| notes.in_line = false);
 }
 
 #[cfg(test)]

@@ -62,6 +62,11 @@ fn refused(address: SocketAddr, error: &io::Error) -> Error {
     Error::new(reason).because(format_args!("connecting to {address}: {error}"))
 }
 
+/// Finds out whether a connection is to be had, and lets it go.
+pub async fn tcp(address: SocketAddr, timeout: Duration) -> Result<(), Error> {
+    dial(address, timeout).await.map(drop)
+}
+
 /// Makes an HTTP/1.1 connection; `permit` is dropped when it closes.
 pub async fn h1<P: Send + 'static>(address: SocketAddr, timeout: Duration, permit: P) -> Result<H1, Error> {
     let io = dial(address, timeout).await?;

@@ -122,7 +122,8 @@ impl H2 {
         still
     }
 
-    pub(super) fn open(&self) -> H2Stream {
+    /// A place on it, whether or not there is room.
+    pub(crate) fn open(&self) -> H2Stream {
         self.0.vitals.streams.fetch_add(1, Ordering::Relaxed);
         H2Stream(self.clone())
     }

@@ -10,6 +10,7 @@ mod h1;
 mod h2;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
@@ -59,6 +60,16 @@ impl Failure {
     /// Whether the connection takes no more requests, and nothing else is wrong.
     pub fn is_closing(&self) -> bool {
         matches!(self, Failure::Http2(error) if !error.is_reset())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Http1(error) => error.fmt(f),
+            Failure::Http2(error) => error.fmt(f),
+            Failure::Body(broken) => broken.fmt(f),
+        }
     }
 }
 

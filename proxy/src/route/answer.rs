@@ -8,7 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use outrigger_config::matching::PathMatch;
 use outrigger_config::rewrite::{Answer as Model, DirectResponse, Redirect, Scheme};
 
-use super::edit::Edits;
+use super::edit::{Edits, Refusal};
 use super::rewrite::{self, Climbs};
 use crate::body::Body;
 use crate::grpc;
@@ -33,14 +33,14 @@ impl Answer {
         authority: &HeaderValue,
         matched: &PathMatch,
         grpc: bool,
-    ) -> Result<Response<Body>, Climbs> {
+    ) -> Result<Response<Body>, Refusal> {
         let mut response = match &self.config {
             Model::Redirect(redirect) => {
                 let mut response = empty(redirect.status);
                 let location = location(redirect, request, authority, matched)?;
-                if let Ok(location) = HeaderValue::from_str(&location) {
-                    response.headers_mut().insert(header::LOCATION, location);
-                }
+                // What the caller asked for may have a byte that no field can say.
+                let location = HeaderValue::from_str(&location).map_err(|_| Refusal::NoTarget)?;
+                response.headers_mut().insert(header::LOCATION, location);
                 response
             }
             Model::Direct(direct) => self::direct(direct, request.method()),

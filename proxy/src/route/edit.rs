@@ -3,8 +3,7 @@
 
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use outrigger_config::header::{HeaderChanges, HeaderField, Headers};
 use outrigger_config::matching::PathMatch;
 use outrigger_config::rewrite::PathRewrite;
@@ -69,8 +68,10 @@ impl Edits {
             // `*` of OPTIONS is no path.
             && request.uri().path().starts_with('/')
         {
-            let path = rewrite::path(request.uri().path(), matched, path)?;
-            put_path(request.uri_mut(), path)?;
+            let made = rewrite::path(request.uri().path(), matched, path)?;
+            // Nothing goes on with the path it had: that one is not rewritten. What a request had and what validation let
+            // in makes a path, if it is not longer than one may be.
+            crate::path::put(request.uri_mut(), made).map_err(|_| Refusal::NoTarget)?;
         }
         if let Some(host) = &self.host {
             authority.clone_from(host);
@@ -88,19 +89,6 @@ impl Edits {
     pub fn leaves_responses(&self) -> bool {
         self.response.is_empty()
     }
-}
-
-/// Nothing goes on with the path it had: that one is neither rewritten nor in its normal form.
-fn put_path(uri: &mut Uri, mut path: String) -> Result<(), Refusal> {
-    if let Some(query) = uri.query() {
-        path.push('?');
-        path.push_str(query);
-    }
-    let mut parts = std::mem::take(uri).into_parts();
-    // What a request had and what validation let in makes a path, if it is not longer than one may be.
-    parts.path_and_query = Some(PathAndQuery::try_from(path).map_err(|_| Refusal::NoTarget)?);
-    *uri = Uri::from_parts(parts).map_err(|_| Refusal::NoTarget)?;
-    Ok(())
 }
 
 /// Changes with their names and values parsed.

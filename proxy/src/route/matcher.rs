@@ -102,6 +102,7 @@ fn path_matches(wanted: &PathMatch, path: &str) -> bool {
         PathMatch::Exact(exact) => &**exact == path,
         PathMatch::RawPrefix(prefix) => path.starts_with(&**prefix),
         PathMatch::Regex(pattern) => pattern.is_match(path),
+        PathMatch::Template(template) => template.is_match(path),
     }
 }
 
@@ -135,7 +136,7 @@ fn value_matches(wanted: &ValueMatch, value: &str) -> bool {
     }
 }
 
-/// All lines of a field joined by `,` (RFC 9110, 5.3).
+/// All lines of a field joined by `,` (RFC 9110, 5.3), those of `cookie` by `; ` (RFC 9113, 8.2.3).
 fn lines_match(wanted: &ValueMatch, headers: &HeaderMap, name: &HeaderName) -> bool {
     let Some(first) = headers.get(name) else { return false };
     match wanted {
@@ -146,7 +147,8 @@ fn lines_match(wanted: &ValueMatch, headers: &HeaderMap, name: &HeaderName) -> b
             let joined: Cow<'_, [u8]> = match lines.peek() {
                 None => first.as_bytes().into(),
                 Some(_) => {
-                    headers.get_all(name).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',').into()
+                    let lines = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+                    lines.collect::<Vec<_>>().join(between(name)).into()
                 }
             };
             std::str::from_utf8(&joined).is_ok_and(|joined| pattern.is_match(joined))
@@ -154,10 +156,15 @@ fn lines_match(wanted: &ValueMatch, headers: &HeaderMap, name: &HeaderName) -> b
     }
 }
 
+/// What stands between the lines of a field that is read as one.
+fn between(name: &HeaderName) -> &'static [u8] {
+    if *name == header::COOKIE { b"; " } else { b"," }
+}
+
 fn joined_equals(headers: &HeaderMap, name: &HeaderName, exact: &[u8]) -> bool {
     let mut rest = Some(exact);
     for (index, line) in headers.get_all(name).iter().enumerate() {
-        let comma: &[u8] = if index == 0 { b"" } else { b"," };
+        let comma = if index == 0 { b"" } else { between(name) };
         rest = rest.and_then(|rest| rest.strip_prefix(comma)).and_then(|rest| rest.strip_prefix(line.as_bytes()));
     }
     rest.is_some_and(<[u8]>::is_empty)

@@ -19,6 +19,8 @@ pub mod hash;
 pub mod limiter;
 pub mod matcher;
 pub mod fault;
+pub mod pace;
+pub mod retrying;
 pub mod mirror;
 pub mod split;
 pub mod table;
@@ -27,6 +29,7 @@ pub use answer::Answer;
 pub use edit::Edits;
 pub use limiter::{Bucket, Limiter, Verdict};
 pub use matcher::{Facts, Matcher};
+pub use retrying::Retrying;
 pub use split::Split;
 pub use table::{Found, Table};
 
@@ -44,6 +47,19 @@ pub struct Route {
     /// Which faults it injects.
     pub fault: Option<fault::Fault>,
     /// How much it lets in.
+    pub limiter: Option<Limiter>,
+    /// What is only observed beside the two above.
+    pub rehearsed: Rehearsed,
+    /// What its retries keep, where they repeat more than what was never sent.
+    pub retrying: Option<Retrying>,
+}
+
+/// Mechanisms of policies in Observe beside those that act.
+#[derive(Debug, Default)]
+pub struct Rehearsed {
+    /// Which faults would be injected.
+    pub fault: Option<fault::Fault>,
+    /// How much would be let in.
     pub limiter: Option<Limiter>,
 }
 

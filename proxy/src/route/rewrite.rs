@@ -7,6 +7,8 @@
 use outrigger_config::matching::PathMatch;
 use outrigger_config::rewrite::PathRewrite;
 
+use crate::path::{dots, hides_dots, is_dots};
+
 /// The rest of the path would leave the subtree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Climbs;
@@ -24,7 +26,7 @@ pub fn path(path: &str, matched: &PathMatch, rewrite: &PathRewrite) -> Result<St
             let rest = path.strip_prefix(&**prefix).unwrap_or_default();
             return replace_bytes(replacement, rest);
         }
-        PathMatch::Exact(_) | PathMatch::Regex(_) => (trimmed(replacement), ""),
+        PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Template(_) => (trimmed(replacement), ""),
     };
     join(base, rest)
 }
@@ -76,33 +78,6 @@ fn join(base: &str, rest: &str) -> Result<String, Climbs> {
 
 fn trimmed(path: &str) -> &str {
     path.strip_suffix('/').unwrap_or(path)
-}
-
-/// How many dots a segment of nothing else has, one or two, encoded or not (RFC 3986, 5.2.4 and 6.2.2.3).
-fn dots(segment: &str) -> Option<usize> {
-    let (mut rest, mut count) = (segment.as_bytes(), 0);
-    while !rest.is_empty() {
-        rest = match rest {
-            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
-            _ => return None,
-        };
-        count += 1;
-    }
-    matches!(count, 1 | 2).then_some(count)
-}
-
-fn is_dots(segment: &str) -> bool {
-    dots(segment).is_some()
-}
-
-/// Whether whoever takes an encoded slash, or a backslash, for a slash would find dots in it.
-fn hides_dots(segment: &str) -> bool {
-    let slashes = ["%2f", "%2F", "%5c", "%5C", "\\"];
-    if !slashes.iter().any(|slash| segment.contains(slash)) {
-        return false;
-    }
-    let plain = slashes.iter().fold(segment.to_owned(), |text, slash| text.replace(slash, "/"));
-    plain.split('/').any(is_dots)
 }
 
 #[cfg(test)]
@@ -183,7 +158,7 @@ mod tests {
         fn whatever_comes_stays_in_the_subtree(rest in "(/(\\.|\\.\\.|%2e|%2E\\.|a|b%2f|\\.\\.%5c|)){0,8}") {
             if let Ok(made) = prefix(&format!("/foo{rest}"), "/foo", "/xyz") {
                 prop_assert!(made == "/xyz" || made.starts_with("/xyz/"), "{made}");
-                prop_assert!(!made.contains("//") && !made.split('/').any(super::is_dots), "{made}");
+                prop_assert!(!made.contains("//") && !made.split('/').any(crate::path::is_dots), "{made}");
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use outrigger_config::name::{Domain, TableName};
-use outrigger_config::route::{Route as Model, RouteTable};
+use outrigger_config::route::{Route as Model, RouteTable, VirtualHost};
 
 use super::Route;
 use super::hash::FastMap;
@@ -40,7 +40,7 @@ type Host = Box<[(Matcher, Arc<Route>)]>;
 
 impl Table {
     /// Compiles a table; `route` makes each of its routes, or leaves it out.
-    pub fn new(model: &RouteTable, mut route: impl FnMut(&Model) -> Option<Arc<Route>>) -> Self {
+    pub fn new(model: &RouteTable, mut route: impl FnMut(&VirtualHost, &Model) -> Option<Arc<Route>>) -> Self {
         let mut exact = FastMap::default();
         let mut suffixes = Vec::new();
         let mut any = None;
@@ -56,8 +56,10 @@ impl Table {
             }
         }
         suffixes.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
-        let mut compile = |model: &Model| Some((Matcher::new(&model.matches), route(model)?));
-        let hosts = model.hosts.iter().map(|host| host.routes.iter().filter_map(&mut compile).collect()).collect();
+        let mut compile = |host: &VirtualHost| {
+            host.routes.iter().filter_map(|model| Some((Matcher::new(&model.matches), route(host, model)?))).collect()
+        };
+        let hosts = model.hosts.iter().map(&mut compile).collect();
         Table { name: model.name.clone(), hosts, exact, suffixes: suffixes.into(), any }
     }
 

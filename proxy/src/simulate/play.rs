@@ -67,7 +67,14 @@ async fn run(stage: Stage<'_>, scenario: &Scenario) -> Result<Played, String> {
         let way = crate::telemetry::direction_word(stage.direction);
         return Err(format!("the workload has no {way} listener, so no request can come to its proxy that way"));
     };
-    let shared = Arc::new(Shared { snapshots: Snapshots::new(), telemetry, workers: 1, drain: Drain::new() });
+    let shared = Arc::new(Shared {
+        snapshots: Snapshots::new(),
+        telemetry,
+        workers: 1,
+        drain: Drain::new(),
+        carried: Arc::default(),
+        replay: Arc::default(),
+    });
     shared.snapshots.store(Arc::new(snapshot));
     let rng = fastrand::Rng::with_seed(stage.seed.wrapping_add(1));
     let upstream = Upstream(Scripted::new(Scripts::new(&scenario.upstreams), rng, now));

@@ -16,14 +16,15 @@ use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
 use outrigger_config::policy::{RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
-use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable};
+use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
 use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
 use crate::route::mirror::Mirror;
-use crate::route::{Answer, Bucket, Edits, Limiter, Route, Split, Table, Target};
+use crate::route::pace::Pace;
+use crate::route::{Answer, Bucket, Edits, Limiter, Rehearsed, Retrying, Route, Split, Table, Target};
 use crate::telemetry::{EdgeKey, Metrics};
 
 /// How long a copy may take where its route says nothing.
@@ -52,11 +53,14 @@ pub(super) struct BucketKey {
     burst: u32,
 }
 
+/// What tells the answers of one route from those of another.
+pub(super) type PaceKey = (TableName, Arc<str>);
+
 /// Compiles `set`, with everything of `previous` that goes on.
 pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context) -> Snapshot {
     let clusters = compile_clusters(set, previous, context);
     take_places(set, &clusters, context.now);
-    let mut tables = Tables { clusters: &clusters, previous, context, buckets: HashMap::new() };
+    let mut tables = Tables { clusters: &clusters, previous, context, buckets: HashMap::new(), paces: HashMap::new() };
     let mut named: BTreeMap<TableName, Arc<Table>> = BTreeMap::new();
     for (name, model) in &set.tables {
         let serves = |listener: &&Listener| matches!(&listener.table, TableSource::Rds(table) if table == name);
@@ -76,6 +80,7 @@ pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context
         listeners: set.listeners.values().map(|listener| keep_listener(listener, previous)).collect(),
         serving,
         buckets: tables.buckets,
+        paces: tables.paces,
         tables: named,
         clusters,
     }
@@ -143,17 +148,25 @@ struct Tables<'a> {
     previous: Option<&'a Snapshot>,
     context: &'a Context,
     buckets: HashMap<BucketKey, Arc<Bucket>>,
+    paces: HashMap<PaceKey, Arc<Pace>>,
 }
 
 impl Tables<'_> {
     fn compile(&mut self, model: &RouteTable, direction: Direction) -> Table {
-        Table::new(model, |route| self.route(&model.name, route, direction))
+        Table::new(model, |host, route| self.route((&model.name, host), route, direction))
     }
 
     /// None for a route whose weights are all zero, which validation refuses.
-    fn route(&mut self, table: &TableName, model: &RouteModel, direction: Direction) -> Option<Arc<Route>> {
+    fn route(
+        &mut self,
+        (table, host): (&TableName, &VirtualHost),
+        model: &RouteModel,
+        direction: Direction,
+    ) -> Option<Arc<Route>> {
         let target = |backend: &Backend| (backend.weight, self.target(backend, model, direction));
-        let targets = Split::new(model.backends.iter().map(target)).map(|split| split.of(&model.name));
+        // The host too: one rule may be for several services, one behind the other.
+        let full_name = format!("{}/{}", host.name, model.name);
+        let targets = Split::new(model.backends.iter().map(target)).map(|split| split.of(&full_name));
         let answer = model.answer.as_ref().map(|answer| self.answer(answer, model, direction));
         if targets.is_none() && answer.is_none() {
             return None;
@@ -161,7 +174,12 @@ impl Tables<'_> {
         let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
         let fault = model.fault.as_ref().map(Fault::new);
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter }))
+        let rehearsed = Rehearsed {
+            fault: model.rehearsed.fault.as_ref().map(Fault::new),
+            limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
+        };
+        let retrying = self.retrying(table, model);
+        Some(Arc::new(Route { config: model.clone(), targets, answer, mirrors, fault, limiter, rehearsed, retrying }))
     }
 
     /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
@@ -173,8 +191,9 @@ impl Tables<'_> {
         copies.timeouts.idle = route.timeouts.idle;
         let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
         let targets = Some(Split::new(copies.backends.iter().map(target))?);
-        let (answer, mirrors, fault, limiter) = (None, Box::default(), None, None);
-        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter };
+        let (answer, mirrors, fault, limiter, rehearsed) = (None, Box::default(), None, None, Rehearsed::default());
+        let retrying = None;
+        let compiled = Route { config: copies.clone(), targets, answer, mirrors, fault, limiter, rehearsed, retrying };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 
@@ -211,6 +230,16 @@ impl Tables<'_> {
             edge: self.context.metrics.edge(&key),
             edits: Edits::new(route, &backend.headers),
         }
+    }
+
+    /// A route of the same table and name goes on with what is known of its answers.
+    fn retrying(&mut self, table: &TableName, route: &RouteModel) -> Option<Retrying> {
+        let policy = route.retry.as_ref().filter(|policy| !policy.only_unsent())?;
+        let key = (table.clone(), Arc::clone(&route.name));
+        let old = self.previous.and_then(|previous| previous.paces.get(&key)).map(Arc::clone);
+        let fresh = || old.unwrap_or_else(|| Arc::new(Pace::new(self.context.now)));
+        let pace = Arc::clone(self.paces.entry(key).or_insert_with(fresh));
+        Some(Retrying::new(policy, pace))
     }
 
     fn limiter(&mut self, table: &TableName, route: &RouteModel, policy: &RateLimit) -> Limiter {

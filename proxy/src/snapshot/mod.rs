@@ -14,6 +14,7 @@ use outrigger_config::name::{ClusterName, ListenerName, TableName};
 
 use crate::cluster::Cluster;
 use crate::route::hash::FastMap;
+use crate::route::pace::Pace;
 use crate::route::{Bucket, Table};
 
 pub mod compile;
@@ -33,6 +34,7 @@ pub struct Snapshot {
     tables: BTreeMap<TableName, Arc<Table>>,
     clusters: BTreeMap<ClusterName, Arc<Cluster>>,
     buckets: HashMap<compile::BucketKey, Arc<Bucket>>,
+    paces: HashMap<compile::PaceKey, Arc<Pace>>,
 }
 
 impl Snapshot {

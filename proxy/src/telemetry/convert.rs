@@ -123,6 +123,12 @@ fn attributes(record: &SpanRecord) -> Vec<KeyValue> {
     if let Some(cause) = record.retry_of {
         add("outrigger.retry.reason", cause.to_string().into());
     }
+    if record.lost {
+        add("outrigger.hedge", "cancelled".into());
+    }
+    if let Some(why) = record.withheld {
+        add("outrigger.retry.withheld", why.word().into());
+    }
     if let Some(host) = &record.host {
         add("server.address", shared(host));
     }

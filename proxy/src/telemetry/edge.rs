@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::reason::Reason;
+use crate::telemetry::withheld::Withheld;
 use crate::telemetry::would::{RetryCause, Would};
 
 /// The upper bounds of the histogram, seconds: OpenTelemetry's, and three below its finest, because a mesh's are hops.
@@ -43,6 +44,7 @@ pub struct Edge {
     rest: Counts,
     causes: [Retries; CAUSES],
     would: [AtomicU64; Would::ALL.len()],
+    withheld: [AtomicU64; Withheld::ALL.len()],
 }
 
 /// How a request ended.
@@ -106,6 +108,16 @@ impl Edge {
         }
         // More causes than places: the last one stands for the rest.
         self.causes[CAUSES - 1].count.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an attempt that was not made.
+    pub fn withhold(&self, why: Withheld) {
+        self.withheld[why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Attempts that were not made, by cause.
+    pub fn withheld(&self) -> impl Iterator<Item = (Withheld, u64)> + '_ {
+        Withheld::ALL.into_iter().map(|why| (why, self.withheld[why as usize].load(Relaxed)))
     }
 
     /// What was counted, by outcome. Counters are read one by one: a request that ends meanwhile is in or out.
@@ -254,7 +266,7 @@ mod tests {
         let retries: Vec<_> = edge.retries().collect();
         assert_eq!(retries, [(RetryCause::Status(503), 2), (RetryCause::Reason(Reason::TryTimeout), 1)]);
         let would: Vec<_> = edge.would().map(|(_, count)| count).collect();
-        assert_eq!(would, [1, 0, 0, 1, 0]);
+        assert_eq!(would, [1, 0, 0, 1, 0, 0]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::Version;
 use outrigger_config::listener::Direction;
 
+pub mod withheld;
 pub mod would;
 pub mod sampler;
 pub mod context;
@@ -31,6 +32,7 @@ pub use records::Records;
 pub use sampler::Sampler;
 pub use sink::SpanSink;
 pub use span::{SpanKind, SpanRecord};
+pub use withheld::Withheld;
 pub use would::{RetryCause, Would};
 
 /// The signals of this process. The default one counts, and keeps no spans.

@@ -45,6 +45,10 @@ fn edges(metrics: &Metrics) -> Vec<MetricFamily> {
         "outrigger_observed_total",
         "Requests that a policy in Observe would have treated another way.",
     );
+    let mut withheld = Family::counter(
+        "outrigger_retries_withheld_total",
+        "Attempts that might have helped and were not made, by why not.",
+    );
     let (src_workload, src_namespace) =
         metrics.workload().map_or(("", ""), |workload| (workload.name(), workload.namespace()));
     let mut add = |key: &EdgeKey, edge: &Edge| {
@@ -77,6 +81,9 @@ fn edges(metrics: &Metrics) -> Vec<MetricFamily> {
         for (cause, count) in edge.retries() {
             retries.add(&[&labels[..], &[("cause", &*cause_word(cause))]].concat(), count as f64);
         }
+        for (why, count) in edge.withheld().filter(|(_, count)| *count > 0) {
+            withheld.add(&[&labels[..], &[("cause", why.word())]].concat(), count as f64);
+        }
         for (what, count) in edge.would().filter(|(_, count)| *count > 0) {
             would.add(&[&labels[..], &[("would", what.word())]].concat(), count as f64);
         }
@@ -92,7 +99,7 @@ fn edges(metrics: &Metrics) -> Vec<MetricFamily> {
             EdgeKey { direction, dst_service: empty(), dst_namespace: empty(), dst_version: empty(), route: empty() };
         add(&key, metrics.unrouted_edge(direction));
     }
-    [requests, durations, retries, would].into_iter().filter_map(Family::finish).collect()
+    [requests, durations, retries, withheld, would].into_iter().filter_map(Family::finish).collect()
 }
 
 fn cause_word(cause: RetryCause) -> String {

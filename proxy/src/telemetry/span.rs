@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Uri, Version};
 use outrigger_config::listener::{Direction, Identity};
 
 use crate::reason::Reason;
+use crate::telemetry::withheld::Withheld;
 use crate::telemetry::would::{RetryCause, Would};
 
 /// What a span is in its trace.
@@ -68,6 +69,10 @@ pub struct SpanRecord {
     pub attempt: u32,
     /// Why there was an attempt before this one and no good answer of it.
     pub retry_of: Option<RetryCause>,
+    /// It was cancelled, because another attempt answered first.
+    pub lost: bool,
+    /// Why there was no further attempt, though it might have helped.
+    pub withheld: Option<Withheld>,
     /// What policies in Observe would have done.
     pub would: Would,
     /// The configuration that served it.
@@ -85,6 +90,10 @@ impl SpanRecord {
     /// Whether the request or attempt failed, as the semantic conventions see it: a 4xx is the caller's fault, and so
     /// an error of a CLIENT span alone; gRPC statuses that speak of the request are none of a SERVER span.
     pub fn is_error(&self) -> bool {
+        // Nobody waited for it any more.
+        if self.lost {
+            return false;
+        }
         let client = self.kind == SpanKind::Client;
         let by_status = match self.status {
             0 => true,
@@ -142,6 +151,8 @@ pub(in crate::telemetry) mod tests {
             peer: Some(([127, 0, 0, 1], 9001).into()),
             attempt: 1,
             retry_of: Some(RetryCause::Status(503)),
+            lost: false,
+            withheld: None,
             would: Would::default(),
             snapshot: 7,
         }

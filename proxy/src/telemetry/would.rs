@@ -21,8 +21,11 @@ impl Would {
     pub const EJECT: Would = Would(8);
     /// It would have met a fault.
     pub const FAULT: Would = Would(16);
+    /// Another attempt would have been sent beside a slow one.
+    pub const HEDGE: Would = Would(32);
     /// Everything that may be.
-    pub const ALL: [Would; 5] = [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT];
+    pub const ALL: [Would; 6] =
+        [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT, Would::HEDGE];
 
     /// The single ones of the set.
     pub fn iter(self) -> impl Iterator<Item = Would> {
@@ -42,6 +45,7 @@ impl Would {
             Would::RETRY => "retry",
             Would::EJECT => "eject",
             Would::FAULT => "fault",
+            Would::HEDGE => "hedge",
             _ => "",
         }
     }
@@ -67,6 +71,8 @@ pub enum RetryCause {
     Status(u16),
     /// Its answer had this gRPC status.
     Grpc(u8),
+    /// It took long, and went on beside the new one.
+    Hedge,
 }
 
 impl RetryCause {
@@ -76,6 +82,7 @@ impl RetryCause {
             RetryCause::Reason(reason) => 1 << 16 | reason as u32,
             RetryCause::Status(status) => 2 << 16 | u32::from(status),
             RetryCause::Grpc(status) => 3 << 16 | u32::from(status),
+            RetryCause::Hedge => 4 << 16,
         }
     }
 
@@ -86,6 +93,7 @@ impl RetryCause {
             1 => Reason::ALL.get(usize::from(high)).map(|reason| RetryCause::Reason(*reason)),
             2 => Some(RetryCause::Status(low << 8 | high)),
             3 => Some(RetryCause::Grpc(high as u8)),
+            4 => Some(RetryCause::Hedge),
             _ => None,
         }
     }
@@ -98,6 +106,7 @@ impl fmt::Display for RetryCause {
             RetryCause::Reason(reason) => f.write_str(reason.word()),
             RetryCause::Status(status) => write!(f, "code_{status}"),
             RetryCause::Grpc(status) => write!(f, "grpc_{}", grpc_name(*status)),
+            RetryCause::Hedge => f.write_str("hedge"),
         }
     }
 }
@@ -142,6 +151,7 @@ mod tests {
             (RetryCause::Status(999), "code_999"),
             (RetryCause::Grpc(14), "grpc_UNAVAILABLE"),
             (RetryCause::Grpc(77), "grpc_UNKNOWN"),
+            (RetryCause::Hedge, "hedge"),
         ] {
             assert_eq!(RetryCause::unpack(cause.pack()), Some(cause));
             assert_eq!(cause.to_string(), word);

@@ -3,6 +3,7 @@
 use super::super::value::{duration, missing, optional_duration, required_duration};
 use super::super::wire::outrigger as own;
 use super::{mode, percent};
+use crate::cluster::Rehearsed;
 use crate::error::Problem;
 use crate::policy::{
     Budget, FailurePercentage, Limits, Mode, Origin, Outlier, PerEndpoint, Sample, SlowEndpoint, SuccessRate,
@@ -101,6 +102,24 @@ pub(in crate::xds) fn read_outlier(message: &own::Outlier) -> Result<Outlier, Pr
         max_jitter: optional_duration("max_jitter", message.max_jitter.as_ref())?.unwrap_or_default(),
         max_percent: percent("max_percent_millionths", message.max_percent_millionths)?,
         probe_requests: message.probe_requests,
+    })
+}
+
+/// Encodes what is only observed.
+pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedCluster> {
+    (*rehearsed != Rehearsed::default()).then(|| own::RehearsedCluster {
+        limits: rehearsed.limits.as_ref().map(limits),
+        outlier: rehearsed.outlier.as_ref().map(outlier),
+    })
+}
+
+/// Decodes what is only observed.
+pub(in crate::xds) fn read_rehearsed(message: Option<&own::RehearsedCluster>) -> Result<Rehearsed, Problem> {
+    let Some(message) = message else { return Ok(Rehearsed::default()) };
+    let outlier = message.outlier.as_ref().map(read_outlier).transpose();
+    Ok(Rehearsed {
+        limits: message.limits.as_ref().map(read_limits),
+        outlier: outlier.map_err(|problem| problem.at_field("outlier"))?,
     })
 }
 

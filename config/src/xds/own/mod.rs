@@ -4,11 +4,19 @@ use crate::error::{Code, Problem};
 use crate::policy::Mode;
 use crate::value::Percent;
 
+mod retry;
 mod route;
 mod cluster;
 
-pub(super) use cluster::{budget, limits, outlier, read_budget, read_limits, read_outlier};
-pub(super) use route::{fault, rate_limit, read_fault, read_rate_limit, read_retry, retry};
+pub(super) use cluster::{
+    budget, limits, outlier, read_budget, read_limits, read_outlier, read_rehearsed as read_rehearsed_cluster,
+    rehearsed as rehearsed_cluster,
+};
+pub(super) use retry::{read_retry, retry};
+pub(super) use route::{
+    fault, rate_limit, read_fault, read_rate_limit, read_rehearsed as read_rehearsed_route,
+    rehearsed as rehearsed_route,
+};
 
 /// Decodes a share in millionths.
 pub(super) fn percent(field: &str, millionths: u32) -> Result<Percent, Problem> {

@@ -2,73 +2,15 @@
 
 use std::sync::Arc;
 
-use super::super::value::{duration, each, missing, optional_duration, required_duration};
+use super::super::value::{duration, each, missing, required_duration};
 use super::super::wire::outrigger as own;
 use super::super::{fault, matching};
-use super::{mode, status};
+use super::{mode, read_retry, retry, status};
 use crate::error::Problem;
 use crate::policy::fault::Scope;
-use crate::policy::{
-    Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Origin, RateLimit, RateLimitRule, Retry,
-};
+use crate::policy::{Fault, Origin, RateLimit, RateLimitRule};
 use crate::resource::ClientKind;
-
-/// Encodes a retry policy.
-pub(in crate::xds) fn retry(retry: &Retry) -> own::Retry {
-    let (methods, only_methods) = match &retry.methods {
-        Methods::Idempotent => (own::Methods::Idempotent, Vec::new()),
-        Methods::Any => (own::Methods::Any, Vec::new()),
-        Methods::Only(list) => (own::Methods::Only, list.clone()),
-    };
-    own::Retry {
-        origin: retry.origin.to_string(),
-        observe: !retry.mode.enforces(),
-        attempts: retry.attempts,
-        on: retry.on.iter().map(|condition| condition.token().to_owned()).collect(),
-        codes: retry.codes.iter().map(|code| u32::from(*code)).collect(),
-        grpc_codes: retry.grpc_codes.iter().map(u32::from).collect(),
-        methods: methods.into(),
-        only_methods,
-        per_try_timeout: retry.per_try_timeout.and_then(duration),
-        backoff_base: duration(retry.backoff.base),
-        backoff_max: duration(retry.backoff.max),
-        body_limit: retry.body_limit,
-    }
-}
-
-/// Decodes a retry policy.
-pub(in crate::xds) fn read_retry(message: &own::Retry) -> Result<Retry, Problem> {
-    let methods = match own::Methods::try_from(message.methods) {
-        Ok(own::Methods::Idempotent) => Methods::Idempotent,
-        Ok(own::Methods::Any) => Methods::Any,
-        Ok(own::Methods::Only) => Methods::Only(message.only_methods.clone()),
-        Err(error) => return Err(Problem::invalid(message.methods, error.to_string()).at_field("methods")),
-    };
-    let condition = |token: &String| {
-        Condition::from_token(token).ok_or_else(|| Problem::invalid(token, "is no retry condition of this version"))
-    };
-    let grpc_code = |number: &u32| match u8::try_from(*number) {
-        Ok(code @ 0..=16) => Ok(code),
-        _ => Err(Problem::invalid(number, "must be a gRPC status code, 0 to 16")),
-    };
-    Ok(Retry {
-        origin: Origin(message.origin.as_str().into()),
-        mode: mode(message.observe),
-        attempts: message.attempts,
-        on: Conditions::from_iter(each("on", &message.on, condition)?),
-        codes: each("codes", &message.codes, status)?,
-        grpc_codes: each("grpc_codes", &message.grpc_codes, grpc_code)?
-            .into_iter()
-            .fold(GrpcCodes::default(), GrpcCodes::with),
-        methods,
-        per_try_timeout: optional_duration("per_try_timeout", message.per_try_timeout.as_ref())?,
-        backoff: Backoff {
-            base: required_duration("backoff_base", message.backoff_base.as_ref())?,
-            max: required_duration("backoff_max", message.backoff_max.as_ref())?,
-        },
-        body_limit: message.body_limit,
-    })
-}
+use crate::route::Rehearsed;
 
 /// Encodes a rate limit policy.
 pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
@@ -108,6 +50,28 @@ pub(in crate::xds) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLi
         rules: each("rules", &message.rules, rule)?,
         status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
         headers: message.headers.iter().map(header).collect(),
+    })
+}
+
+/// Encodes what is only observed.
+pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedRoute> {
+    (*rehearsed != Rehearsed::default()).then(|| own::RehearsedRoute {
+        retry: rehearsed.retry.as_ref().map(retry),
+        rate_limit: rehearsed.rate_limit.as_ref().map(rate_limit),
+        fault: rehearsed.fault.as_ref().map(fault),
+    })
+}
+
+/// Decodes what is only observed.
+pub(in crate::xds) fn read_rehearsed(message: Option<&own::RehearsedRoute>) -> Result<Rehearsed, Problem> {
+    let Some(message) = message else { return Ok(Rehearsed::default()) };
+    let retry = message.retry.as_ref().map(read_retry).transpose();
+    let rate_limit = message.rate_limit.as_ref().map(read_rate_limit).transpose();
+    let fault = message.fault.as_ref().map(read_fault).transpose();
+    Ok(Rehearsed {
+        retry: retry.map_err(|problem| problem.at_field("retry"))?,
+        rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
+        fault: fault.map_err(|problem| problem.at_field("fault"))?,
     })
 }
 

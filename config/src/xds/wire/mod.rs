@@ -15,6 +15,7 @@ pub mod http;
 pub mod session;
 pub mod outrigger;
 pub mod rate_limit;
+pub mod template;
 
 /// What every type URL begins with.
 pub const TYPE_URL_PREFIX: &str = "type.googleapis.com/";

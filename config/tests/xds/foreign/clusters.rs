@@ -220,7 +220,12 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             Code::Unsupported,
             "transport_socket.typed_config",
         ),
-        ("health checks", |c| c.health_checks.push(Default::default()), Code::Unsupported, "health_checks"),
+        (
+            "health checks",
+            |c| c.health_checks.push(Default::default()),
+            Code::MissingField,
+            "health_checks[0].health_checker",
+        ),
         ("subsets", |c| c.lb_subset_config = Some(Default::default()), Code::Unsupported, "lb_subset_config"),
         ("no EDS", |c| c.eds_cluster_config = None, Code::MissingField, "eds_cluster_config"),
         (

@@ -260,7 +260,7 @@ fn changes_of_header_fields_are_taken() {
 }
 
 #[test]
-fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
+fn a_field_changed_by_route_and_backend_ends_as_envoy_has_it() {
     let (mut route, mut action) = base();
     route.request_headers_to_add = vec![field("x-a", "route")];
     let cluster = route::weighted_cluster::ClusterWeight {
@@ -271,10 +271,14 @@ fn a_field_changed_by_route_and_backend_needs_the_nearer_to_win() {
     };
     let weighted = route::WeightedCluster { clusters: vec![cluster], ..Default::default() };
     action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(weighted));
-    let mut table = table_of(route, action);
-    refused("the outer wins", read(&table), Code::Unsupported, "most_specific_header_mutations_wins");
-    table.most_specific_header_mutations_wins = true;
-    assert!(read(&table).is_ok());
+    let table = read(&table_of(route, action)).expect("taken");
+    let route = &table.hosts[0].routes[0];
+    assert!(route.headers.is_empty());
+    assert_eq!(route.backends[0].headers.request.set, []);
+    assert_eq!(
+        route.backends[0].headers.request.add,
+        [("x-a".into(), "backend".into()), ("x-a".into(), "route".into())]
+    );
 }
 
 #[test]
@@ -354,7 +358,7 @@ fn rewrites_and_answers_are_taken() {
 #[test]
 fn what_cannot_be_carried_out_is_refused_with_its_path() {
     type Change = fn(&mut route::Route, &mut route::RouteAction);
-    let cases: [(&str, Change, &str); 16] = [
+    let cases: [(&str, Change, &str); 15] = [
         (
             "a redirect without the query",
             |r, _| {
@@ -412,7 +416,6 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             "route.request_mirror_policies[0].cluster_header",
         ),
         ("high priority", |_, a| a.priority = 1, "route.priority"),
-        ("hedging", |_, a| a.hedge_policy = Some(Default::default()), "route.hedge_policy"),
         (
             "cluster by header",
             |_, a| a.cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x".into())),
@@ -449,9 +452,9 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             "typed_per_filter_config[\"cors\"].typed_config",
         ),
         (
-            "retry header",
+            "retry status",
             |_, a| {
-                let policy = route::RetryPolicy { retry_on: "envoy-ratelimited".into(), ..Default::default() };
+                let policy = route::RetryPolicy { retry_on: "503".into(), ..Default::default() };
                 a.retry_policy = Some(policy);
             },
             "route.retry_policy.retry_on",

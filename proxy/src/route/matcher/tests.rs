@@ -142,6 +142,7 @@ fn naive(model: &RouteMatch, request: &Plain) -> bool {
         }
         PathMatch::RawPrefix(prefix) => path.starts_with(&**prefix),
         PathMatch::Regex(pattern) => pattern.is_match(path),
+        PathMatch::Template(template) => Pattern::try_new(&template.to_regex()).expect("a pattern").is_match(path),
     };
     let header_holds = |wanted: &HeaderMatch| {
         let lines: Vec<&str> =

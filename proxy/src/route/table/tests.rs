@@ -7,7 +7,7 @@ use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::route::{PathMatch, Route as Model, RouteMatch, RouteTable, VirtualHost};
 
 use super::{Facts, Found, Table};
-use crate::route::{Route, Split, Target};
+use crate::route::{Rehearsed, Route, Split, Target};
 use crate::telemetry::{EdgeKey, Metrics};
 
 fn name() -> ResourceName {
@@ -27,7 +27,7 @@ fn host(domains: &[&str]) -> VirtualHost {
 
 fn table(hosts: Vec<VirtualHost>) -> Table {
     let metrics = Metrics::default();
-    Table::new(&RouteTable { name: name(), hosts }, |model| {
+    Table::new(&RouteTable { name: name(), hosts }, |_, model| {
         let key = EdgeKey {
             direction: outrigger_config::listener::Direction::Outbound,
             dst_service: "".into(),
@@ -44,6 +44,8 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             mirrors: Box::default(),
             fault: None,
             limiter: None,
+            rehearsed: Rehearsed::default(),
+            retrying: None,
         }))
     })
 }

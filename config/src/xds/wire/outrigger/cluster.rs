@@ -1,6 +1,7 @@
 //! What clusters have beyond xDS: balancing, and the policies that hold for a destination.
 
 use prost_xds::Name;
+use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::google::protobuf::Duration;
 
 use super::PACKAGE;
@@ -27,11 +28,29 @@ pub struct Cluster {
     /// How many retries it bears.
     #[prost(message, optional, tag = "6")]
     pub budget: Option<Budget>,
+    /// What is only observed beside the policies above.
+    #[prost(message, optional, tag = "15")]
+    pub rehearsed: Option<RehearsedCluster>,
+    /// How each endpoint is asked whether it is well.
+    #[prost(message, optional, tag = "20")]
+    pub health_check: Option<HealthCheck>,
 }
 
 impl Name for Cluster {
     const NAME: &'static str = "Cluster";
     const PACKAGE: &'static str = PACKAGE;
+}
+
+/// Policies of a cluster in Observe beside ones that act.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct RehearsedCluster {
+    /// How much might be used at once.
+    #[prost(message, optional, tag = "1")]
+    pub limits: Option<Limits>,
+    /// When a failing endpoint would be left out.
+    #[prost(message, optional, tag = "2")]
+    pub outlier: Option<Outlier>,
 }
 
 /// The settings of peak EWMA.
@@ -143,6 +162,21 @@ pub struct Comparison {
     /// Endpoints that count for any to be ejected.
     #[prost(uint32, tag = "4")]
     pub min_endpoints: u32,
+}
+
+/// Active health checks.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct HealthCheck {
+    /// The document behind it.
+    #[prost(string, tag = "1")]
+    pub origin: String,
+    /// Whether it only says what it would have done.
+    #[prost(bool, tag = "2")]
+    pub observe: bool,
+    /// The check, in the words of the standard.
+    #[prost(message, optional, tag = "3")]
+    pub check: Option<core::HealthCheck>,
 }
 
 /// A retry budget.

@@ -9,8 +9,8 @@ use prost_xds::Name;
 mod route;
 mod cluster;
 
-pub use cluster::{Budget, Cluster, Comparison, Limits, Outlier, PeakEwma};
-pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, Retry, Route, Session};
+pub use cluster::{Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster};
+pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, RehearsedRoute, Retry, Route, Session};
 
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";

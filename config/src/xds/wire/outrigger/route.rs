@@ -30,6 +30,9 @@ pub struct Route {
     /// What backends are chosen by.
     #[prost(message, repeated, tag = "6")]
     pub sticky: Vec<route::route_action::HashPolicy>,
+    /// What is only observed beside the policies above.
+    #[prost(message, optional, tag = "15")]
+    pub rehearsed: Option<RehearsedRoute>,
     /// What keeps a caller at its endpoint.
     #[prost(message, optional, tag = "7")]
     pub session: Option<Session>,
@@ -50,6 +53,21 @@ pub struct Session {
 impl Name for Route {
     const NAME: &'static str = "Route";
     const PACKAGE: &'static str = PACKAGE;
+}
+
+/// Policies of a route in Observe beside ones that act.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct RehearsedRoute {
+    /// What would be tried again.
+    #[prost(message, optional, tag = "1")]
+    pub retry: Option<Retry>,
+    /// How much would be let in.
+    #[prost(message, optional, tag = "2")]
+    pub rate_limit: Option<RateLimit>,
+    /// Which faults would be injected.
+    #[prost(message, optional, tag = "3")]
+    pub fault: Option<Fault>,
 }
 
 /// A fault policy.
@@ -110,6 +128,24 @@ pub struct Retry {
     /// How much of a body is kept for replay, bytes.
     #[prost(uint32, tag = "12")]
     pub body_limit: u32,
+    /// What is retried by a field of its answer.
+    #[prost(message, repeated, tag = "13")]
+    pub headers: Vec<route::HeaderMatcher>,
+    /// The fields of an answer that say when another attempt makes sense.
+    #[prost(message, repeated, tag = "14")]
+    pub reset_headers: Vec<route::retry_policy::ResetHeader>,
+    /// The longest wait that they may ask for.
+    #[prost(message, optional, tag = "15")]
+    pub retry_after_max: Option<Duration>,
+    /// Whether it also repeats what a layer above repeats already.
+    #[prost(bool, tag = "16")]
+    pub nested: bool,
+    /// After how long an attempt gets another beside it.
+    #[prost(message, optional, tag = "17")]
+    pub hedge_delay: Option<Duration>,
+    /// Or as long as this share of the route's answers take, in millionths; 0: not so.
+    #[prost(uint32, tag = "18")]
+    pub hedge_percentile_millionths: u32,
 }
 
 /// Which methods a [`Retry`] repeats.

@@ -1,0 +1,138 @@
+//! Destinations, their policies, and their endpoints.
+
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, Rehearsed};
+use outrigger_config::endpoint::Assignment;
+use outrigger_config::policy::{Limits, Outlier, PerEndpoint, Sample};
+use outrigger_config::value::format_duration;
+use serde_json::{Value, json};
+
+use super::{mode, some};
+
+pub(super) fn cluster(cluster: &Cluster) -> Value {
+    some(json!({
+        "name": cluster.name.as_str(),
+        "service": cluster.service.as_ref().map(ToString::to_string),
+        "host": &*cluster.host,
+        "protocol": match cluster.protocol {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+            Protocol::Downstream => "as the caller",
+        },
+        "connectTimeout": format_duration(cluster.connect_timeout),
+        "idleTimeout": cluster.idle_timeout.map(format_duration),
+        "balancing": balancing(cluster.balancing),
+        "balanceFactor": cluster.balance_factor,
+        "slowStart": cluster.slow_start.map(|slow| json!({
+            "window": format_duration(slow.window),
+            "aggression": f64::from(slow.aggression_thousandths) / 1000.0,
+            "minPercent": slow.min_weight.ratio() * 100.0,
+        })),
+        "panicThreshold": cluster.panic_threshold.ratio() * 100.0,
+        "limits": cluster.limits.as_ref().map(limits),
+        "outlierDetection": cluster.outlier.as_ref().map(outlier),
+        "rehearsed": rehearsed(&cluster.rehearsed),
+        "retryBudget": {
+            "percent": cluster.budget.percent.ratio() * 100.0,
+            "interval": format_duration(cluster.budget.interval),
+            "minConcurrent": cluster.budget.min_concurrent,
+            "minPerSecond": cluster.budget.min_per_second,
+        },
+        "endpoints": match &cluster.discovery {
+            Discovery::Eds(name) => json!({ "eds": name.as_str() }),
+            Discovery::Static(inline) => assignment(inline),
+        },
+    }))
+}
+
+fn rehearsed(one: &Rehearsed) -> Option<Value> {
+    (*one != Rehearsed::default()).then(|| {
+        some(json!({
+            "limits": one.limits.as_ref().map(limits),
+            "outlierDetection": one.outlier.as_ref().map(outlier),
+        }))
+    })
+}
+
+fn balancing(balancing: Balancing) -> Value {
+    match balancing {
+        Balancing::RoundRobin => json!("RoundRobin"),
+        Balancing::LeastRequest => json!("LeastRequest"),
+        Balancing::Random => json!("Random"),
+        Balancing::ClientSideWeightedRoundRobin(_) => json!("ClientSideWeightedRoundRobin"),
+        Balancing::PeakEwma { decay, default_rtt } => {
+            json!({ "PeakEwma": { "decay": format_duration(decay), "defaultRtt": format_duration(default_rtt) } })
+        }
+        Balancing::Maglev { table_size } => json!({ "algorithm": "Maglev", "tableSize": table_size }),
+        Balancing::RingHash { min_size, max_size } => {
+            json!({ "RingHash": { "minSize": min_size, "maxSize": max_size } })
+        }
+    }
+}
+
+fn limits(limits: &Limits) -> Value {
+    some(json!({
+        "origin": limits.origin.to_string(),
+        "mode": mode(limits.mode),
+        "maxConnections": limits.max_connections,
+        "maxPendingRequests": limits.max_pending_requests,
+        "maxRequests": limits.max_requests,
+        "maxRetries": limits.max_retries,
+        "perEndpoint": (limits.per_endpoint != PerEndpoint::default()).then(|| some(json!({
+            "maxConnections": limits.per_endpoint.max_connections,
+            "maxRequests": limits.per_endpoint.max_requests,
+        }))),
+    }))
+}
+
+fn outlier(outlier: &Outlier) -> Value {
+    let sample = |part: &mut Value, sample: Sample| {
+        part["minRequests"] = sample.min_requests.into();
+        part["minEndpoints"] = sample.min_endpoints.into();
+        part.take()
+    };
+    let rate = outlier.success_rate.map(|part| {
+        let deviations = f64::from(part.deviation_thousandths) / 1000.0;
+        sample(&mut json!({ "mode": mode(part.mode), "deviations": deviations }), part.sample)
+    });
+    let failures = outlier.failure_percentage.map(|part| {
+        let threshold = part.threshold.ratio() * 100.0;
+        sample(&mut json!({ "mode": mode(part.mode), "threshold": threshold }), part.sample)
+    });
+    let latency = outlier.latency.map(|part| {
+        let (factor, floor) = (f64::from(part.factor_thousandths) / 1000.0, format_duration(part.floor));
+        sample(&mut json!({ "mode": mode(part.mode), "factor": factor, "floor": floor }), part.sample)
+    });
+    some(json!({
+        "origin": outlier.origin.to_string(),
+        "mode": mode(outlier.mode),
+        "consecutiveErrors": outlier.consecutive_errors,
+        "consecutiveGatewayErrors": outlier.consecutive_gateway_errors,
+        "consecutiveLocalErrors": outlier.consecutive_local_errors,
+        "successRate": rate,
+        "failurePercentage": failures,
+        "latency": latency,
+        "interval": format_duration(outlier.interval),
+        "baseEjection": format_duration(outlier.base_ejection),
+        "maxEjection": format_duration(outlier.max_ejection),
+        "maxJitter": format_duration(outlier.max_jitter),
+        "maxPercent": outlier.max_percent.ratio() * 100.0,
+        "probeRequests": outlier.probe_requests,
+    }))
+}
+
+pub(super) fn assignment(assignment: &Assignment) -> Value {
+    let endpoint = |endpoint: &outrigger_config::endpoint::Endpoint| {
+        json!({
+            "address": endpoint.address.to_string(),
+            "weight": endpoint.weight,
+            "health": format!("{:?}", endpoint.health),
+            "priority": endpoint.priority,
+            "workload": &*endpoint.workload,
+            "version": &*endpoint.version,
+        })
+    };
+    json!({
+        "name": assignment.name.as_str(),
+        "endpoints": assignment.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+    })
+}

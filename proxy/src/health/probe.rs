@@ -1,0 +1,275 @@
+//! One health check: a connection of its own, one question, the answer judged.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Uri, header};
+use http_body_util::{BodyExt, Limited};
+use outrigger_config::policy::HealthCheck;
+use outrigger_config::policy::health_check::{HttpProbe, Probe};
+use prost::Message;
+
+use crate::body::Body;
+use crate::endpoint::Sick;
+use crate::exchange::grpc_status;
+use crate::pool::{Sent, connect};
+
+/// The most that is read of an answer's body, bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// Who asks, as services see it.
+const USER_AGENT: &str = concat!("outrigger-health-check/", env!("CARGO_PKG_VERSION"));
+
+/// `SERVING` of `grpc.health.v1`.
+const SERVING: i32 = 1;
+
+/// `grpc.health.v1.HealthCheckRequest`.
+#[derive(Clone, PartialEq, Message)]
+struct HealthRequest {
+    /// Which service; empty is the server.
+    #[prost(string, tag = "1")]
+    service: String,
+}
+
+/// `grpc.health.v1.HealthCheckResponse`.
+#[derive(Clone, PartialEq, Message)]
+struct HealthResponse {
+    /// How it is.
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// Asks an endpoint of the destination `host`.
+pub(super) async fn ask(check: &HealthCheck, host: &str, endpoint: SocketAddr) -> Result<(), Sick> {
+    let address = SocketAddr::new(endpoint.ip(), check.port.unwrap_or(endpoint.port()));
+    let or_host = |own: &str| if own.is_empty() { host.to_owned() } else { own.to_owned() };
+    let asked = async {
+        match &check.probe {
+            Probe::Http(probe) => http(probe, &or_host(&probe.host), address, check.timeout).await,
+            Probe::Grpc { service, authority } => grpc(service, &or_host(authority), address, check.timeout).await,
+            Probe::Tcp => connect::tcp(address, check.timeout).await.map_err(Sick::new),
+        }
+    };
+    match tokio::time::timeout(check.timeout, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Sick::new(format_args!("no answer from {address} within {} ms", check.timeout.as_millis()))),
+    }
+}
+
+async fn http(probe: &HttpProbe, host: &str, address: SocketAddr, timeout: Duration) -> Result<(), Sick> {
+    let request = http::Request::builder().method(Method::GET).header(header::USER_AGENT, USER_AGENT);
+    let request = match probe.http2 {
+        true => request.uri(uri(host, &probe.path)?),
+        false => request.uri(&*probe.path).header(header::HOST, host).header(header::CONNECTION, "close"),
+    };
+    let request = request.body(Body::empty()).map_err(Sick::new)?;
+    let answer = exchange(request, probe.http2, address, timeout).await?;
+    let status = answer.status().as_u16();
+    let sick = if probe.statuses.iter().any(|range| range.contains(status)) {
+        Ok(())
+    } else {
+        let at_once = !probe.tolerated.iter().any(|range| range.contains(status));
+        Err(Sick { at_once, ..Sick::new(format_args!("status {status} from {address}")) })
+    };
+    // The head is the answer. Its body is read all the same, as far as it is short, so that no service sees its writes
+    // fail.
+    let _ = Limited::new(answer.into_body(), MAX_BODY).collect().await;
+    sick
+}
+
+async fn grpc(service: &str, host: &str, address: SocketAddr, timeout: Duration) -> Result<(), Sick> {
+    let message = HealthRequest { service: service.to_owned() }.encode_to_vec();
+    let request = http::Request::post(uri(host, "/grpc.health.v1.Health/Check")?)
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .body(Body::full(framed(&message)))
+        .map_err(Sick::new)?;
+    let (head, body) = exchange(request, true, address, timeout).await?.into_parts();
+    if head.status != http::StatusCode::OK {
+        return Err(Sick::new(format_args!("status {} from {address}", head.status.as_u16())));
+    }
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(Sick::new)?;
+    let none = HeaderMap::new();
+    let status = grpc_status(body.trailers().unwrap_or(&none)).or_else(|| grpc_status(&head.headers));
+    match status {
+        Some(0) => {}
+        Some(code) => return Err(Sick::new(format_args!("gRPC status {code} from {address}"))),
+        None => return Err(Sick::new(format_args!("{address} answered without a gRPC status"))),
+    }
+    match serving(&body.to_bytes()) {
+        Some(SERVING) => Ok(()),
+        Some(status) => Err(Sick::new(format_args!("{address} says {}", name(status)))),
+        None => Err(Sick::new(format_args!("{address} answered with no HealthCheckResponse"))),
+    }
+}
+
+async fn exchange(
+    request: http::Request<Body>,
+    http2: bool,
+    address: SocketAddr,
+    timeout: Duration,
+) -> Result<http::Response<Body>, Sick> {
+    let sent = if http2 {
+        let connection = connect::h2(address, timeout, ()).await.map_err(Sick::new)?;
+        connection.open().send(Box::new(request), None).await
+    } else {
+        let mut connection = connect::h1(address, timeout, ()).await.map_err(Sick::new)?;
+        connection.send(request).await
+    };
+    match sent {
+        Sent::Response(response) => Ok(response),
+        Sent::Unsent(_, failure) | Sent::Failed(failure) => Err(Sick::new(format_args!("{address}: {failure}"))),
+    }
+}
+
+fn uri(host: &str, path: &str) -> Result<Uri, Sick> {
+    Uri::builder().scheme("http").authority(host).path_and_query(path).build().map_err(Sick::new)
+}
+
+/// A message as gRPC frames it: not compressed, and its length.
+fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let mut framed = BytesMut::with_capacity(5 + message.len());
+    framed.extend_from_slice(&[0]);
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(message);
+    framed.freeze()
+}
+
+/// The status in a framed answer, if it is one.
+fn serving(body: &[u8]) -> Option<i32> {
+    let [0, a, b, c, d, message @ ..] = body else { return None };
+    let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).ok()?;
+    HealthResponse::decode(message.get(..length)?).ok().map(|answer| answer.status)
+}
+
+fn name(status: i32) -> String {
+    match status {
+        0 => "UNKNOWN".into(),
+        2 => "NOT_SERVING".into(),
+        3 => "SERVICE_UNKNOWN".into(),
+        other => format!("health status {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use http::{HeaderMap, HeaderValue};
+    use outrigger_config::policy::health_check::{HttpProbe, Probe, StatusRange};
+    use outrigger_config::policy::{HealthCheck, Mode, Origin};
+    use prost::Message;
+    use tokio::net::TcpListener;
+
+    use super::{HealthRequest, HealthResponse, ask, framed, serving};
+
+    /// A gRPC server that says of each service what its name says.
+    async fn grpc_server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let mut connection = h2::server::handshake(tcp).await.expect("a handshake");
+                tokio::spawn(async move {
+                    while let Some(Ok((request, mut reply))) = connection.accept().await {
+                        assert_eq!(request.uri(), "http://catalog.shop/grpc.health.v1.Health/Check");
+                        tokio::spawn(async move {
+                            let asked = request.into_body().data().await.expect("a message").expect("read");
+                            let service = HealthRequest::decode(&asked[5..]).expect("a request").service;
+                            let mut stream = reply.send_response(http::Response::new(()), false).expect("sent");
+                            let status = service.parse().unwrap_or(1);
+                            let answer = framed(&HealthResponse { status }.encode_to_vec());
+                            stream.send_data(answer, false).expect("sent");
+                            let code = if service == "unimplemented" { "12" } else { "0" };
+                            let mut trailers = HeaderMap::new();
+                            trailers.insert("grpc-status", HeaderValue::from_static(code));
+                            stream.send_trailers(trailers).expect("sent");
+                        });
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    fn check(probe: Probe) -> HealthCheck {
+        let defaults = HealthCheck::with_defaults(Origin::default(), Mode::Enforce, probe);
+        HealthCheck { timeout: Duration::from_millis(500), ..defaults }
+    }
+
+    #[tokio::test]
+    async fn a_grpc_service_must_say_that_it_serves() {
+        let address = grpc_server().await;
+        let ask = async |service: &str| {
+            let probe = Probe::Grpc { service: service.into(), authority: "".into() };
+            ask(&check(probe), "catalog.shop", address).await.map_err(|sick| sick.why.to_string())
+        };
+        assert_eq!(ask("").await, Ok(()));
+        for (service, why) in [("2", "NOT_SERVING"), ("3", "SERVICE_UNKNOWN"), ("unimplemented", "gRPC status 12")] {
+            assert!(ask(service).await.expect_err(service).contains(why), "{service}");
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_and_a_closed_port_are_failures() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let silent = ask(&check(Probe::Http(HttpProbe::new("/"))), "catalog", address).await.expect_err("silent");
+        assert!(silent.why.contains("no answer") && !silent.at_once, "{silent:?}");
+        assert_eq!(ask(&check(Probe::Tcp), "catalog", address).await, Ok(()), "a connection is enough");
+        drop(listener);
+        let refused = ask(&check(Probe::Tcp), "catalog", address).await.expect_err("closed");
+        assert!(refused.why.contains("connection_refused"), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn what_a_status_means_is_said() {
+        let address = statuses_server().await;
+        for (status, statuses, tolerated, expected) in [
+            ("204", StatusRange::SUCCESS, None, Ok(())),
+            ("301", StatusRange::only(301), None, Ok(())),
+            ("503", StatusRange::SUCCESS, Some(StatusRange::ALL), Err(false)),
+            ("503", StatusRange::SUCCESS, None, Err(true)),
+        ] {
+            let path = format!("/{status}");
+            let (statuses, tolerated) = (vec![statuses], tolerated.into_iter().collect());
+            let probe = HttpProbe { statuses, tolerated, ..HttpProbe::new(&path) };
+            let answer = ask(&check(Probe::Http(probe)), "catalog", address).await;
+            assert_eq!(answer.map_err(|sick| sick.at_once), expected, "{status}");
+        }
+    }
+
+    /// Answers with the status that its path is.
+    async fn statuses_server() -> SocketAddr {
+        use hyper::service::service_fn;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let answer = service_fn(async |request: http::Request<hyper::body::Incoming>| {
+                    assert_eq!(request.headers()["host"], "catalog");
+                    http::Response::builder().status(&request.uri().path()[1..]).body(String::from("well"))
+                });
+                let io = hyper_util::rt::TokioIo::new(tcp);
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, answer));
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn an_answer_is_read_whole_or_not_at_all() {
+        let whole = framed(&HealthResponse { status: 1 }.encode_to_vec());
+        assert_eq!(serving(&whole), Some(1));
+        assert_eq!(serving(&framed(&[])), Some(0), "what is absent is UNKNOWN");
+        for wrong in
+            [&whole[..6], b"\x01\0\0\0\x02\x08\x01", b"\0\0\0\0\xff\x08\x01", b"\0\0\0\0\x02\xff\xff", b"", b"hi"]
+        {
+            assert_eq!(serving(wrong), None, "{wrong:?}");
+        }
+    }
+}
