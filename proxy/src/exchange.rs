@@ -238,13 +238,6 @@ pub struct Notes {
     pub grpc_status: Option<u8>,
 }
 
-impl Notes {
-    /// What is noted beside, made where it is missing.
-    pub fn aside(&mut self) -> &mut Aside {
-        self.aside.get_or_insert_default()
-    }
-}
-
 impl Request {
     /// A request that begins now.
     pub fn new(mut http: http::Request<Body>, connection: Arc<Connection>) -> Self {

@@ -77,7 +77,7 @@ pub fn hear(request: &mut Request) {
         }
     };
     if allowed {
-        request.trail.note(|notes| notes.aside().asked = true);
+        request.trail.note(|notes| notes.aside.get_or_insert_default().asked = true);
     }
 }
 
@@ -103,7 +103,7 @@ pub fn note_missed(trail: &Trail, table: &Table, route: Option<&Arc<Route>>, fac
     };
     let host = facts.authority.to_owned();
     trail.note(|notes| {
-        let aside = notes.aside();
+        let aside = notes.aside.get_or_insert_default();
         (aside.missed, aside.host) = (Some(missed), host);
     });
 }
@@ -121,7 +121,7 @@ fn hosts(table: &Table) -> Vec<Missed> {
 pub fn note_candidates(aim: &Aim, now: Instant) {
     let (endpoints, more) = destination::endpoints(&aim.cluster, now);
     let at = now.saturating_duration_since(aim.trail.started);
-    aim.trail.note(|notes| notes.aside().candidates = Some((at, endpoints, more)));
+    aim.trail.note(|notes| notes.aside.get_or_insert_default().candidates = Some((at, endpoints, more)));
 }
 
 /// Puts the record into the head of an answer, where the caller asked and may know.
