@@ -13,8 +13,9 @@ use outrigger_config::cluster::Balancing;
 use outrigger_config::listener::Direction;
 
 use crate::body::{End, Ending};
+use crate::clock;
 use crate::cluster::limits::Permit;
-use crate::cluster::{Change, Cluster, Outcome, Report, Seat};
+use crate::cluster::{Change, Cluster, ConnectionPermit, Outcome, Report, Seat};
 use crate::decision::Try;
 use crate::endpoint::Endpoint;
 use crate::endpoint::orca::Report as LoadReport;
@@ -31,6 +32,8 @@ pub enum Lease {
     H1(H1),
     /// A stream of a shared HTTP/2 connection.
     H2(H2Stream),
+    /// Nothing of a network, but the right to it.
+    Scripted(Option<ConnectionPermit>),
 }
 
 /// An attempt that is under way, or whose response is.
@@ -118,7 +121,7 @@ impl Attempt {
 
     /// The response head is here; the connection is its own until the body is over.
     pub fn answered(&mut self, status: u16, grpc_status: Option<u8>, lease: Lease) {
-        let took = self.started.elapsed();
+        let took = clock::now().saturating_duration_since(self.started);
         self.head_after = Some(took);
         self.status = status;
         self.grpc_status = grpc_status;
@@ -135,7 +138,7 @@ impl Attempt {
         }
         // A good head decides a probe: a stream may go on for hours, and its caller may end it.
         if self.seat.is_probe() && self.outcome() == Some(Outcome::Success) {
-            self.report(Outcome::Success, Instant::now());
+            self.report(Outcome::Success, clock::now());
             self.seat.end_probe();
             self.reported = true;
         }
@@ -148,7 +151,7 @@ impl Attempt {
         self.aim.cluster.traffic.report(report.is_err());
         let penalty = f64::from(rules.penalty_thousandths) / 1000.0;
         if let Some(weight) = report.ok().and_then(|report| report.weight(penalty)) {
-            self.endpoint().reported.report(weight, Instant::now());
+            self.endpoint().reported.report(weight, clock::now());
         }
     }
 
@@ -184,7 +187,7 @@ impl Attempt {
     }
 
     fn settle(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         self.lost = self.aim.trail.read(|notes| notes.lost);
         let outcome = self.outcome();
         if self.lost && self.head_after.is_none() {
@@ -239,7 +242,7 @@ impl Attempt {
     fn span(&self, parent: Option<[u8; 8]>) -> SpanRecord {
         let trail = &self.aim.trail;
         let connection = &trail.connection;
-        let duration = self.started.elapsed();
+        let duration = clock::now().saturating_duration_since(self.started);
         SpanRecord {
             trace_id: self.context.trace_id,
             span_id: self.context.span_id,
@@ -340,7 +343,7 @@ fn give_back(aim: &Aim, endpoint: &Arc<Endpoint>, mut connection: H1, now: Insta
     let (cluster, endpoint) = (Arc::clone(&aim.cluster), Arc::clone(endpoint));
     tokio::spawn(async move {
         if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(5), connection.ready()).await {
-            rest(&cluster, &endpoint, worker, connection.rested(Instant::now()));
+            rest(&cluster, &endpoint, worker, connection.rested(clock::now()));
         }
     });
 }

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use crate::body::{Body, End, Ending, Memory};
 use crate::cache::Caching;
 use crate::carried::Carried;
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::limits::Permit;
 use crate::drain::Drain;
@@ -254,7 +255,7 @@ impl Trail {
         };
         Trail {
             connection,
-            started: Instant::now(),
+            started: clock::now(),
             method: http.method().clone(),
             uri: http.uri().clone(),
             version: http.version(),
@@ -305,7 +306,7 @@ impl Trail {
 
     /// How long the request has taken.
     pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        clock::now().saturating_duration_since(self.started)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`), so
 //! reading this list from the top is the tour of the crate. `stack` shows the order of the policy layers.
 
+pub mod clock;
 pub mod reason;
 pub mod grpc;
 pub mod body;
@@ -44,3 +45,4 @@ pub mod health;
 pub mod discovery;
 pub mod admin;
 pub mod app;
+pub mod simulate;

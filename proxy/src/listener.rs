@@ -192,7 +192,8 @@ impl Drop for DataPlane {
     }
 }
 
-fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
+/// What rooms may know of a listener.
+pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
     let caller = |identity: &Identity| HeaderValue::from_str(&identity.workload.to_string()).ok();
     Entrance {
         caller: listener.identity.as_ref().and_then(caller),

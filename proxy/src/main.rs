@@ -1,11 +1,18 @@
-//! The proxy's binary; everything is in [`outrigger_proxy::app`].
+//! The proxy's binary; everything is in [`outrigger_proxy::app`], and in [`outrigger_proxy::simulate`] what only
+//! rehearses.
 
 use std::process::ExitCode;
+
+use outrigger_proxy::simulate::command;
 
 /// Smaller and faster than the system's allocator where many small buffers live briefly.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    outrigger_proxy::app::run(std::env::args_os())
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match command::is_meant(&arguments) {
+        true => command::run(&arguments),
+        false => outrigger_proxy::app::run(arguments),
+    }
 }

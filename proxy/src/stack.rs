@@ -26,7 +26,7 @@ use crate::policy::route_match::RouteMatchLayer;
 use crate::policy::split::SplitLayer;
 use crate::policy::timeout::TimeoutLayer;
 use crate::policy::try_timeout::TryTimeoutLayer;
-use crate::policy::upstream::Upstream;
+use crate::policy::upstream::{Network, Upstream, Wire};
 use crate::policy::wishes::WishesLayer;
 
 /// What a connection serves its requests with.
@@ -34,6 +34,11 @@ pub type HttpService = BoxCloneSyncService<Request, Response, Infallible>;
 
 /// From the workload beside the proxy to the services it calls.
 pub fn outbound() -> HttpService {
+    outbound_to(Upstream(Network))
+}
+
+/// The same to endpoints that `upstream` reaches in a way of its own.
+pub fn outbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
     let stack = ServiceBuilder::new()
         .layer(RecordLayer) // what the caller sees, once it is over
         .layer(RespondLayer) // the one door from error to response
@@ -54,13 +59,18 @@ pub fn outbound() -> HttpService {
         .layer(FaultLayer)
         .layer(DeadlineLayer)
         .layer(BreakerLayer)
-        .service(Upstream);
+        .service(upstream);
     BoxCloneSyncService::new(stack)
 }
 
 /// From the mesh to the workload beside the proxy: the same rooms without the cache and retries, which are the
 /// caller's: it alone is spared the way, and it alone can choose another endpoint.
 pub fn inbound() -> HttpService {
+    inbound_to(Upstream(Network))
+}
+
+/// The same to a workload that `upstream` reaches in a way of its own.
+pub fn inbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
     let stack = ServiceBuilder::new()
         .layer(RecordLayer)
         .layer(RespondLayer)
@@ -78,6 +88,6 @@ pub fn inbound() -> HttpService {
         .layer(FaultLayer) // for the one attempt
         .layer(DeadlineLayer)
         .layer(BreakerLayer)
-        .service(Upstream);
+        .service(upstream);
     BoxCloneSyncService::new(stack)
 }

@@ -82,6 +82,24 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Document>, Problems> {
     Err(Problems(problems))
 }
 
+/// Reads a text that holds no documents of ours, each tree of it as JSON: within the same bounds, and with the places
+/// of what is wrong.
+pub fn values(text: &str, file: &str) -> Result<Vec<serde_json::Value>, Problems> {
+    let file: Arc<str> = file.into();
+    let (mut values, mut problems) = (Vec::new(), Vec::new());
+    for tree in syntax::read(text) {
+        match tree {
+            Ok(root) => values.push(root.to_json()),
+            Err(findings) => {
+                let log = Log::new(file.clone(), String::new());
+                findings.into_iter().map(|finding| *finding).for_each(|(mark, problem)| log.note(mark, problem));
+                problems.extend(log.into_problems());
+            }
+        }
+    }
+    if problems.is_empty() { Ok(values) } else { Err(Problems(problems)) }
+}
+
 impl Document {
     /// Its kind.
     pub fn kind(&self) -> Kind {

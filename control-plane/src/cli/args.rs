@@ -65,6 +65,20 @@ pub(super) enum Command {
     Traces(Traces),
     /// Say how a request was decided: why it failed, was tried again or took long, and what to change
     Explain(Explain),
+    /// Play requests against documents: -f DOCS --requests FILE; see outrigger simulate --help
+    #[command(disable_help_flag = true)]
+    Simulate(Rehearse),
+    /// Run the tests of policies: -f DIR with *.test.yaml; see outrigger test --help
+    #[command(disable_help_flag = true)]
+    Test(Rehearse),
+}
+
+/// What the proxy reads for itself.
+#[derive(Debug, Args)]
+pub(super) struct Rehearse {
+    /// As outrigger-proxy takes it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub(super) arguments: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

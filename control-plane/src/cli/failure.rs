@@ -20,6 +20,9 @@ pub(super) enum Failure {
     /// Everything was said already: exit code 1.
     #[error("")]
     Said,
+    /// Everything was said already, of wrong use: exit code 2.
+    #[error("")]
+    Misused,
     /// The reader of our output has gone, as `| head` does: no failure at all.
     #[error("")]
     Unheard,
@@ -31,7 +34,7 @@ impl Failure {
         match self {
             Failure::Unheard => 0,
             Failure::Refused(_) | Failure::Problems(..) | Failure::Said => 1,
-            Failure::Usage(_) | Failure::Unreachable(_) => 2,
+            Failure::Usage(_) | Failure::Unreachable(_) | Failure::Misused => 2,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `outrigger`: the command line of the control plane.
 //!
-//! Each command asks the API once or a few times and prints; `analyze` asks nobody. [`run`] is the process; [`execute`]
+//! Each command asks the API once or a few times and prints; `analyze` asks nobody, and
+//! neither do `simulate` and `test`, which the proxy does. [`run`] is the process; [`execute`]
 //! is the same on given streams, for tests. Output goes to stdout and nothing else does; what went wrong goes to stderr
 //! in one line, after the problems if documents were refused.
 //!
@@ -25,6 +26,7 @@ mod proxies;
 pub mod edges;
 pub mod waterfall;
 mod traces;
+mod rehearse;
 mod remedy;
 mod explain;
 
@@ -78,12 +80,18 @@ async fn command(arguments: Arguments, terminal: &mut Terminal<'_>) -> Result<()
     if let Command::Analyze(what) = &arguments.command {
         return analyze::analyze(what, format, terminal);
     }
+    if let Command::Simulate(what) = &arguments.command {
+        return rehearse::rehearse("simulate", what, format, terminal);
+    }
+    if let Command::Test(what) = &arguments.command {
+        return rehearse::rehearse("test", what, format, terminal);
+    }
     let client = Client::try_new(&arguments.server)?;
     match &arguments.command {
         Command::Apply(what) => documents::apply(what, &client, format, terminal).await,
         Command::Get(what) => documents::get(what, &client, format, terminal).await,
         Command::Delete(what) => documents::delete(what, &client, format, terminal).await,
-        Command::Analyze(_) => Ok(()),
+        Command::Analyze(_) | Command::Simulate(_) | Command::Test(_) => Ok(()),
         Command::Proxies => proxies::proxies(&client, format, terminal).await,
         Command::Wait(what) => proxies::wait(what, &client, format, terminal).await,
         Command::Stat(what) => edges::stat(what, &client, format, terminal).await,

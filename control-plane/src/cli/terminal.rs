@@ -68,7 +68,7 @@ impl Terminal<'_> {
                 self.problems(found);
                 format!("{text} ({})", problems::summary(found))
             }
-            Failure::Said | Failure::Unheard => return,
+            Failure::Said | Failure::Misused | Failure::Unheard => return,
             other => other.to_string(),
         };
         let _ = writeln!(self.err, "outrigger: {}", printable(&text));

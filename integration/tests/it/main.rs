@@ -43,6 +43,7 @@ mod rewrite;
 mod route;
 mod sessions;
 mod signals;
+mod simulate;
 mod split;
 mod store;
 mod swap;

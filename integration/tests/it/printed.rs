@@ -43,9 +43,12 @@ spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80 }}] }}
 #[test]
 fn the_documents_of_the_examples_and_the_benchmark_make_meshes() {
     let mut count = 0;
-    for folder in ["examples/mesh", "integration/bench/configs"] {
+    for folder in ["examples/mesh", "examples/policies", "integration/bench/configs"] {
         for entry in std::fs::read_dir(binaries::root().join(folder)).unwrap() {
             let file = entry.unwrap().path();
+            if file.is_dir() {
+                continue;
+            }
             let text = std::fs::read_to_string(&file).unwrap();
             if text.contains("outrigger.dev/v1alpha1") {
                 makes_a_mesh(&text, &file);

@@ -33,7 +33,7 @@ use crate::telemetry::{Records, Sampler, SpanSink, Telemetry, logging, records, 
 
 pub mod settings;
 mod housekeeping;
-mod standalone;
+pub(crate) mod standalone;
 
 pub use settings::{NoSettings, Settings};
 

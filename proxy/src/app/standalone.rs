@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use outrigger_config::document;
+use outrigger_config::document::{self, Document};
 use outrigger_config::mesh::Mesh;
 use outrigger_config::name::ObjectName;
 
@@ -16,12 +16,20 @@ use crate::snapshot::ResourceSet;
 pub(super) fn read(path: &Path, node: Option<&ObjectName>) -> Result<(ObjectName, ResourceSet), Error> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable { file: file.clone(), source })?;
-    let documents = document::parse(&text, &file).map_err(Error::Documents)?;
+    resources(document::parse(&text, &file).map_err(Error::Documents)?, &file, node)
+}
+
+/// The same of documents that are read already; `file` is what they are called.
+pub(crate) fn resources(
+    documents: Vec<Document>,
+    file: &str,
+    node: Option<&ObjectName>,
+) -> Result<(ObjectName, ResourceSet), Error> {
     let (mesh, warnings) = Mesh::try_new(documents).map_err(Error::Documents)?;
     for warning in &warnings.0 {
         tracing::warn!(%warning, "Configuration");
     }
-    let node = choose(&mesh, &file, node)?;
+    let node = choose(&mesh, file, node)?;
     let resources = mesh.shared(node.namespace()).into_iter().chain(mesh.own(&node)).collect();
     Ok((node, resources))
 }

@@ -15,6 +15,7 @@ use super::freshness::Freshness;
 use super::store::{Coming, Store};
 use super::stored::{Selector, Stored};
 use crate::body::{End, Watcher};
+use crate::clock;
 
 /// A response that will be kept when its body is here.
 #[derive(Debug)]
@@ -114,7 +115,7 @@ impl Recorder {
     /// Tells who waits that there is nothing for them.
     fn give_up(&mut self) {
         if let Some(lead) = self.lead.take() {
-            self.store.note_unshared(&self.key, Instant::now());
+            self.store.note_unshared(&self.key, clock::now());
             lead.land(Landing::Unshared);
         }
     }

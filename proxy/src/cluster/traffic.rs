@@ -4,9 +4,9 @@
 //! is not where most requests pass.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
 
 use super::session::Held;
+use crate::clock;
 use crate::endpoint::Outcome;
 use crate::telemetry::edge::{Counts, Reading};
 
@@ -42,9 +42,9 @@ impl Traffic {
 
     /// Waits for `connection`, and counts how long. A wait that is given up is not counted.
     pub async fn waiting<T>(&self, connection: impl Future<Output = T>) -> T {
-        let began = Instant::now();
+        let began = clock::now();
         let connection = connection.await;
-        self.waits.add(began.elapsed());
+        self.waits.add(clock::now().saturating_duration_since(began));
         connection
     }
 

@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue};
 use outrigger_config::listener::Direction;
 use outrigger_config::record::{MAX_BYTES, Missed, Record};
 
+use crate::clock;
 use crate::exchange::{Aim, Notes, Request, Response, Trail};
 use crate::route::{Facts, Route, Table};
 
@@ -76,7 +77,7 @@ pub fn hear(request: &mut Request) {
         }
     };
     if allowed {
-        request.trail.note(|notes| notes.aside().asked = true);
+        request.trail.note(|notes| notes.aside.get_or_insert_default().asked = true);
     }
 }
 
@@ -90,7 +91,7 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 pub fn note_missed(trail: &Trail, table: &Table, route: Option<&Arc<Route>>, facts: &Facts<'_>) {
     let records = &trail.connection.shared.telemetry.records;
     // Requests for what is not there may come in any number; of those beyond the rate no record is made.
-    if !records.has_room(trail.connection.worker, Instant::now()) {
+    if !records.has_room(trail.connection.worker, clock::now()) {
         return;
     }
     let missed = match route {
@@ -102,7 +103,7 @@ pub fn note_missed(trail: &Trail, table: &Table, route: Option<&Arc<Route>>, fac
     };
     let host = facts.authority.to_owned();
     trail.note(|notes| {
-        let aside = notes.aside();
+        let aside = notes.aside.get_or_insert_default();
         (aside.missed, aside.host) = (Some(missed), host);
     });
 }
@@ -120,7 +121,7 @@ fn hosts(table: &Table) -> Vec<Missed> {
 pub fn note_candidates(aim: &Aim, now: Instant) {
     let (endpoints, more) = destination::endpoints(&aim.cluster, now);
     let at = now.saturating_duration_since(aim.trail.started);
-    aim.trail.note(|notes| notes.aside().candidates = Some((at, endpoints, more)));
+    aim.trail.note(|notes| notes.aside.get_or_insert_default().candidates = Some((at, endpoints, more)));
 }
 
 /// Puts the record into the head of an answer, where the caller asked and may know.
@@ -129,7 +130,7 @@ pub fn answer(trail: &Trail, response: &mut Response) {
     if !why.asked {
         return;
     }
-    let record = build::record(trail, why, trail.elapsed(), Instant::now());
+    let record = build::record(trail, why, trail.elapsed(), clock::now());
     let value = record.write(MAX_FIELD).and_then(|text| HeaderValue::from_str(&text).ok());
     if let Some(value) = value {
         response.headers_mut().insert(FIELD, value);
@@ -139,7 +140,7 @@ pub fn answer(trail: &Trail, response: &mut Response) {
 /// Keeps the record of a request that is over.
 pub fn keep(trail: &Trail, why: Why, took: Duration) {
     let (records, worker) = (&trail.connection.shared.telemetry.records, trail.connection.worker);
-    let now = Instant::now();
+    let now = clock::now();
     if !records.admits(worker, now) {
         return;
     }
@@ -153,7 +154,7 @@ pub fn keep(trail: &Trail, why: Why, took: Duration) {
 /// The record of a request as it stands.
 pub fn record(trail: &Trail) -> Record {
     let took = trail.elapsed();
-    build::record(trail, trail.read(|notes| Why::of(notes, false)), took, Instant::now())
+    build::record(trail, trail.read(|notes| Why::of(notes, false)), took, clock::now())
 }
 
 fn millis(duration: Duration) -> f64 {

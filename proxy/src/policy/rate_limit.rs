@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -13,6 +13,7 @@ use outrigger_config::policy::{RateLimit as Policy, RateLimitRule, Tell};
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
+use crate::clock;
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed};
 use crate::route::{Caller, Facts, Level, Limiter, Verdict, told};
@@ -100,7 +101,7 @@ fn decide<'a>(routed: &'a Routed, limiter: &'a Limiter) -> Verdict<'a> {
     let beside = entrance.caller.as_ref().filter(|_| entrance.direction == Direction::Outbound);
     let address: IpAddr = connection.peer.ip();
     let caller = Caller { headers, address, workload: beside.map(HeaderValue::as_bytes) };
-    limiter.check(&facts, &caller, Instant::now())
+    limiter.check(&facts, &caller, clock::now())
 }
 
 /// Counts what was refused, or would have been.

@@ -19,7 +19,7 @@ mod wait;
 
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::Either;
 use outrigger_config::policy::{Conditions, Mode, Retry as Policy};
@@ -29,6 +29,7 @@ use tower::{Layer, Service};
 use super::{Next, PolicyFuture};
 use crate::body::Body;
 use crate::carried;
+use crate::clock;
 use crate::cluster::budget::RetryPermit;
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Cause, Response, Targeted};
@@ -98,7 +99,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
     // Held while a retry is under way: it counts against the budget from its decision to its end.
     let mut retrying: Option<RetryPermit> = None;
     loop {
-        let begun = route.retrying.as_ref().map(|_| Instant::now());
+        let begun = route.retrying.as_ref().map(|_| clock::now());
         if marks {
             carried::mark(http.headers_mut(), aim.attempt);
         }
@@ -107,7 +108,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
         let again = match rules.judge(outcome, &aim).await {
             Judged::Final(outcome) => {
                 if let (Some(begun), Some(retrying), Ok(_)) = (begun, &route.retrying, &outcome) {
-                    let now = Instant::now();
+                    let now = clock::now();
                     retrying.pace.observe(now, now.duration_since(begun));
                 }
                 return outcome;
@@ -253,7 +254,7 @@ fn admit(policy: &Policy, aim: &Aim, cause: Cause, asked: Asked) -> Option<(Retr
         withhold(aim, Some(Withheld::Time));
         return None;
     }
-    let Some(permit) = aim.cluster.try_retry(Instant::now()) else {
+    let Some(permit) = aim.cluster.try_retry(clock::now()) else {
         aim.trail.note(|notes| notes.reason = Some(Reason::RetryBudgetExhausted));
         return None;
     };

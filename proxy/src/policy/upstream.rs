@@ -5,11 +5,11 @@
 //! [`Reason::BreakerConnections`]. Whatever fails before a byte of the request left carries the request back. A pooled
 //! connection that turns out to be gone is replaced silently, as often as there are pooled ones.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use http::{Method, StatusCode, Version, header};
@@ -22,6 +22,7 @@ use super::Waiting;
 use crate::affinity;
 use crate::attempt::{Attempt, Lease};
 use crate::body::Body;
+use crate::clock;
 use crate::cluster::{Acquired, ConnectionPermit, Limit, Permit};
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Response, Targeted, grpc_status};
@@ -37,9 +38,40 @@ use crate::tunnel;
 
 /// Sends requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Upstream;
+pub struct Upstream<W = Network>(pub W);
 
-impl Service<Targeted> for Upstream {
+/// How a request gets to its endpoint and the answer back.
+pub trait Wire: Clone + Send + Sync + 'static {
+    /// Sends an attempt's request in this version; what comes before the answer goes to `interim`.
+    fn exchange(
+        &self,
+        attempt: &Attempt,
+        http: Box<http::Request<Body>>,
+        version: Version,
+        interim: Option<Interim>,
+    ) -> impl Future<Output = Result<Answered, Error>> + Send;
+}
+
+/// Over connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Network;
+
+impl Wire for Network {
+    async fn exchange(
+        &self,
+        attempt: &Attempt,
+        http: Box<http::Request<Body>>,
+        version: Version,
+        interim: Option<Interim>,
+    ) -> Result<Answered, Error> {
+        match version {
+            Version::HTTP_2 => over_h2(attempt, http, interim).await,
+            _ => over_h1(attempt, http, interim).await,
+        }
+    }
+}
+
+impl<W: Wire> Service<Targeted> for Upstream<W> {
     type Response = Response;
     type Error = Error;
     type Future = Waiting;
@@ -49,7 +81,7 @@ impl Service<Targeted> for Upstream {
     }
 
     fn call(&mut self, targeted: Targeted) -> Waiting {
-        Box::pin(run(targeted))
+        Box::pin(run(self.0.clone(), targeted))
     }
 }
 
@@ -68,7 +100,7 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let tried = if aim.attempt > 0 { tried(&aim) } else { Vec::new() };
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     // Not when the request began: a fault may have held it up, and nothing of that is its endpoint's.
-    let now = Instant::now();
+    let now = clock::now();
     if aim.attempt > 0 || aim.trail.fields.any(Fields::EXPLAIN) {
         explain::note_candidates(&aim, now);
     }
@@ -121,7 +153,7 @@ fn name_caller(http: &mut http::Request<Body>, aim: &Aim) {
     }
 }
 
-async fn run(targeted: Targeted) -> Result<Response, Error> {
+async fn run<W: Wire>(wire: W, targeted: Targeted) -> Result<Response, Error> {
     let Begun { mut http, mut attempt, version, caller } = begin(targeted)?;
     let waker = match attempt.aim().trail.version {
         Version::HTTP_2 => Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await),
@@ -129,12 +161,7 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
     };
     let expects = attempt.aim().trail.fields.any(Fields::EXPECT);
     let interim = interim::prepare(&mut http, &attempt.aim().trail, expects, waker);
-    let answer = if version == Version::HTTP_2 {
-        over_h2(&attempt, http, interim).await
-    } else {
-        over_h1(&attempt, http, interim).await
-    };
-    match answer {
+    match wire.exchange(&attempt, http, version, interim).await {
         Ok((mut response, lease)) => {
             let status = response.status();
             let grpc_status = attempt.aim().trail.grpc.then(|| grpc_status(response.headers())).flatten();
@@ -175,7 +202,8 @@ fn speak(aim: &Aim, upgrade: bool) -> Version {
     }
 }
 
-type Answered = (Response, Lease);
+/// An answer, and what its attempt holds as long as it lasts.
+pub type Answered = (Response, Lease);
 
 async fn over_h1(
     attempt: &Attempt,
@@ -278,6 +306,19 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
     Ok(connection)
 }
 
+/// The right to a connection, which waits in line where a limit allows none; for whoever has no connection to wait for.
+pub(crate) async fn right_to_connect(attempt: &Attempt) -> Result<ConnectionPermit, Error> {
+    let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
+    if let Some((permit, beyond)) = aim.cluster.try_connect(endpoint) {
+        note_beyond(aim, beyond);
+        return Ok(permit);
+    }
+    let _pending = wait_in_line(attempt)?;
+    let permit = aim.cluster.connection(endpoint).await;
+    attempt.waits_in_line(false);
+    Ok(permit)
+}
+
 /// A place on a connection, and whether others made that connection before.
 async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
@@ -334,7 +375,7 @@ async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, ConnectionPermit> {
             return Ok(stream);
         }
         if look.is_multiple_of(TURN) && !aim.cluster.make_room(endpoint) && look > 0 {
-            aim.cluster.make_way(endpoint, worker, Instant::now());
+            aim.cluster.make_way(endpoint, worker, clock::now());
         }
         tokio::select! {
             permit = aim.cluster.connection(endpoint) => return Err(permit),
@@ -374,7 +415,7 @@ mod tests {
         fn size<F>(_: fn(super::Targeted) -> F) -> usize {
             size_of::<F>()
         }
-        let bytes = size(super::run);
+        let bytes = size(|targeted| super::run(super::Network, targeted));
         assert!(bytes <= 1024, "{bytes}");
     }
 }

@@ -93,7 +93,8 @@ impl Records {
 
     /// Whether a worker may make another record, without making one.
     pub fn has_room(&self, worker: usize, now: Instant) -> bool {
-        let Some(inner) = &self.0 else { return false };
+        // Where nothing is kept, whoever looks does so by himself.
+        let Some(inner) = &self.0 else { return true };
         let second = inner.slot(worker).lock().second;
         second.is_none_or(|(began, seen)| {
             seen < MAX_RATE || now.saturating_duration_since(began) >= Duration::from_secs(1)

@@ -18,6 +18,7 @@ use crate::cache::recorder::{Label, Recorder};
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
 use crate::cache::stored::{Selector, Use};
 use crate::cache::{Demand, Store, Stored};
+use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Response, Routed};
 use crate::head;
@@ -64,10 +65,10 @@ pub(super) async fn forward<S: Next<Routed>>(
         let Some(name) = &flight else { break };
         let landing = match caching.flights.join(name) {
             Joined::Crowded => break,
-            Joined::Lead(lead) => match look(cache, &routed, Instant::now()) {
+            Joined::Lead(lead) => match look(cache, &routed, clock::now()) {
                 // It landed between this request's look and its join.
                 Look::Hit { stored, why, demand } if why == Use::Fresh => {
-                    let now = Instant::now();
+                    let now = clock::now();
                     return Ok(serve(cache, &routed, &stored, why, &demand, now));
                 }
                 _ => {
@@ -77,7 +78,7 @@ pub(super) async fn forward<S: Next<Routed>>(
             },
             Joined::Wait(wait) => tokio::time::timeout_at(until(&routed), wait.landed()).await,
         };
-        let now = Instant::now();
+        let now = clock::now();
         let selects = |stored: &Stored| stored.selector.selects(cache.scope, routed.http.headers());
         match landing {
             Ok(Landing::Kept(stored)) if selects(&stored) => {
@@ -106,7 +107,7 @@ pub(super) async fn forward<S: Next<Routed>>(
 
 /// By when a request gives up waiting: the rooms behind then find its time over, if it is, and say so.
 fn until(routed: &Routed) -> tokio::time::Instant {
-    let patience = Instant::now() + PATIENCE;
+    let patience = clock::now() + PATIENCE;
     let own = routed.route.config.timeouts.request.map(|request| routed.trail.started + request);
     own.map_or(patience, |own| own.min(patience)).into()
 }
@@ -138,7 +139,7 @@ impl Question {
         let (key, shown) = with_key(cache, routed, |key| (Box::from(key), Arc::from(shown(key))));
         let headers = routed.http.headers().clone();
         let selector = Selector::of_nothing(cache.scope);
-        let label = Label { key, shown, selector, sent: Instant::now() };
+        let label = Label { key, shown, selector, sent: clock::now() };
         Question { label, method: routed.http.method().clone(), headers }
     }
 
@@ -203,7 +204,7 @@ pub(super) async fn fetch<S: Next<Routed>>(
             }
             noted(CacheResult::Revalidated);
             let did = Did::Forwarded { why, status: Some(304), stored: kept, collapsed: false, detail: None };
-            return Ok(answer(&question.method, &question.headers, &renewed, did, &demand, Instant::now()));
+            return Ok(answer(&question.method, &question.headers, &renewed, did, &demand, clock::now()));
         }
         if let Some(mut again) = again {
             again.http.headers_mut().remove(header::IF_NONE_MATCH);
@@ -215,13 +216,13 @@ pub(super) async fn fetch<S: Next<Routed>>(
         Ok(response) => matches!(response.status().as_u16(), 500 | 502 | 503 | 504),
         Err(error) => error.reason.disposition().status >= 500,
     };
-    if let Some(stored) = stale.as_ref().filter(|stored| failed && stored.freshness.stands_in(Instant::now())) {
+    if let Some(stored) = stale.as_ref().filter(|stored| failed && stored.freshness.stands_in(clock::now())) {
         if let Some(lead) = lead {
             lead.land(Landing::StandIn(Arc::clone(stored)));
         }
         noted(CacheResult::Stale);
         let did = Did::Hit(Some("stale-if-error"));
-        return Ok(answer(&question.method, &question.headers, stored, did, &demand, Instant::now()));
+        return Ok(answer(&question.method, &question.headers, stored, did, &demand, clock::now()));
     }
     noted(CacheResult::Miss);
     match outcome {
@@ -244,7 +245,7 @@ fn renew(
     stored: &Arc<Stored>,
     not_modified: &HeaderMap,
 ) -> (Arc<Stored>, bool) {
-    let now = Instant::now();
+    let now = clock::now();
     let headers = stored.updated(not_modified);
     let label = &question.label;
     let make = |selector: Selector, freshness: Freshness| {
@@ -278,7 +279,7 @@ struct Sent {
 
 /// Passes an answer on, and takes it in on the way if it may be kept.
 fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response: Response, sent: Sent) -> Response {
-    let now = Instant::now();
+    let now = clock::now();
     let Sent { why, stale, lead } = sent;
     let key = question.label.key.clone();
     let shown = Arc::clone(&question.label.shown);
@@ -355,7 +356,7 @@ pub(super) async fn observe<S: Next<Routed>>(mut inner: S, routed: Routed) -> Re
     let question = Question::of(cache, &routed);
     let mut response = inner.call(routed).await?;
     let longest = store.longest(cache.policy.max_bytes);
-    if let Ok(recorder) = take_in(cache, store, question, &response, (longest, false), Instant::now()) {
+    if let Ok(recorder) = take_in(cache, store, question, &response, (longest, false), clock::now()) {
         if response.body().is_empty() {
             recorder.keep();
         } else {

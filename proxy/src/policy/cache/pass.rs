@@ -1,13 +1,13 @@
 //! Requests whose answers are never kept: they go on as they are, and what an unsafe one has changed is forgotten.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::super::Next;
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
+use crate::clock;
 use crate::error::Error;
 use crate::exchange::{Response, Routed};
 use crate::route::cache::Cache as RouteCache;
@@ -30,7 +30,7 @@ pub(super) async fn pass<S: Next<Routed>>(
         && (status.is_success() || status.is_redirection())
     {
         let store = &shared.caching.store;
-        let forget = |key: &[u8]| store.forget(key, Instant::now());
+        let forget = |key: &[u8]| store.forget(key, clock::now());
         cache.rule.with(&authority, target.as_ref(), &headers, forget);
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             if let Some(uri) = near(response.headers(), &name, &authority) {
@@ -41,7 +41,7 @@ pub(super) async fn pass<S: Next<Routed>>(
     if let Some(why) = why {
         let status = Some(status.as_u16());
         let did = Did::Forwarded { why, status, stored: false, collapsed: false, detail: None };
-        response.headers_mut().append(CACHE_STATUS, status::value(did, None, Instant::now(), ""));
+        response.headers_mut().append(CACHE_STATUS, status::value(did, None, clock::now(), ""));
     }
     Ok(response)
 }

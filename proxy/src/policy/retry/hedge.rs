@@ -19,6 +19,7 @@ use super::wait::Asked;
 use super::{Again, Judged, Rules, admit, discard};
 use crate::body::Body;
 use crate::carried;
+use crate::clock;
 use crate::cluster::budget::RetryPermit;
 use crate::error::{Error, Reason};
 use crate::exchange::{Aim, Cause, Response, Targeted};
@@ -61,7 +62,7 @@ impl<S: Next<Targeted>> Race<S> {
         if self.marks {
             carried::mark(http.headers_mut(), aim.attempt);
         }
-        self.begun.push((aim.attempt, Instant::now()));
+        self.begun.push((aim.attempt, clock::now()));
         let attempt = self.inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None });
         self.racing.push(Box::pin(async move {
             let outcome = attempt.await;
@@ -117,7 +118,7 @@ pub(super) async fn run<S: Next<Targeted>>(
         tokio::select! {
             biased;
             Some(Finished { number, aim, outcome }) = race.racing.next() => {
-                let now = Instant::now();
+                let now = clock::now();
                 let took = race.finish(number, now);
                 // It was this attempt's; another may be under way.
                 aim.trail.note(|notes| notes.cut = None);

@@ -1,0 +1,11 @@
+//! The time, for whoever is on a request's way.
+//!
+//! It is the system's, read through tokio, which a simulation ([`crate::simulate`]) holds and moves on as it likes: then
+//! every timer and everything that is judged by time agree. Outside a simulation that costs a load.
+
+use std::time::Instant;
+
+/// Now.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
