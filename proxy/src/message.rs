@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
+use outrigger_config::listener::Direction;
 
 use crate::body::{Body, Broken};
 use crate::error::{Error, Reason};
@@ -15,6 +16,18 @@ use crate::fields::Fields;
 use crate::head;
 use crate::hop;
 use crate::pool::Failure;
+use crate::route::bucket::CALLER_FIELD;
+
+/// Says whom this proxy stands beside, and not what the caller may have said of it.
+pub fn name_caller(request: &mut http::Request<Body>, trail: &Trail) {
+    let entrance = &trail.connection.entrance;
+    if entrance.direction == Direction::Outbound {
+        match &entrance.caller {
+            Some(caller) => drop(request.headers_mut().insert(CALLER_FIELD, caller.clone())),
+            None => drop(request.headers_mut().remove(CALLER_FIELD)),
+        }
+    }
+}
 
 /// Writes a request's target as `version` has it: origin form and `Host` (RFC 9112, 3.2.1), or scheme, authority and
 /// path (RFC 9113, 8.3.1).

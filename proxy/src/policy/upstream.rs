@@ -31,7 +31,6 @@ use crate::fields::Fields;
 use crate::interim;
 use crate::message;
 use crate::pool::{self, H1, H2Stream, Interim, Sent, connect};
-use crate::route::bucket::CALLER_FIELD;
 use crate::session;
 use crate::telemetry::Would;
 use crate::tunnel;
@@ -129,7 +128,7 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     }
     if attempt.aim().cluster.config.names_caller {
-        name_caller(&mut http, attempt.aim());
+        message::name_caller(&mut http, &attempt.aim().trail);
     }
     // A copy: an attempt that never reached its endpoint gives the request back, and the next one needs it too.
     let caller = upgrade.then(|| http.extensions().get::<OnUpgrade>().cloned()).flatten();
@@ -140,17 +139,6 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
 /// Where earlier attempts of the request went, the last of them last.
 fn tried(aim: &Aim) -> Vec<SocketAddr> {
     aim.trail.read(|notes| notes.tried.iter().copied().chain(notes.endpoint).collect())
-}
-
-/// Says whom this proxy stands beside, and not what the caller may have said of it.
-fn name_caller(http: &mut http::Request<Body>, aim: &Aim) {
-    let entrance = &aim.trail.connection.entrance;
-    if entrance.direction == Direction::Outbound {
-        match &entrance.caller {
-            Some(caller) => drop(http.headers_mut().insert(CALLER_FIELD, caller.clone())),
-            None => drop(http.headers_mut().remove(CALLER_FIELD)),
-        }
-    }
 }
 
 async fn run<W: Wire>(wire: W, targeted: Targeted) -> Result<Response, Error> {
