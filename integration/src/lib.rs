@@ -12,6 +12,7 @@ pub mod ports;
 pub mod process;
 pub mod binaries;
 pub mod peers;
+pub mod envoy;
 pub mod wire;
 pub mod grpc;
 pub mod behaviour;

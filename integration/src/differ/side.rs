@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use bytes::Bytes;
 use outrigger_config::resource::ResourceType;
@@ -15,6 +14,7 @@ use super::encode::encode;
 use super::resources;
 use super::upstream::Upstream;
 use crate::ads::{Ads, Sets};
+use crate::envoy;
 use crate::ports;
 use crate::process::Process;
 use crate::proxy::{Proxy, Start};
@@ -108,16 +108,11 @@ fn ports_of(listeners: &Listeners) -> BTreeMap<String, SocketAddr> {
 }
 
 /// Starts Envoy and waits until it has taken everything.
-pub async fn envoy(envoy: &Path, given: &Given) -> Side {
+pub async fn envoy(binary: &Path, given: &Given) -> Side {
     let none = BTreeMap::new();
     let ads = Ads::start(given.sets(&given.envoy, &none)).await;
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("bootstrap.yaml");
-    std::fs::write(&file, bootstrap(ads.address())).expect("a file can be written");
-    let mut command = Command::new(envoy);
-    // One worker: with more of them Envoy's own limits are not exact.
-    command.arg("-c").arg(&file).args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]);
-    let process = Process::start("envoy", &mut command);
+    let process = envoy::start(binary, folder.path(), "web", "GRPC", ads.address());
     for kind in [ResourceType::Cluster, ResourceType::Listener, ResourceType::Table] {
         let verdict = ads.verdict(kind, 1).await;
         assert_eq!(verdict.error, None, "Envoy refuses a {}", kind.short());
@@ -132,34 +127,4 @@ pub async fn ours(given: &Given) -> Side {
     let ads = Ads::start(given.sets(&given.ours, &refused)).await;
     let proxy = Start::steered_alone(ads.address(), "web").ready().await;
     Side { ports: ports_of(&given.ours), refused, _ads: ads, _runs: Runs::Ours { _proxy: proxy } }
-}
-
-fn bootstrap(xds: SocketAddr) -> String {
-    format!(
-        "
-node: {{ id: shop/web, cluster: web }}
-admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} }}
-dynamic_resources:
-  ads_config:
-    api_type: GRPC
-    transport_api_version: V3
-    set_node_on_first_message_only: true
-    grpc_services: [{{ envoy_grpc: {{ cluster_name: control-plane }} }}]
-  lds_config: {{ ads: {{}}, resource_api_version: V3 }}
-  cds_config: {{ ads: {{}}, resource_api_version: V3 }}
-static_resources:
-  clusters:
-  - name: control-plane
-    type: STATIC
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}
-    load_assignment:
-      cluster_name: control-plane
-      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]
-",
-        admin = ports::free().port(),
-        port = xds.port(),
-    )
 }

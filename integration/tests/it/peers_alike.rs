@@ -8,9 +8,9 @@ use outrigger_integration::mesh::{CALLER, Mesh};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::process::Process;
 use outrigger_integration::wire::{Response, Wire};
-use outrigger_integration::{peers, wait};
+use outrigger_integration::{envoy, peers, wait};
 
-use crate::peers_envoy::{answers, start};
+use crate::peers_envoy::answers;
 
 /// One mesh of each, over the same services.
 struct Both {
@@ -28,7 +28,7 @@ impl Both {
         let (control_plane, theirs) = (ControlPlane::start().await, documents());
         control_plane.apply(theirs.text()).await;
         let folder = tempfile::tempdir().unwrap();
-        let process = start(&envoy, folder.path(), CALLER, "GRPC", control_plane.xds());
+        let process = envoy::start(&envoy, folder.path(), CALLER, "GRPC", control_plane.xds());
         wait::until("Envoy to serve", async || answers(&theirs, "/").await).await;
         let address = theirs.outbound(CALLER);
         let ours = Mesh::standalone(documents()).await;

@@ -1,52 +1,11 @@
 //! Envoy 1.40 takes its whole configuration from our control plane, over SotW and over delta, and serves it.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
-
 use outrigger_integration::client::{Client, get};
 use outrigger_integration::control_plane::ControlPlane;
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, small};
 use outrigger_integration::origin::Origin;
-use outrigger_integration::process::Process;
-use outrigger_integration::{binaries, peers, ports, wait};
-
-/// A running Envoy that knows nothing but who it is and where its control plane is.
-pub(crate) fn start(envoy: &Path, folder: &Path, workload: &str, api_type: &str, xds: SocketAddr) -> Process {
-    let bootstrap = format!(
-        "
-node: {{ id: shop/{workload}, cluster: {workload} }}
-admin: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {admin} }} }} }}
-dynamic_resources:
-  ads_config:
-    api_type: {api_type}
-    transport_api_version: V3
-    set_node_on_first_message_only: true
-    grpc_services: [{{ envoy_grpc: {{ cluster_name: control-plane }} }}]
-  lds_config: {{ ads: {{}}, resource_api_version: V3 }}
-  cds_config: {{ ads: {{}}, resource_api_version: V3 }}
-static_resources:
-  clusters:
-  - name: control-plane
-    type: STATIC
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {{ http2_protocol_options: {{}} }}
-    load_assignment:
-      cluster_name: control-plane
-      endpoints: [{{ lb_endpoints: [{{ endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }} }}] }}]
-",
-        admin = ports::free().port(),
-        port = xds.port(),
-    );
-    let file = folder.join("bootstrap.yaml");
-    std::fs::write(&file, bootstrap).unwrap();
-    let mut command = Command::new(envoy);
-    command.arg("-c").arg(file).args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]);
-    Process::start("envoy", &mut command)
-}
+use outrigger_integration::{binaries, envoy, peers, ports, wait};
 
 pub(crate) async fn answers(documents: &Documents, path: &str) -> Option<outrigger_integration::client::Reply> {
     tokio::net::TcpStream::connect(documents.outbound(CALLER)).await.ok()?;
@@ -69,7 +28,7 @@ sessionPersistence: { sessionName: shop, cookieConfig: { sameSite: Lax } }",
     let control_plane = ControlPlane::start().await;
     control_plane.apply(documents.text()).await;
     let folder = tempfile::tempdir().unwrap();
-    let _envoy = start(&envoy, folder.path(), CALLER, api_type, control_plane.xds());
+    let _envoy = envoy::start(&envoy, folder.path(), CALLER, api_type, control_plane.xds());
 
     let reply = wait::until("Envoy to serve", async || answers(&documents, "/").await).await;
     assert_eq!((reply.status, reply.header("x-origin")), (200, Some("old")));
@@ -106,7 +65,7 @@ async fn the_whole_shop_is_taken() {
         let control_plane = ControlPlane::start().await;
         control_plane.apply(&shop).await;
         let folder = tempfile::tempdir().unwrap();
-        let _envoy = start(&envoy, folder.path(), "gateway", api_type, control_plane.xds());
+        let _envoy = envoy::start(&envoy, folder.path(), "gateway", api_type, control_plane.xds());
         control_plane.synced("gateway").await;
         refused_nothing(&control_plane.proxy("gateway").await.unwrap());
         let host = "storefront";
