@@ -131,11 +131,9 @@ impl Attempt {
             if let Some(one) = notes.tries.of(number) {
                 (one.took, one.status, one.grpc) = (Some(took), status, grpc_status);
             }
-        });
-        if self.aim.retry().is_some_and(|retry| retry.hedge.is_some()) {
             // Of several under way the one that answers is the one that counts.
-            self.aim.trail.note(|notes| notes.endpoint = Some(self.seat.endpoint().address));
-        }
+            notes.endpoint = Some(self.seat.endpoint().address);
+        });
         // A good head decides a probe: a stream may go on for hours, and its caller may end it.
         if self.seat.is_probe() && self.outcome() == Some(Outcome::Success) {
             self.report(Outcome::Success, clock::now());
@@ -243,7 +241,11 @@ impl Attempt {
         let trail = &self.aim.trail;
         let connection = &trail.connection;
         let duration = clock::now().saturating_duration_since(self.started);
-        SpanRecord {
+        let reason = match self.lost {
+            true => None,
+            false => self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
+        };
+        trail.read(|notes| SpanRecord {
             trace_id: self.context.trace_id,
             span_id: self.context.span_id,
             parent,
@@ -259,21 +261,18 @@ impl Attempt {
             status: self.status,
             grpc: trail.grpc,
             grpc_status: self.grpc_status,
-            reason: match self.lost {
-                true => None,
-                false => self.reason.or_else(|| self.cut()).or((self.status == 0).then_some(Reason::DownstreamReset)),
-            },
+            reason,
             lost: self.lost,
             route: Some(Arc::clone(&self.aim.route.config.name)),
             host: Some(Arc::clone(&self.aim.cluster.label)),
             peer: Some(self.endpoint().address),
             attempt: self.aim.attempt,
             retry_of: self.aim.retry_of.map(RetryCause::from),
-            withheld: trail.read(|notes| notes.withheld),
-            cache: trail.read(|notes| notes.cache),
-            would: trail.read(|notes| notes.would),
-            snapshot: trail.read(|notes| notes.snapshot),
-        }
+            withheld: notes.withheld,
+            cache: notes.cache,
+            would: notes.would,
+            snapshot: notes.snapshot,
+        })
     }
 }
 

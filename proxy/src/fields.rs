@@ -27,14 +27,11 @@ impl Fields {
     /// `Content-Type`.
     pub const CONTENT_TYPE: Fields = Fields(1 << 8);
     /// `X-Outrigger-Explain`.
-    pub const EXPLAIN: Fields = Fields(1 << 11);
-
+    pub const EXPLAIN: Fields = Fields(1 << 9);
     /// A mark of a request that a layer above tries again.
-    pub const MARK: Fields = Fields(1 << 9);
-
+    pub const MARK: Fields = Fields(1 << 10);
     /// Any field whose name begins with `x-envoy-`.
-    pub const ENVOY: Fields = Fields(1 << 10);
-
+    pub const ENVOY: Fields = Fields(1 << 11);
     /// What a cache asks for: `Cache-Control`, `Pragma`, `Range`, and the conditions of a request.
     pub const CACHE: Fields = Fields(1 << 12);
 

@@ -3,8 +3,9 @@
 //!
 //! Refused with [`Reason::HttpRequestDenied`] (RFC 9110 7.2, RFC 9112 3.2 and 6.3): no Host, several, or one with a
 //! space, `@` or `/`; Content-Length together with Transfer-Encoding; an absolute form that disagrees with Host; a
-//! target without `/`; a path that climbs above its root or hides dots (`path`); CONNECT. Removed: the fields of one hop (RFC 9110 7.6.1) and those that `Connection` names,
-//! except those that no caller may have removed. An upgrade's own fields stay.
+//! target without `/`; a path that climbs above its root or hides dots (`path`); CONNECT. Removed: the fields of one hop
+//! (RFC 9110 7.6.1) and those that `Connection` names, except those that no caller may have removed. An upgrade's own
+//! fields stay.
 
 use std::borrow::Cow;
 use std::task::{Context, Poll};

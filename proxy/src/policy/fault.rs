@@ -125,15 +125,7 @@ fn verdict(
 }
 
 fn decide(fault: &Mechanism, http: &Request<Body>, authority: &http::HeaderValue, trail: &Trail) -> Option<Verdict> {
-    let uri = http.uri();
-    let facts = Facts {
-        authority: authority.to_str().unwrap_or_default(),
-        path: uri.path(),
-        query: uri.query(),
-        method: http.method(),
-        headers: http.headers(),
-        grpc: trail.grpc,
-    };
+    let facts = Facts::of(http, authority, trail.grpc);
     let verdict = fault.decide(&facts, &mut fastrand::Rng::new());
     if verdict.is_nothing() {
         return None;

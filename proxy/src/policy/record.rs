@@ -122,7 +122,7 @@ impl Drop for Account {
         let entrance = &connection.entrance;
         let telemetry = &connection.shared.telemetry;
         let slow = telemetry.records.is_slow(duration);
-        let mut why = Why::default();
+        let (mut why, mut spans) = (Why::default(), false);
         trail.note(|notes| {
             if notes.status == 0 {
                 notes.reason = Some(Reason::DownstreamReset);
@@ -132,13 +132,13 @@ impl Drop for Account {
                 None => telemetry.metrics.unrouted(entrance.direction, notes.status, notes.reason, duration),
             }
             why = Why::of(notes, slow);
+            // What the cache answered had no attempt that would have been a span.
+            let kept = notes.cache.is_some() && notes.attempts == 0;
+            spans = trail.context.sampled && (trail.own_span && !notes.alone || kept);
         });
         if why.any() {
             explain::keep(trail, why, duration);
         }
-        // What the cache answered had no attempt that would have been a span.
-        let (alone, kept) = trail.read(|notes| (notes.alone, notes.cache.is_some() && notes.attempts == 0));
-        let spans = trail.context.sampled && (trail.own_span && !alone || kept);
         if spans || entrance.access_log {
             let record = span(trail, duration);
             if entrance.access_log {

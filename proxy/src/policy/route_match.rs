@@ -57,20 +57,11 @@ impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
 
 fn find(request: &Request) -> Result<Arc<crate::route::Route>, Error> {
     let snapshot = request.trail.connection.shared.snapshots.load();
-    let authority = request.authority.to_str().unwrap_or_default();
     let Some(table) = snapshot.table_for(&request.trail.connection.entrance.name) else {
         request.trail.note(|notes| notes.snapshot = snapshot.number);
         return Err(Error::new(Reason::ProxyConfigurationError).because("this listener has no routes yet"));
     };
-    let uri = request.http.uri();
-    let facts = Facts {
-        authority,
-        path: uri.path(),
-        query: uri.query(),
-        method: request.http.method(),
-        headers: request.http.headers(),
-        grpc: request.trail.grpc,
-    };
+    let facts = Facts::of(&request.http, &request.authority, request.trail.grpc);
     match table.find(&facts) {
         Found::Route(route) => {
             request.trail.note(|notes| {
@@ -86,11 +77,10 @@ fn find(request: &Request) -> Result<Arc<crate::route::Route>, Error> {
             request.trail.note(|notes| notes.snapshot = snapshot.number);
             explain::note_missed(&request.trail, table, None, &facts);
             Err(match missed {
-                Found::NoHost => {
-                    Error::new(Reason::DestinationNotFound).because(format_args!("no service is called {authority:?}"))
-                }
+                Found::NoHost => Error::new(Reason::DestinationNotFound)
+                    .because(format_args!("no service is called {:?}", facts.authority)),
                 _ => Error::new(Reason::DestinationNotFound)
-                    .because(format_args!("no route of {authority:?} takes {} {}", facts.method, facts.path)),
+                    .because(format_args!("no route of {:?} takes {} {}", facts.authority, facts.method, facts.path)),
             })
         }
     }

@@ -27,6 +27,20 @@ pub struct Facts<'a> {
     pub grpc: bool,
 }
 
+impl<'a> Facts<'a> {
+    /// Those of a request that was admitted for `authority`.
+    pub fn of<B>(http: &'a http::Request<B>, authority: &'a HeaderValue, grpc: bool) -> Self {
+        Facts {
+            authority: authority.to_str().unwrap_or_default(),
+            path: http.uri().path(),
+            query: http.uri().query(),
+            method: http.method(),
+            headers: http.headers(),
+            grpc,
+        }
+    }
+}
+
 /// A match, ready for requests.
 #[derive(Clone, Debug)]
 pub struct Matcher {
