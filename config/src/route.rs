@@ -82,6 +82,18 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// What a hash balancer keys by.
     pub hash: Vec<HashKey>,
+    /// How much its requests matter; High only where it sends them on.
+    pub priority: Priority,
+}
+
+/// How much a request matters where not all can be served (`RouteAction.priority`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// As much as any other.
+    #[default]
+    Default,
+    /// More.
+    High,
 }
 
 impl Route {
@@ -102,6 +114,7 @@ impl Route {
             fault: None,
             rate_limit: None,
             hash: Vec::new(),
+            priority: Priority::Default,
         }
     }
 
@@ -137,7 +150,8 @@ impl Route {
             || !self.rewrite.is_empty()
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()
-            || !self.hash.is_empty();
+            || !self.hash.is_empty()
+            || self.priority != Priority::Default;
         if sends {
             return Err(Problem::new(Code::Conflict, "a route that answers by itself sends nothing on"));
         }

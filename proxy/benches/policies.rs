@@ -279,7 +279,13 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
     let telemetry = Arc::new(Telemetry::default());
     let context = Context { workers: 1, metrics: Arc::clone(&telemetry.metrics), seed: 1, now: Instant::now() };
     let snapshot = compile(&set, None, &context);
-    let shared = Arc::new(Shared { snapshots: Snapshots::new(), telemetry, workers: 1, drain: Drain::new() });
+    let shared = Arc::new(Shared {
+        snapshots: Snapshots::new(),
+        telemetry,
+        workers: 1,
+        drain: Drain::new(),
+        overload: Arc::default(),
+    });
     let plane = DataPlane::start(Arc::clone(&shared))?;
     assert_eq!(plane.apply(&snapshot), []);
     shared.snapshots.store(Arc::new(snapshot));

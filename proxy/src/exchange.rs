@@ -19,6 +19,7 @@ use crate::cluster::limits::Permit;
 use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::{Hidden, Side};
+use crate::overload::Overload;
 use crate::reason::Reason;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub workers: usize,
     /// The scope of the whole process.
     pub drain: Drain,
+    /// What the process runs short of.
+    pub overload: Arc<Overload>,
 }
 
 /// The fixed facts of a listener.

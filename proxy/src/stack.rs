@@ -21,6 +21,7 @@ use crate::policy::record::RecordLayer;
 use crate::policy::respond::RespondLayer;
 use crate::policy::retry::RetryLayer;
 use crate::policy::route_match::RouteMatchLayer;
+use crate::policy::shed::ShedLayer;
 use crate::policy::split::SplitLayer;
 use crate::policy::timeout::TimeoutLayer;
 use crate::policy::try_timeout::TryTimeoutLayer;
@@ -36,6 +37,7 @@ pub fn outbound() -> HttpService {
         .layer(RespondLayer) // the one door from error to response
         .layer(AdmissionLayer) // what a request is
         .layer(RouteMatchLayer) // Request -> Routed
+        .layer(ShedLayer)
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)
@@ -60,6 +62,7 @@ pub fn inbound() -> HttpService {
         .layer(RespondLayer)
         .layer(AdmissionLayer)
         .layer(RouteMatchLayer)
+        .layer(ShedLayer)
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)

@@ -11,7 +11,7 @@ use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::{Backoff, Condition, Conditions, Fault, GrpcCodes, Methods, Mode, Origin, Retry, Timeouts};
 use crate::rewrite::DirectResponse;
-use crate::route::HashKey;
+use crate::route::{HashKey, Priority};
 use crate::value::format_duration;
 
 /// The spec of a RoutePolicy.
@@ -27,6 +27,8 @@ pub struct RoutePolicy {
     pub sticky: Vec<HashKey>,
     /// Which faults are injected.
     pub fault: Option<Fault>,
+    /// How much the requests matter where not all can be served.
+    pub priority: Priority,
     /// What is answered in the place of every backend.
     pub response: Option<DirectResponse>,
 }
@@ -71,8 +73,16 @@ impl RoutePolicy {
         });
         let sticky = sticky.into_iter().flatten().flatten().collect();
         let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
+        let priorities = &[("Default", Priority::Default), ("High", Priority::High)];
+        let priority = fields.optional("priority").map(|field| {
+            if !mode.enforces() {
+                field.unsupported("a priority cannot be observed only; give it a policy of its own");
+            }
+            field.choice(priorities).unwrap_or_default()
+        });
+        let priority = priority.unwrap_or_default();
         fields.finish();
-        RoutePolicy { targets, retry, timeouts, sticky, fault, response }
+        RoutePolicy { targets, retry, timeouts, sticky, fault, priority, response }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource};
 use crate::name::{Domain, ObjectName, TableName};
 use crate::policy::{Origin, RateLimit, Timeouts};
 use crate::resource::Resource;
-use crate::route::{Route, RouteTable, VirtualHost};
+use crate::route::{Priority, Route, RouteTable, VirtualHost};
 
 /// The listeners of gRPC clients: each host of each service's port, as a namespace sees it.
 pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
@@ -80,6 +80,7 @@ fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Route
         origin: Origin(origin.into()),
         timeouts: Timeouts { idle: Some(inbound_idle(index, &services, port)), ..Timeouts::default() },
         rate_limit: inbound_limit(index, &services, port),
+        priority: inbound_priority(index, &services, port),
         ..Route::forward(&label, name::local_cluster(name, &port.name))
     };
     let host = VirtualHost { name: "inbound".into(), domains: vec![Domain::Any], routes: vec![route] };
@@ -91,6 +92,14 @@ fn inbound_limit(index: &Index, services: &[(&ObjectName, &Service)], port: &Wor
         index.service_limit(name, service.port_named(&port.name)?).map(|known| known.spec.limit.clone())
     };
     services.iter().find_map(limit)
+}
+
+/// What the policy of a whole service says; which of its rules a request took, only the caller's proxy knows.
+fn inbound_priority(index: &Index, services: &[(&ObjectName, &Service)], port: &WorkloadPort) -> Priority {
+    let priority = |(name, service): &(&ObjectName, &Service)| {
+        Some(index.route_policy(None, name, service.port_named(&port.name)?)?.spec.priority)
+    };
+    services.iter().find_map(priority).unwrap_or_default()
 }
 
 /// A sidecar before a service must not give up before the callers' proxies do, whichever of the service's routes was

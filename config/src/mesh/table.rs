@@ -103,7 +103,8 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     let hash = hash_keys(index, name, port);
     let fault = policy.and_then(|policy| policy.fault.clone());
     let forward = Route::forward(&route_name, name::cluster(name, port));
-    Route { origin, timeouts, retry, fault, hash, ..forward }
+    let priority = policy.map(|policy| policy.priority).unwrap_or_default();
+    Route { origin, timeouts, retry, fault, hash, priority, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
@@ -133,6 +134,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         rewrite: rule.filters.rewrite.clone(),
         timeouts,
         retry,
+        priority: policy.map(|policy| policy.priority).unwrap_or_default(),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),
         ..common
     }

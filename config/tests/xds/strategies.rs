@@ -18,7 +18,7 @@ use outrigger_config::policy::{
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, Priority, QueryMatch, Route, RouteMatch, RouteTable, ValueMatch,
     VirtualHost,
 };
 use outrigger_config::value::{Pattern, Percent};
@@ -99,7 +99,8 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
-    let policies = (of(retry()), of(rate_limit()), of(fault()));
+    let priority = prop_oneof![Just(Priority::Default), Just(Priority::High)];
+    let policies = (of(retry()), of(rate_limit()), of(fault()), priority);
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -107,7 +108,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault),
+                    (retry, rate_limit, fault, priority),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -128,6 +129,7 @@ fn route() -> impl Strategy<Value = Route> {
                         fault,
                         rate_limit,
                         hash,
+                        priority,
                     }
                 },
             );

@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 
 use crate::admin::clusters::state;
-use crate::admin::policies;
+use crate::admin::{overload, policies};
 use crate::cluster::{Cause, Cluster, Limit};
 use crate::discovery::status::Standing;
 use crate::exchange::Shared;
@@ -23,6 +23,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     families.extend(destinations(&shared.snapshots.load_full(), now));
     families.extend(policies::families(&shared.snapshots.load_full()));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
+    families.extend(overload::families(&shared.overload));
     families.extend(process(shared, started, now));
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut page = Vec::new();

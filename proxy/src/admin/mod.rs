@@ -27,6 +27,7 @@ use crate::telemetry::logging::Filter;
 pub mod dump;
 pub mod clusters;
 mod policies;
+mod overload;
 pub mod metrics;
 mod query;
 

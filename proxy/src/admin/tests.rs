@@ -57,6 +57,7 @@ fn admin() -> Admin {
         telemetry: Arc::new(Telemetry::default()),
         workers: 1,
         drain: Drain::new(),
+        overload: Arc::default(),
     });
     shared.telemetry.metrics.set_workload(node);
     let metrics = Arc::clone(&shared.telemetry.metrics);

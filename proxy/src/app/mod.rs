@@ -24,6 +24,7 @@ use crate::drain::Drain;
 use crate::exchange::Shared;
 use crate::health;
 use crate::listener::DataPlane;
+use crate::overload::{self, Overload};
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
 use crate::telemetry::reporter::Reporter;
@@ -110,6 +111,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), sampler }),
         workers: settings.workers,
         drain: Drain::new(),
+        overload: Arc::new(Overload::new(settings.bounds)),
     });
     let data_plane = DataPlane::start(Arc::clone(&shared))?.with_drain_timeout(settings.drain_timeout);
     let data_plane = Arc::new(data_plane);
@@ -133,6 +135,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         let follower = Follower::new(address, settings.xds_mode.choice(), node, publisher, status.clone(), metrics);
         tokio::spawn(follower.follow());
     }
+    tokio::spawn(overload::watch(Arc::clone(&shared.overload)));
     tokio::spawn(housekeeping::keep(Arc::clone(&shared)));
     tokio::spawn(health::watch(Arc::clone(&shared)));
     tracing::info!(

@@ -8,11 +8,13 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use outrigger_config::name::ObjectName;
+use outrigger_config::policy::Mode;
 use outrigger_config::value::parse_duration;
 
 use crate::discovery::follow::Choice;
 use crate::discovery::session::Variant;
 use crate::discovery::status::Source;
+use crate::overload::{Bounds, sample};
 use crate::telemetry::logging::Format;
 
 /// One small proxy beside a service: retries, limits, routing, and why every request ended as it did.
@@ -40,12 +42,30 @@ struct Flags {
     /// How long requests under way may take to finish when the proxy stops or their listener is removed
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     drain_timeout: Duration,
+    /// Memory the process may use, such as 256Mi [default: the limit of its cgroup]
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    memory_limit: Option<u64>,
+    /// Callers' connections at once [default: as many as come]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// Whether anything is done when memory, file descriptors or connections run short, or only counted
+    #[arg(long, value_name = "MODE", default_value = "enforce")]
+    overload: OverloadMode,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
     #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
     log: String,
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
+}
+
+/// What is done when something runs short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OverloadMode {
+    /// Connections close, requests are shed, nothing is accepted, in this order.
+    Enforce,
+    /// It is counted.
+    Observe,
 }
 
 /// Which variant of xDS is spoken.
@@ -85,6 +105,8 @@ pub struct Settings {
     pub xds_mode: XdsMode,
     /// How long a drain may take.
     pub drain_timeout: Duration,
+    /// How much the process may use.
+    pub bounds: Bounds,
     /// What to log.
     pub log: String,
     /// How to log.
@@ -138,6 +160,15 @@ impl Flags {
             None => None,
         };
         let workers = self.workers.map_or_else(available, usize::from);
+        let bounds = Bounds {
+            mode: match self.overload {
+                OverloadMode::Enforce => Mode::Enforce,
+                OverloadMode::Observe => Mode::Observe,
+            },
+            memory: self.memory_limit.or_else(sample::memory_limit),
+            descriptors: sample::descriptors_limit(),
+            connections: self.max_connections,
+        };
         Ok(Settings {
             source,
             node,
@@ -145,6 +176,7 @@ impl Flags {
             admin: self.admin,
             xds_mode: self.xds_mode,
             drain_timeout: self.drain_timeout,
+            bounds,
             log: self.log,
             log_format: self.log_format,
         })
@@ -165,6 +197,20 @@ fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|problem| problem.reason)
 }
 
+/// A size as Kubernetes writes it: bytes, or with `Ki`, `Mi` or `Gi` behind it.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "" => 1,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return Err("must be a size such as 268435456 or 256Mi".into()),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).filter(|size| *size > 0);
+    size.ok_or_else(|| "must be a size such as 268435456 or 256Mi".into())
+}
+
 /// The first sentence of clap's page on what is wrong.
 fn one_line(page: &str) -> String {
     let first: Vec<_> = page.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
@@ -175,6 +221,8 @@ fn one_line(page: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+
+    use outrigger_config::policy::Mode;
 
     use super::{NoSettings, Settings};
     use crate::discovery::status::Source;
@@ -192,6 +240,9 @@ mod tests {
         let settings = read("--config mesh.yaml --node-id web --drain-timeout 1m30s").expect("settings");
         assert_eq!(settings.node.map(|node| node.to_string()).as_deref(), Some("default/web"));
         assert_eq!(settings.drain_timeout.as_secs(), 90);
+        let bounds =
+            read("--config a --memory-limit 256Mi --max-connections 7 --overload observe").expect("settings").bounds;
+        assert_eq!((bounds.memory, bounds.connections, bounds.mode), (Some(256 << 20), Some(7), Mode::Observe));
     }
 
     #[test]
@@ -209,6 +260,9 @@ mod tests {
             ("--config a --workers 0", "workers"),
             ("--config a --drain-timeout soon", "soon"),
             ("--config a --log-format xml", "xml"),
+            ("--config a --memory-limit 3MB", "256Mi"),
+            ("--config a --max-connections 0", "max-connections"),
+            ("--config a --overload maybe", "maybe"),
         ] {
             let Err(NoSettings::Wrong(text)) = read(line) else { panic!("{line} was taken") };
             assert!(!text.contains('\n') && text.contains(says), "{line}: {text}");

@@ -21,8 +21,11 @@ impl Would {
     pub const EJECT: Would = Would(8);
     /// It would have met a fault.
     pub const FAULT: Would = Would(16);
+    /// The proxy, running short, would have shed it.
+    pub const SHED: Would = Would(32);
     /// Everything that may be.
-    pub const ALL: [Would; 5] = [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT];
+    pub const ALL: [Would; 6] =
+        [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT, Would::SHED];
 
     /// The single ones of the set.
     pub fn iter(self) -> impl Iterator<Item = Would> {
@@ -42,6 +45,7 @@ impl Would {
             Would::RETRY => "retry",
             Would::EJECT => "eject",
             Would::FAULT => "fault",
+            Would::SHED => "shed",
             _ => "",
         }
     }

@@ -411,7 +411,7 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             },
             "route.request_mirror_policies[0].cluster_header",
         ),
-        ("high priority", |_, a| a.priority = 1, "route.priority"),
+        ("a priority that is none", |_, a| a.priority = 7, "route.priority"),
         ("hedging", |_, a| a.hedge_policy = Some(Default::default()), "route.hedge_policy"),
         (
             "cluster by header",

@@ -243,6 +243,7 @@ spec: {{ address: 127.0.0.1, outbound: [{{ port: {port} }}] }}"
         telemetry: Arc::new(Telemetry::default()),
         workers: 1,
         drain: Drain::new(),
+        overload: Arc::default(),
     });
     let data_plane = Arc::new(DataPlane::start(Arc::clone(&shared)).expect("a worker"));
     let standing = Standing::new(Source::Xds(address));
