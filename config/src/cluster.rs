@@ -51,6 +51,30 @@ pub enum Balancing {
         /// How many places the table has: a prime, at most 5,000,011.
         table_size: u32,
     },
+    /// Each in turn, by what endpoints report of their own load (ORCA, gRFC A58).
+    ClientSideWeightedRoundRobin(LoadReports),
+}
+
+/// Which load reports are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadReports {
+    /// How long an endpoint must have reported before its reports count.
+    pub blackout: Duration,
+    /// After how long without a report the last one counts no more; longer than zero.
+    pub expiration: Duration,
+    /// How much an error weighs against utilization, in thousandths.
+    pub penalty_thousandths: u32,
+}
+
+impl Default for LoadReports {
+    /// Those of gRFC A58: 10 s, 3 min, 1.
+    fn default() -> Self {
+        LoadReports {
+            blackout: Duration::from_secs(10),
+            expiration: Duration::from_secs(180),
+            penalty_thousandths: 1000,
+        }
+    }
 }
 
 /// How a newcomer among endpoints that serve already gets its load: little by little
@@ -63,6 +87,29 @@ pub struct SlowStart {
     pub aggression_thousandths: u32,
     /// The least share of its part.
     pub min_weight: Percent,
+}
+
+/// How much the place of an endpoint counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Localities {
+    /// Not at all.
+    #[default]
+    Ignored,
+    /// Places have weights ([`crate::endpoint::Assignment::weights`]), and an endpoint is chosen inside one.
+    Weighted,
+    /// Requests stay in the caller's own zone as far as its endpoints bear what its callers send.
+    ZoneAware {
+        /// The share of requests that this holds for.
+        percent: Percent,
+        /// With fewer endpoints in than this, it holds for none.
+        min_endpoints: u32,
+    },
+}
+
+impl Localities {
+    /// From how many endpoints on zones count unless said otherwise: from two, since with one there is no choice. Envoy's 6
+    /// would leave small services out.
+    pub const DEFAULT_MIN_ENDPOINTS: u32 = 2;
 }
 
 impl SlowStart {
@@ -84,7 +131,13 @@ impl Balancing {
 
     /// Whether a newcomer can be spared.
     pub fn can_start_slowly(self) -> bool {
-        matches!(self, Balancing::RoundRobin | Balancing::LeastRequest | Balancing::PeakEwma { .. })
+        matches!(
+            self,
+            Balancing::RoundRobin
+                | Balancing::LeastRequest
+                | Balancing::PeakEwma { .. }
+                | Balancing::ClientSideWeightedRoundRobin(_)
+        )
     }
 }
 
@@ -124,6 +177,8 @@ pub struct Cluster {
     /// How much more than its part of all requests under way an endpoint may have before its keys go on to the next, in
     /// percent of that part; at least 100. Only with a hash (`hash_balance_factor`).
     pub balance_factor: Option<u32>,
+    /// How much the place of an endpoint counts.
+    pub localities: Localities,
     /// How a newcomer gets its load; absent: all at once.
     pub slow_start: Option<SlowStart>,
     /// Below this share of endpoints in, those that are left out take part again, since the few could not bear all
@@ -161,6 +216,7 @@ impl Cluster {
             idle_timeout: Some(Duration::from_secs(60)),
             balancing: Balancing::default(),
             balance_factor: None,
+            localities: Localities::default(),
             slow_start: None,
             panic_threshold: Self::default_panic_threshold(),
             limits: None,
@@ -190,6 +246,13 @@ impl Cluster {
         {
             return Err(Problem::invalid(table_size, "must be a prime of at most 5000011")
                 .at_field("tableSize")
+                .at_field("loadBalancing"));
+        }
+        if let Balancing::ClientSideWeightedRoundRobin(reports) = self.balancing
+            && reports.expiration.is_zero()
+        {
+            return Err(Problem::invalid("0s", "must be longer than zero")
+                .at_field("expiration")
                 .at_field("loadBalancing"));
         }
         if let Some(factor) = self.balance_factor.filter(|factor| *factor < 100) {

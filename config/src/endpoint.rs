@@ -47,6 +47,17 @@ pub struct Endpoint {
     pub version: Arc<str>,
 }
 
+/// How much of all requests the endpoints of one place get, where places are weighed against each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalityWeight {
+    /// The priority whose endpoints are meant.
+    pub priority: u32,
+    /// The place.
+    pub locality: Locality,
+    /// The weight; 0 gets nothing.
+    pub weight: u32,
+}
+
 /// The endpoints of one cluster (an EDS resource), ordered by address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
@@ -57,6 +68,9 @@ pub struct Assignment {
     /// How much of a group may be missing before the next one helps, in percent: with 140, a group bears all of its
     /// load as long as 100 of 140 parts of it are in (`policy.overprovisioning_factor`). At least 100.
     pub overprovisioning: u32,
+    /// The places whose weight is not the sum of their endpoints' weights, ordered by priority and place
+    /// (`LocalityLbEndpoints.load_balancing_weight`).
+    pub weights: Vec<LocalityWeight>,
 }
 
 impl Assignment {
@@ -83,7 +97,24 @@ impl Assignment {
                 return Err(Problem::invalid(endpoint.address, "is an endpoint twice").at_field("address"));
             }
         }
-        Ok(Assignment { name, endpoints, overprovisioning: Self::DEFAULT_OVERPROVISIONING })
+        Ok(Assignment { name, endpoints, overprovisioning: Self::DEFAULT_OVERPROVISIONING, weights: Vec::new() })
+    }
+
+    /// With these weights of places. Those that are the sum of their endpoints' say nothing, and those of places without
+    /// endpoints mean nothing: both are left out.
+    #[must_use]
+    pub fn weighing(mut self, mut weights: Vec<LocalityWeight>) -> Self {
+        let sum = |one: &LocalityWeight| self.sum(one.priority, &one.locality);
+        weights.retain(|one| sum(one) > 0 && one.weight != sum(one));
+        weights.sort_by(|a, b| (a.priority, &a.locality).cmp(&(b.priority, &b.locality)));
+        self.weights = weights;
+        self
+    }
+
+    /// The sum of the weights of the endpoints of a place.
+    pub fn sum(&self, priority: u32, locality: &Locality) -> u32 {
+        let own = self.endpoints.iter().filter(|one| one.priority == priority && one.locality == *locality);
+        own.fold(0, |sum, one| sum.saturating_add(one.weight))
     }
 
     /// With another overprovisioning, in percent; less than 100 is 100.

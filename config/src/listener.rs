@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::endpoint::Locality;
 use crate::error::Problem;
 use crate::name::{ListenerName, ObjectName, TableName};
 use crate::route::RouteTable;
@@ -35,6 +36,8 @@ pub struct Identity {
     pub service: Arc<str>,
     /// `service.version` of its spans; empty where it has none.
     pub version: Arc<str>,
+    /// Where it stands.
+    pub locality: Locality,
 }
 
 /// What a listener's spans and logs are like.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Code, Problem};
 use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
-use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
 use crate::value::Percent;
 
@@ -82,6 +82,8 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// What a hash balancer keys by.
     pub hash: Vec<HashKey>,
+    /// What keeps a caller at the endpoint that it came to first, of whichever backend.
+    pub session: Option<Session>,
     /// How much its requests matter; High only where it sends them on.
     pub priority: Priority,
 }
@@ -115,6 +117,7 @@ impl Route {
             rate_limit: None,
             hash: Vec::new(),
             priority: Priority::Default,
+            session: None,
         }
     }
 
@@ -151,6 +154,7 @@ impl Route {
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()
             || !self.hash.is_empty()
+            || self.session.is_some()
             || self.priority != Priority::Default;
         if sends {
             return Err(Problem::new(Code::Conflict, "a route that answers by itself sends nothing on"));
@@ -174,6 +178,9 @@ impl Route {
         self.rewrite.check(&self.matches.path).map_err(|problem| problem.at_field("urlRewrite"))?;
         for (index, backend) in self.backends.iter().enumerate() {
             backend.headers.check().map_err(|problem| problem.at_index(index).at_field("backendRefs"))?;
+        }
+        if let Some(session) = &self.session {
+            session.check().map_err(|problem| problem.at_field("sessionPersistence"))?;
         }
         if let Some(retry) = &self.retry {
             retry.check().map_err(|problem| problem.at_field("retry"))?;

@@ -84,6 +84,7 @@ fn route_details(route: &Route) -> Vec<String> {
         format!("    {:?}", route.timeouts),
     ];
     lines.extend((!route.sticky.is_empty()).then(|| format!("    sticky on {:?}", route.sticky)));
+    lines.extend(route.session.as_ref().map(|session| format!("    session {session:?}")));
     lines.extend(route.mirrors.iter().map(|mirror| format!("    {mirror:?}")));
     lines.extend(route.answer.iter().map(|answer| format!("    {answer:?}")));
     lines.extend((!route.rewrite.is_empty()).then(|| format!("    {:?}", route.rewrite)));

@@ -115,6 +115,26 @@ spec:
         ))
     }
 
+    /// A workload of the service `service` that stands in a zone, with an application nobody calls.
+    #[must_use]
+    pub fn caller_in(mut self, name: &str, service: &str, zone: &str) -> Documents {
+        let outbound = ports::free();
+        self.outbound.insert(name.to_owned(), outbound);
+        self.with(&format!(
+            "
+apiVersion: outrigger.dev/v1alpha1
+kind: Workload
+metadata: {{ name: {name}, namespace: {NAMESPACE}, labels: {{ app: {service} }} }}
+spec:
+  address: 127.0.0.1
+  ports: [{{ name: http, port: {} }}]
+  locality: {{ zone: {zone} }}
+  outbound: [{{ port: {} }}]",
+            ports::free().port(),
+            outbound.port(),
+        ))
+    }
+
     /// A workload whose outbound listener is bound to one service, whatever the host.
     #[must_use]
     pub fn bound(mut self, name: &str, service: &str) -> Documents {

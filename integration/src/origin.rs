@@ -47,6 +47,8 @@ struct State {
     fails_with: AtomicU16,
     fails_left: AtomicUsize,
     delay_ms: AtomicU64,
+    /// What it reports of its load.
+    report: Mutex<String>,
     leaving: watch::Sender<bool>,
     seen: Mutex<Vec<Seen>>,
 }
@@ -99,6 +101,11 @@ impl Origin {
     pub fn fail_next(&self, count: usize, status: u16) {
         self.state.fails_with.store(status, Ordering::Relaxed);
         self.state.fails_left.store(count, Ordering::Relaxed);
+    }
+
+    /// From now on every answer reports this load (`endpoint-load-metrics`), if it is not empty.
+    pub fn report(&self, load: &str) {
+        load.clone_into(&mut self.state.report.lock());
     }
 
     /// From now on every answer takes so long.
@@ -254,6 +261,10 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Response<Body>
     };
     if let Ok(name) = HeaderValue::from_str(&state.name) {
         response.headers_mut().insert("x-origin", name);
+    }
+    let report = HeaderValue::from_str(&state.report.lock());
+    if let Some(report) = report.ok().filter(|report| !report.is_empty()) {
+        response.headers_mut().insert("endpoint-load-metrics", report);
     }
     if response.body().is_end_stream() {
         under_way.end();

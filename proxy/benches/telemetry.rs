@@ -44,6 +44,7 @@ fn main() -> std::io::Result<()> {
         workload: ObjectName::try_new("shop", "storefront-1").expect("a name"),
         service: "storefront".into(),
         version: "v1".into(),
+        locality: Default::default(),
     });
     let (route, host): (Arc<str>, Arc<str>) = ("HTTPRoute shop/catalog/rule-0".into(), "catalog.shop".into());
     let uri = Uri::from_static("/products/7?page=2");

@@ -19,7 +19,8 @@ pub fn key(keys: &[HashKey], fields: &HeaderMap, peer: SocketAddr) -> Option<u64
     })
 }
 
-fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// The value of a request's cookie; of several of one name, the first.
+pub fn cookie<'a>(fields: &'a HeaderMap, name: &str) -> Option<&'a str> {
     fields
         .get_all(header::COOKIE)
         .iter()

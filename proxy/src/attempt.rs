@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
+use outrigger_config::cluster::Balancing;
 use outrigger_config::listener::Direction;
 
 use crate::body::{End, Ending};
 use crate::cluster::limits::Permit;
 use crate::cluster::{Change, Cluster, Outcome, Report, Seat};
 use crate::endpoint::Endpoint;
+use crate::endpoint::orca::Report as LoadReport;
 use crate::exchange::{Aim, Cause};
 use crate::pool::{H1, H2Stream};
 use crate::reason::Reason;
@@ -48,6 +50,8 @@ pub struct Attempt {
     reported: bool,
     /// Its response went to the caller: there will be no other attempt.
     last: bool,
+    /// Its response tells the caller where its session is.
+    pub greets: bool,
 }
 
 impl Attempt {
@@ -78,6 +82,7 @@ impl Attempt {
             completed: false,
             reported: false,
             last: false,
+            greets: false,
         })
     }
 
@@ -107,6 +112,17 @@ impl Attempt {
             self.report(Outcome::Success, Instant::now());
             self.seat.end_probe();
             self.reported = true;
+        }
+    }
+
+    /// Takes down what the endpoint reports of its load, in the head or in the trailers, where that counts.
+    pub fn hear(&self, fields: &HeaderMap) {
+        let Balancing::ClientSideWeightedRoundRobin(rules) = self.aim.cluster.config.balancing else { return };
+        let Some(report) = LoadReport::find(fields) else { return };
+        self.aim.cluster.traffic.report(report.is_err());
+        let penalty = f64::from(rules.penalty_thousandths) / 1000.0;
+        if let Some(weight) = report.ok().and_then(|report| report.weight(penalty)) {
+            self.endpoint().reported.report(weight, Instant::now());
         }
     }
 
@@ -225,6 +241,7 @@ impl Ending for Attempt {
         if let Some(status) = crate::exchange::grpc_status(trailers) {
             self.grpc_status = Some(status);
         }
+        self.hear(trailers);
     }
 
     fn end(mut self: Box<Self>, how: End) {

@@ -25,6 +25,7 @@ pub mod route;
 pub mod snapshot;
 pub mod exchange;
 pub mod affinity;
+pub mod session;
 pub mod message;
 pub mod attempt;
 pub mod interim;

@@ -11,8 +11,9 @@ use super::outlier::read_outlier;
 use super::policy::{LONGER_THAN_ZERO, read_mode, read_mode_or};
 use super::reader::Field;
 use super::reference::TargetRef;
+use super::session::read_session;
 use crate::name::ObjectName;
-use crate::policy::{Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint};
+use crate::policy::{Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint, Session};
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
@@ -21,7 +22,7 @@ pub struct BackendPolicy {
     /// What it is for.
     pub targets: Vec<TargetRef>,
     /// How an endpoint is chosen.
-    pub load_balancing: LoadBalancing,
+    pub load_balancing: Box<LoadBalancing>,
     /// How much of it may be used at once; what it does not name is unlimited.
     pub limits: Option<Limits>,
     /// When a failing endpoint is left out.
@@ -34,6 +35,8 @@ pub struct BackendPolicy {
     pub connect_timeout: Option<Duration>,
     /// How long an idle connection is kept.
     pub idle_timeout: Option<Duration>,
+    /// What keeps a caller at its endpoint.
+    pub session: Option<Box<Session>>,
 }
 
 const ANY_COUNT: RangeInclusive<u32> = 0..=u32::MAX;
@@ -44,7 +47,7 @@ impl BackendPolicy {
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, &[Kind::Service]));
         let load_balancing =
-            fields.optional("loadBalancing").map(|field| read_load_balancing(&field)).unwrap_or_default();
+            fields.optional("loadBalancing").map(|field| Box::new(read_load_balancing(&field))).unwrap_or_default();
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
         let health_check = fields.optional("healthCheck").map(|field| read_health_check(&field, mode, origin));
@@ -53,9 +56,25 @@ impl BackendPolicy {
             Some(field) => read_timeouts(&field),
             None => (None, None),
         };
-        fields.unsupported(&["sessionPersistence", "tls"]);
+        let session = fields.optional("sessionPersistence").map(|field| {
+            if !mode.enforces() {
+                field.unsupported("a session cannot be observed only; give it a policy of its own");
+            }
+            Box::new(read_session(&field))
+        });
+        fields.unsupported(&["tls"]);
         fields.finish();
-        BackendPolicy { targets, load_balancing, limits, outlier, health_check, budget, connect_timeout, idle_timeout }
+        BackendPolicy {
+            targets,
+            load_balancing,
+            limits,
+            outlier,
+            health_check,
+            budget,
+            connect_timeout,
+            idle_timeout,
+            session,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use http::header::HeaderName;
 
 use super::policy::LONGER_THAN_ZERO;
 use super::reader::Field;
-use crate::cluster::{Balancing, SlowStart, is_table_size};
+use crate::cluster::{Balancing, LoadReports, Localities, SlowStart, is_table_size};
 use crate::error::{Code, Problem};
 use crate::route::HashKey;
 use crate::value::Percent;
@@ -20,6 +20,8 @@ pub struct LoadBalancing {
     pub hash: Vec<HashKey>,
     /// How much more than its part an endpoint may have, in percent; only with a hash.
     pub balance_factor: Option<u32>,
+    /// How much the place of an endpoint counts.
+    pub localities: Localities,
     /// How a newcomer gets its load.
     pub slow_start: Option<SlowStart>,
     /// How much of a group of a priority may be missing before the next one helps, in percent.
@@ -30,9 +32,11 @@ pub struct LoadBalancing {
 
 const RING: &str = "RingHash";
 const TABLE: &str = "Maglev";
+const REPORTS: &str = "ClientSideWeightedRoundRobin";
 
 /// `algorithm` with `decay` and `defaultRtt` (PeakEwma), `hashOn` and `balanceFactor` (RingHash, Maglev), `ring`
-/// (RingHash), `tableSize` (Maglev), `slowStart` (all but Random and the hashes).
+/// (RingHash), `tableSize` (Maglev), `loadReports` (ClientSideWeightedRoundRobin), `slowStart` (all but Random and the
+/// hashes), `zoneAware` (all but the hashes).
 pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     let ring = Balancing::RingHash { min_size: 1024, max_size: 8_388_608 };
     let words = [
@@ -42,6 +46,7 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
         ("Random", Balancing::Random),
         (RING, ring),
         (TABLE, Balancing::Maglev { table_size: Balancing::DEFAULT_TABLE }),
+        (REPORTS, Balancing::ClientSideWeightedRoundRobin(LoadReports::default())),
     ];
     let mut fields = field.fields();
     let mut balancing = match fields.optional("algorithm") {
@@ -50,6 +55,7 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     };
     let decay = fields.optional("decay").map(|field| field.duration(LONGER_THAN_ZERO));
     let rtt = fields.optional("defaultRtt").map(|field| field.duration(LONGER_THAN_ZERO));
+    let reports = fields.optional("loadReports").map(|field| read_reports(&field));
     let sizes = fields.optional("ring").map(|field| read_ring(&field));
     let table = fields.optional("tableSize").map(|field| read_table(&field));
     let hash = fields.optional("hashOn").map(|field| field.some(read_hash_key));
@@ -57,7 +63,9 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     let slow_start = fields.optional("slowStart").map(|field| read_slow_start(&field));
     let panic_threshold = fields.optional("panicThreshold").and_then(|field| field.number(Percent::try_new));
     let overprovisioning = fields.optional("overprovisioningPercent").map(|field| field.integer(100..=100_000));
-    fields.unsupported(&["zoneAware"]);
+    let zone_aware = fields.optional("zoneAware").map(|field| field.boolean());
+    let zone_percent = fields.optional("zonePercent").and_then(|field| field.number(Percent::try_new));
+    let zone_min = fields.optional("zoneMinEndpoints").map(|field| field.integer(0..=1_000_000));
     let field = fields.finish();
     let check = |name: &str, is_there: bool, belongs: bool, algorithms: &str| {
         if is_there && !belongs && balancing.is_some() {
@@ -70,11 +78,32 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     let spares = balancing.is_some_and(Balancing::can_start_slowly);
     check("decay", decay.is_some(), is_ewma, "PeakEwma");
     check("defaultRtt", rtt.is_some(), is_ewma, "PeakEwma");
+    let is_reported = matches!(balancing, Some(Balancing::ClientSideWeightedRoundRobin(_)));
+    check("loadReports", reports.is_some(), is_reported, REPORTS);
     check("hashOn", hash.is_some(), is_hash, "RingHash or Maglev");
     check("balanceFactor", balance_factor.is_some(), is_hash, "RingHash or Maglev");
     check("ring", sizes.is_some(), matches!(balancing, Some(Balancing::RingHash { .. })), RING);
     check("tableSize", table.is_some(), matches!(balancing, Some(Balancing::Maglev { .. })), TABLE);
-    check("slowStart", slow_start.is_some(), spares, "PeakEwma, LeastRequest or RoundRobin");
+    let zones = "PeakEwma, LeastRequest, RoundRobin, Random or ClientSideWeightedRoundRobin";
+    check("zoneAware", zone_aware == Some(true), !is_hash, zones);
+    for (name, is_there) in [("zonePercent", zone_percent.is_some()), ("zoneMinEndpoints", zone_min.is_some())] {
+        if is_there && zone_aware != Some(true) {
+            field.note(Problem::new(Code::Conflict, "means something with zoneAware: true only").at_field(name));
+        }
+    }
+    let localities = match zone_aware {
+        Some(true) => Localities::ZoneAware {
+            percent: zone_percent.unwrap_or(Percent::HUNDRED),
+            min_endpoints: zone_min.unwrap_or(Localities::DEFAULT_MIN_ENDPOINTS),
+        },
+        _ => Localities::Ignored,
+    };
+    check(
+        "slowStart",
+        slow_start.is_some(),
+        spares,
+        "PeakEwma, LeastRequest, RoundRobin or ClientSideWeightedRoundRobin",
+    );
     if is_hash && hash.is_none() {
         let algorithm = if matches!(balancing, Some(Balancing::Maglev { .. })) { TABLE } else { RING };
         field.note(Problem::new(Code::MissingField, format!("is required by {algorithm}")).at_field("hashOn"));
@@ -87,11 +116,33 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
         Some(Balancing::RingHash { min_size, max_size }) => {
             (*min_size, *max_size) = sizes.unwrap_or((*min_size, *max_size));
         }
+        Some(Balancing::ClientSideWeightedRoundRobin(own)) => *own = reports.unwrap_or(*own),
         Some(Balancing::Maglev { table_size }) => *table_size = table.unwrap_or(*table_size),
         _ => {}
     }
     let hash = hash.into_iter().flatten().flatten().collect();
-    LoadBalancing { balancing, hash, balance_factor, slow_start, overprovisioning, panic_threshold }
+    LoadBalancing { balancing, hash, balance_factor, localities, slow_start, overprovisioning, panic_threshold }
+}
+
+fn read_reports(field: &Field<'_>) -> LoadReports {
+    let mut reports = LoadReports::default();
+    let mut fields = field.fields();
+    if let Some(field) = fields.optional("blackout") {
+        reports.blackout = field.duration(Duration::ZERO..=Duration::from_secs(3600));
+    }
+    if let Some(field) = fields.optional("expiration") {
+        reports.expiration = field.duration(Duration::from_secs(1)..=Duration::from_secs(24 * 3600));
+    }
+    if let Some(field) = fields.optional("errorPenalty") {
+        let penalty = |factor: f64| match (0.0..=1000.0).contains(&factor) {
+            // In range: just checked.
+            true => Ok((factor * 1000.0).round() as u32),
+            false => Err(Problem::invalid(factor, "must be between 0 and 1000")),
+        };
+        reports.penalty_thousandths = field.number(penalty).unwrap_or(reports.penalty_thousandths);
+    }
+    fields.finish();
+    reports
 }
 
 fn read_ring(field: &Field<'_>) -> (u32, u32) {

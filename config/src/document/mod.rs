@@ -23,6 +23,7 @@ mod http_route;
 mod grpc_route;
 mod policy;
 mod backend_policy;
+mod session;
 mod fault;
 mod health_check;
 mod outlier;

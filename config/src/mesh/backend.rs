@@ -28,6 +28,7 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     let balancing = &policy.load_balancing;
     cluster.balancing = balancing.balancing.unwrap_or(cluster.balancing);
     cluster.balance_factor = balancing.balance_factor;
+    cluster.localities = balancing.localities;
     cluster.slow_start = balancing.slow_start;
     cluster.panic_threshold = balancing.panic_threshold.unwrap_or(cluster.panic_threshold);
     cluster.limits = policy.limits.clone().or(cluster.limits);

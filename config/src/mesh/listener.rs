@@ -66,7 +66,8 @@ pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<
 /// A workload goes by the service that takes most of its kind, or by its own name.
 fn identity(index: &Index, name: &ObjectName) -> Identity {
     let service: Arc<str> = index.members.services(name).first().map_or(name.name(), ObjectName::name).into();
-    Identity { workload: name.clone(), service, version: index.members.version(name) }
+    let locality = index.workloads.get(name).map(|known| known.spec.locality.clone()).unwrap_or_default();
+    Identity { workload: name.clone(), service, version: index.members.version(name), locality }
 }
 
 fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> RouteTable {
@@ -124,7 +125,7 @@ fn local_cluster(index: &Index, name: &ObjectName, port: &WorkloadPort, app_port
         weight: 1,
         priority: 0,
         health: Health::Healthy,
-        locality: index.workloads.get(name).map(|known| known.spec.locality.clone()).unwrap_or_default(),
+        locality: identity.locality.clone(),
         workload: name.name().into(),
         version: identity.version.clone(),
     };
@@ -132,6 +133,7 @@ fn local_cluster(index: &Index, name: &ObjectName, port: &WorkloadPort, app_port
         name: resource.clone(),
         endpoints: vec![endpoint],
         overprovisioning: Assignment::DEFAULT_OVERPROVISIONING,
+        weights: Vec::new(),
     };
     let services = services_of(index, name, port);
     let protocols: Vec<Protocol> =

@@ -10,7 +10,7 @@ use super::precedence::Precedence;
 use crate::document::{BackendRef, MirrorRef, Rule, Service, ServicePort};
 use crate::matching::RouteMatch;
 use crate::name::{Domain, ObjectName};
-use crate::policy::Origin;
+use crate::policy::{Origin, Session};
 use crate::rewrite::{Answer, Redirect, Scheme};
 use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 
@@ -102,9 +102,10 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     let origin = Origin(Arc::from(format!("Service {name}")));
     let hash = hash_keys(index, name, port);
     let fault = policy.and_then(|policy| policy.fault.clone());
+    let session = session(index, name, port);
     let forward = Route::forward(&route_name, name::cluster(name, port));
     let priority = policy.map(|policy| policy.priority).unwrap_or_default();
-    Route { origin, timeouts, retry, fault, hash, priority, ..forward }
+    Route { origin, timeouts, retry, fault, hash, session, priority, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
@@ -135,6 +136,8 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         timeouts,
         retry,
         priority: policy.map(|policy| policy.priority).unwrap_or_default(),
+        // One cookie for all of a rule's backends: it names an endpoint, and with it the backend.
+        session: ports(index, rule).find_map(|(reference, port)| session(index, &reference.service, port)),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),
         ..common
     }
@@ -157,7 +160,7 @@ fn with_port(redirect: &Redirect, port: &ServicePort) -> Redirect {
 /// something else is changed on the way to it.
 fn backends(index: &Index, rule: &Rule) -> Vec<(Backend, Vec<HashKey>)> {
     let mut backends: Vec<(Backend, Vec<HashKey>)> = Vec::new();
-    for (reference, port) in rule.backends.iter().filter_map(|one| Some((one, backend_port(index, one)?))) {
+    for (reference, port) in ports(index, rule) {
         let cluster = name::cluster(&reference.service, port);
         let headers = &reference.filters.headers;
         match backends.iter_mut().find(|(backend, _)| backend.cluster == cluster && backend.headers == *headers) {
@@ -169,6 +172,14 @@ fn backends(index: &Index, rule: &Rule) -> Vec<(Backend, Vec<HashKey>)> {
         }
     }
     backends
+}
+
+fn ports<'a>(index: &'a Index, rule: &'a Rule) -> impl Iterator<Item = (&'a BackendRef, &'a ServicePort)> {
+    rule.backends.iter().filter_map(|one| Some((one, backend_port(index, one)?)))
+}
+
+fn session(index: &Index, name: &ObjectName, port: &ServicePort) -> Option<Session> {
+    index.backend_policy(name, port).and_then(|known| known.spec.session.as_deref().cloned())
 }
 
 /// The service's port that a backend reference names.

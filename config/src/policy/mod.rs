@@ -10,6 +10,7 @@ pub mod limits;
 pub mod outlier;
 pub mod rate_limit;
 pub mod retry;
+pub mod session;
 pub mod timeout;
 
 pub use fault::Fault;
@@ -18,6 +19,7 @@ pub use limits::{Limits, PerEndpoint};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitRule};
 pub use retry::{Backoff, Budget, Condition, Conditions, GrpcCodes, Methods, Retry};
+pub use session::Session;
 pub use timeout::Timeouts;
 
 /// Whether a policy acts or only says what it would have done.

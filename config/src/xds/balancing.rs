@@ -13,10 +13,12 @@ use xds_api::pb::google::protobuf as pb;
 
 use super::value::{duration, number, required_duration, unsupported};
 use super::wire::balancing::{
-    ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin, WrrLocality,
+    ClientSideWeightedRoundRobin, ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin,
+    WrrLocality,
 };
 use super::wire::{self, outrigger};
-use crate::cluster::{Balancing, Cluster, SlowStart};
+use super::{locality, reports};
+use crate::cluster::{Balancing, Cluster, LoadReports, Localities, SlowStart};
 use crate::error::Problem;
 use crate::resource::ClientKind;
 use crate::value::Percent;
@@ -50,6 +52,7 @@ pub(super) struct Choice {
     pub(super) balancing: Balancing,
     pub(super) balance_factor: Option<u32>,
     pub(super) slow_start: Option<SlowStart>,
+    pub(super) localities: Localities,
 }
 
 /// Encodes for a client.
@@ -58,8 +61,11 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Fields {
         return encode_list(cluster.balancing);
     }
     let slow_start_config = cluster.slow_start.map(encode_slow_start);
+    if let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing {
+        return encode_reports(reports, slow_start_config, cluster, client);
+    }
     let (policy, lb_config) = match cluster.balancing {
-        Balancing::RoundRobin => {
+        Balancing::RoundRobin | Balancing::ClientSideWeightedRoundRobin(_) => {
             let config = slow_start_config.is_some().then_some(RoundRobinLbConfig { slow_start_config });
             (LbPolicy::RoundRobin, config.map(LbConfig::RoundRobinLbConfig))
         }
@@ -89,6 +95,30 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Fields {
     }
 }
 
+/// An Envoy that does not know it takes turns.
+fn encode_reports(
+    reports: LoadReports,
+    slow_start: Option<SlowStartConfig>,
+    cluster: &Cluster,
+    client: ClientKind,
+) -> Fields {
+    let slow_start = slow_start.map(|config| wire::balancing::SlowStartConfig {
+        slow_start_window: config.slow_start_window,
+        aggression: config.aggression,
+        min_weight_percent: config.min_weight_percent,
+    });
+    let first = entry(&reports::encode(reports, slow_start));
+    let last = (client == ClientKind::Envoy).then(|| entry(&RoundRobin::default()));
+    Fields {
+        lb_policy: LbPolicy::RoundRobin.into(),
+        common_lb_config: encode_common(cluster),
+        load_balancing_policy: Some(xds::LoadBalancingPolicy {
+            policies: Some(first).into_iter().chain(last).collect(),
+        }),
+        ..Fields::default()
+    }
+}
+
 /// What is not as xDS has it where nothing is said.
 fn encode_common(cluster: &Cluster) -> Option<CommonLbConfig> {
     let value = f64::from(cluster.panic_threshold.millionths()) / 10_000.0;
@@ -97,7 +127,9 @@ fn encode_common(cluster: &Cluster) -> Option<CommonLbConfig> {
         .balance_factor
         .filter(|_| cluster.balancing.is_hash())
         .map(|factor| ConsistentHashingLbConfig { hash_balance_factor: number(factor), ..Default::default() });
-    (panic.is_some() || hashing.is_some()).then(|| CommonLbConfig {
+    let places = locality::encode(cluster.localities);
+    (panic.is_some() || hashing.is_some() || places.is_some()).then(|| CommonLbConfig {
+        locality_config_specifier: places,
         healthy_panic_threshold: panic,
         consistent_hashing_lb_config: hashing,
         ..Default::default()
@@ -152,10 +184,15 @@ fn size(value: u32) -> Option<pb::UInt64Value> {
 /// Decodes: the list where there is one, else the enum.
 pub(super) fn decode(cluster: &xds::Cluster) -> Result<Choice, Problem> {
     if let Some(list) = &cluster.load_balancing_policy {
-        return decode_list(list)?.ok_or_else(|| {
-            let known = "needs one of round_robin, least_request, random, ring_hash, maglev or wrr_locality around one";
+        let mut choice = decode_list(list)?.ok_or_else(|| {
+            let known = "needs one of round_robin, least_request, random, ring_hash, maglev, \
+                         client_side_weighted_round_robin or wrr_locality around one";
             unsupported("load_balancing_policy", known)
-        });
+        })?;
+        if choice.localities == Localities::Ignored {
+            choice.localities = locality::decode(cluster.common_lb_config.as_ref())?;
+        }
+        return Ok(choice);
     }
     let slow = |field: &str, given: &Option<SlowStartConfig>| {
         given
@@ -190,7 +227,8 @@ pub(super) fn decode(cluster: &xds::Cluster) -> Result<Choice, Problem> {
     };
     let hashing = cluster.common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
     let factor = hashing.and_then(|hashing| hashing.hash_balance_factor);
-    Ok(Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start })
+    let localities = locality::decode(cluster.common_lb_config.as_ref())?;
+    Ok(Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start, localities })
 }
 
 /// Zero is no bound, as with Envoy; and without a hash it means nothing.
@@ -246,15 +284,25 @@ fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
     };
     let hash = |balancing: Balancing, hashing: Option<ConsistentHashing>| {
         let factor = hashing.and_then(|hashing| hashing.hash_balance_factor);
-        Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start: None }
+        Choice {
+            balancing,
+            balance_factor: balance_factor(factor, balancing),
+            slow_start: None,
+            localities: Localities::Ignored,
+        }
     };
-    let plain = |balancing, slow_start| Choice { balancing, balance_factor: None, slow_start };
+    let plain =
+        |balancing, slow_start| Choice { balancing, balance_factor: None, slow_start, localities: Localities::Ignored };
     Ok(if wire::is::<RoundRobin>(any) {
         let message: RoundRobin = wire::unpack(any)?;
         Some(plain(Balancing::RoundRobin, slow(message.slow_start_config).transpose()?))
     } else if wire::is::<LeastRequest>(any) {
         let message: LeastRequest = wire::unpack(any)?;
         Some(plain(Balancing::LeastRequest, slow(message.slow_start_config).transpose()?))
+    } else if wire::is::<ClientSideWeightedRoundRobin>(any) {
+        let message: ClientSideWeightedRoundRobin = wire::unpack(any)?;
+        let reports = reports::decode(&message)?;
+        Some(plain(Balancing::ClientSideWeightedRoundRobin(reports), slow(message.slow_start_config).transpose()?))
     } else if wire::is::<Random>(any) {
         Some(plain(Balancing::Random, None))
     } else if wire::is::<RingHash>(any) {
@@ -267,7 +315,8 @@ fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
     } else if wire::is::<WrrLocality>(any) {
         // Nested messages are bounded by prost; a locality policy inside another only costs its own bytes.
         let outer: WrrLocality = wire::unpack(any)?;
-        outer.endpoint_picking_policy.as_ref().map_or(Ok(None), decode_list)?
+        let inner = outer.endpoint_picking_policy.as_ref().map_or(Ok(None), decode_list)?;
+        inner.map(|choice| Choice { localities: Localities::Weighted, ..choice })
     } else {
         None
     })

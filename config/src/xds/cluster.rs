@@ -115,6 +115,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         idle_timeout,
         balancing: policies.peak_ewma.unwrap_or(choice.balancing),
         balance_factor: choice.balance_factor,
+        localities: choice.localities,
         slow_start: choice.slow_start,
         panic_threshold: balancing::decode_panic(message)?,
         limits: policies.limits,

@@ -10,7 +10,7 @@ use xds_api::pb::envoy::config::endpoint::v3 as xds;
 
 use super::value::{address, each, missing, number, read_address, read_metadata, read_number, refuse_all, refused};
 use super::{value, wire::outrigger};
-use crate::endpoint::{Assignment, Endpoint, Health, Locality};
+use crate::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use crate::error::Problem;
 use crate::name::ResourceName;
 use crate::resource::ClientKind;
@@ -29,7 +29,8 @@ pub(super) fn encode(assignment: &Assignment, client: ClientKind) -> xds::Cluste
     };
     let halvings = if client == ClientKind::Outrigger { 0 } else { halvings(&assignment.endpoints) };
     let group = |((priority, locality), endpoints): ((u32, &Locality), Vec<&Endpoint>)| {
-        let weight = endpoints.iter().fold(0u32, |sum, endpoint| sum.saturating_add(halved(endpoint.weight, halvings)));
+        let said = assignment.weights.iter().find(|one| one.priority == priority && one.locality == *locality);
+        let sum = endpoints.iter().fold(0u32, |sum, endpoint| sum.saturating_add(halved(endpoint.weight, halvings)));
         xds::LocalityLbEndpoints {
             locality: Some(core::Locality {
                 region: locality.region.to_string(),
@@ -37,7 +38,11 @@ pub(super) fn encode(assignment: &Assignment, client: ClientKind) -> xds::Cluste
                 sub_zone: String::new(),
             }),
             lb_endpoints: endpoints.into_iter().map(|endpoint| encode_endpoint(endpoint, halvings, client)).collect(),
-            load_balancing_weight: number(weight),
+            load_balancing_weight: match said {
+                None => number(sum),
+                // Absent is nothing, where places are weighed.
+                Some(one) => number(one.weight).filter(|_| one.weight > 0),
+            },
             priority: rank(priority),
             ..Default::default()
         }
@@ -61,16 +66,31 @@ pub(super) fn decode(message: &xds::ClusterLoadAssignment) -> Result<Assignment,
     let groups = each("endpoints", &message.endpoints, decode_locality)?;
     let factor = message.policy.as_ref().and_then(|policy| policy.overprovisioning_factor.as_ref());
     let factor = read_number(factor, Assignment::DEFAULT_OVERPROVISIONING);
+    let weights = read_weights(&message.endpoints);
     let assignment = Assignment::try_new(name, groups.into_iter().flatten().collect());
-    assignment.map(|one| one.overprovisioned(factor)).map_err(|problem| problem.at_field("endpoints"))
+    assignment.map(|one| one.overprovisioned(factor).weighing(weights)).map_err(|problem| problem.at_field("endpoints"))
+}
+
+/// Sub-zones of one zone are one place, with their weights together.
+fn read_weights(groups: &[xds::LocalityLbEndpoints]) -> Vec<LocalityWeight> {
+    let mut weights: BTreeMap<(u32, Locality), u32> = BTreeMap::new();
+    for group in groups.iter().filter(|group| !group.lb_endpoints.is_empty()) {
+        let weight = weights.entry((group.priority, place(group))).or_default();
+        *weight = weight.saturating_add(read_number(group.load_balancing_weight.as_ref(), 0));
+    }
+    weights.into_iter().map(|((priority, locality), weight)| LocalityWeight { priority, locality, weight }).collect()
+}
+
+fn place(message: &xds::LocalityLbEndpoints) -> Locality {
+    message.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
+        region: locality.region.as_str().into(),
+        zone: locality.zone.as_str().into(),
+    })
 }
 
 fn decode_locality(message: &xds::LocalityLbEndpoints) -> Result<Vec<Endpoint>, Problem> {
     refuse_all([("lb_config", message.lb_config.is_some())])?;
-    let locality = message.locality.as_ref().map_or_else(Locality::default, |locality| Locality {
-        region: locality.region.as_str().into(),
-        zone: locality.zone.as_str().into(),
-    });
+    let locality = place(message);
     each("lb_endpoints", &message.lb_endpoints, |endpoint| decode_endpoint(endpoint, message.priority, &locality))
 }
 

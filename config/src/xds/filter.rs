@@ -1,4 +1,4 @@
-//! HTTP filters: the three we send, and which of other control planes' we take.
+//! HTTP filters: the four we send, and which of other control planes' we take.
 //!
 //! A filter that is unknown is refused, because a request would pass that its author wanted changed, checked or
 //! stopped. Taken are those marked optional or disabled, and those that only watch.
@@ -10,6 +10,7 @@ use xds_api::pb::google::protobuf as pb;
 
 use super::rate_limit;
 use super::value::{missing, refused, unsupported};
+use super::wire::session::{StatefulSession, StatefulSessionPerRoute};
 use super::wire::{self, fault::HttpFault, rate_limit::LocalRateLimit};
 use crate::error::{Code, Problem};
 use crate::resource::ClientKind;
@@ -28,8 +29,11 @@ const HARMLESS: [&str; 6] = [
     "stats.PluginConfig",
 ];
 /// Filters that do nothing as long as their message is empty and no route has settings for them.
-const HARMLESS_IF_EMPTY: [&str; 2] =
-    ["envoy.extensions.filters.http.cors.v3.Cors", "envoy.extensions.filters.http.fault.v3.HTTPFault"];
+const HARMLESS_IF_EMPTY: [&str; 3] = [
+    "envoy.extensions.filters.http.cors.v3.Cors",
+    "envoy.extensions.filters.http.fault.v3.HTTPFault",
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSession",
+];
 /// Messages that name the type of another.
 const TYPED_STRUCTS: [&str; 2] = ["udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"];
 
@@ -54,7 +58,9 @@ pub(super) fn chain(client: ClientKind) -> Vec<hcm::HttpFilter> {
     }
     // Idle in the chain, switched on by routes; in the order in which our own proxy has them.
     let limit = filter(LocalRateLimit::FILTER, wire::pack(&rate_limit::idle()));
-    vec![limit, filter(HttpFault::FILTER, wire::pack(&HttpFault::default())), router]
+    let fault = filter(HttpFault::FILTER, wire::pack(&HttpFault::default()));
+    let session = filter(StatefulSession::FILTER, wire::pack(&StatefulSession::default()));
+    vec![limit, fault, session, router]
 }
 
 /// Requires a chain that ends in a router and has nothing else that acts.
@@ -101,6 +107,9 @@ pub(super) fn refuse_shared(configs: &std::collections::HashMap<String, pb::Any>
     if found.fault.is_some_and(|fault| fault != HttpFault::default()) {
         return Err(unsupported("typed_per_filter_config", "a fault is supported on routes only"));
     }
+    if found.session.is_some_and(|session| session.stateful_session.is_some()) {
+        return Err(unsupported("typed_per_filter_config", "a session is supported on routes only"));
+    }
     Ok(())
 }
 
@@ -111,6 +120,8 @@ pub(super) struct RouteFilters {
     pub(super) limit: Option<LocalRateLimit>,
     /// The faults.
     pub(super) fault: Option<HttpFault>,
+    /// What keeps a caller at its endpoint.
+    pub(super) session: Option<StatefulSessionPerRoute>,
 }
 
 /// Reads a route's `typed_per_filter_config`; refuses what else would act.
@@ -144,6 +155,8 @@ fn read_one(any: &pb::Any, found: &mut RouteFilters) -> Result<(), Problem> {
         found.limit = Some(wire::unpack(config)?);
     } else if wire::is::<HttpFault>(config) {
         found.fault = Some(wire::unpack(config)?);
+    } else if wire::is::<StatefulSessionPerRoute>(config) {
+        found.session = Some(wire::unpack(config)?);
     } else if !optional && !is_harmless(config)? {
         return Err(unknown(config));
     }

@@ -16,6 +16,7 @@ use super::value::{
 };
 use super::wire::{self, outrigger};
 use super::{filter, own, route};
+use crate::endpoint::Locality;
 use crate::error::Problem;
 use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use crate::name::{ObjectName, ResourceName};
@@ -94,6 +95,8 @@ fn encode_own(listener: &Listener) -> outrigger::Listener {
             workload: identity.workload.to_string(),
             service: identity.service.to_string(),
             version: identity.version.to_string(),
+            region: identity.locality.region.to_string(),
+            zone: identity.locality.zone.to_string(),
         }),
         sample_millionths: listener.telemetry.sample.millionths(),
         access_log: listener.telemetry.access_log,
@@ -139,7 +142,12 @@ fn decode_own(own: &outrigger::Listener) -> Result<(Option<Identity>, Telemetry)
     let identity = own.identity.as_ref().map(|identity| {
         let workload = ObjectName::parse(&identity.workload)
             .map_err(|problem| problem.at_field("workload").at_field("identity"))?;
-        Ok(Identity { workload, service: identity.service.as_str().into(), version: identity.version.as_str().into() })
+        Ok(Identity {
+            workload,
+            service: identity.service.as_str().into(),
+            version: identity.version.as_str().into(),
+            locality: Locality { region: identity.region.as_str().into(), zone: identity.zone.as_str().into() },
+        })
     });
     let sample: Percent = own::percent("sample_millionths", own.sample_millionths)?;
     Ok((identity.transpose()?, Telemetry { sample, access_log: own.access_log }))

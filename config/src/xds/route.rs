@@ -12,12 +12,12 @@ use super::value::{
     duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
     unsupported,
 };
-use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit};
-use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry};
+use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit, session::StatefulSession};
+use super::{action, backend, fault, filter, header, matching, own, rate_limit, retry, session};
 use crate::error::Problem;
 use crate::header::HeaderChanges;
 use crate::name::{Domain, ResourceName};
-use crate::policy::{Fault, Origin, RateLimit, Retry, Timeouts};
+use crate::policy::{Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{Backend, HashKey, Mirror, Route, RouteTable, VirtualHost};
 
@@ -129,7 +129,9 @@ fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
             let fault = route.fault.as_ref().and_then(fault::encode_for_envoy);
             let limit = limit.iter().map(|limit| (LocalRateLimit::FILTER, wire::pack(limit)));
             let fault = fault.iter().map(|fault| (HttpFault::FILTER, wire::pack(fault)));
-            message.typed_per_filter_config = ordered(fault.chain(limit));
+            let session = route.session.as_ref().map(session::encode_for_envoy);
+            let session = session.iter().map(|session| (StatefulSession::FILTER, wire::pack(session)));
+            message.typed_per_filter_config = ordered(fault.chain(limit).chain(session));
         }
         ClientKind::Grpc => {}
     }
@@ -172,6 +174,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         rate_limit: route.rate_limit.as_ref().map(own::rate_limit),
         fault: route.fault.as_ref().map(own::fault),
         sticky: route.sticky.iter().map(backend::encode_hash).collect(),
+        session: route.session.as_ref().map(session::encode),
     }
 }
 
@@ -193,9 +196,12 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         Some(xds::route::Action::Route(action)) => action,
         Some(other) => {
             let answer = Some(action::decode(other, &common.matches.path)?);
-            let (origin, (rate_limit, fault)) = match own {
-                Some(own) => (own.origin, (own.rate_limit, own.fault)),
-                None => (Origin::default(), decode_filters(message)?),
+            let (origin, rate_limit, fault) = match own {
+                Some(own) => (own.origin, own.rate_limit, own.fault),
+                None => {
+                    let (rate_limit, fault, _) = decode_filters(message)?;
+                    (Origin::default(), rate_limit, fault)
+                }
             };
             return Ok(Route { origin, answer, rate_limit, fault, ..common });
         }
@@ -221,6 +227,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         rate_limit: policies.rate_limit,
         fault: policies.fault,
         sticky: policies.sticky,
+        session: policies.session,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
         priority: backend::decode_priority(action.priority).map_err(inner)?,
         ..common
@@ -246,6 +253,7 @@ struct Policies {
     rate_limit: Option<RateLimit>,
     fault: Option<Fault>,
     sticky: Vec<HashKey>,
+    session: Option<Session>,
 }
 
 fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
@@ -259,6 +267,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
         fault: fault.map_err(|problem| problem.at_field("fault"))?,
         sticky: each("sticky", &own.sticky, backend::decode_hash)?,
+        session: own.session.as_ref().map(session::read).transpose().map_err(|problem| problem.at_field("session"))?,
     })
 }
 
@@ -274,18 +283,22 @@ fn decode_standard(
         Some(policy) => retry::decode(policy, buffer.map(|limit| limit.value))
             .map_err(|problem| problem.at_field("retry_policy").at_field("route"))?,
     };
-    let (rate_limit, fault) = decode_filters(message)?;
-    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault, sticky: Vec::new() })
+    let (rate_limit, fault, session) = decode_filters(message)?;
+    Ok(Policies { origin: Origin::default(), per_try, retry, rate_limit, fault, sticky: Vec::new(), session })
 }
 
-fn decode_filters(message: &xds::Route) -> Result<(Option<RateLimit>, Option<Fault>), Problem> {
+type Filters = (Option<RateLimit>, Option<Fault>, Option<Session>);
+
+fn decode_filters(message: &xds::Route) -> Result<Filters, Problem> {
     let at = |name: &str, problem: Problem| problem.at_field(&format!("typed_per_filter_config[\"{name}\"]"));
     let found = filter::read_route(&message.typed_per_filter_config)?;
     let limit = found.limit.as_ref().map_or(Ok(None), rate_limit::decode);
     let fault = found.fault.as_ref().map_or(Ok(None), fault::decode);
+    let session = found.session.as_ref().map_or(Ok(None), session::decode);
     Ok((
         limit.map_err(|problem| at(LocalRateLimit::FILTER, problem))?,
         fault.map_err(|problem| at(HttpFault::FILTER, problem))?,
+        session.map_err(|problem| at(StatefulSession::FILTER, problem))?,
     ))
 }
 

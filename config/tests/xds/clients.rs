@@ -112,6 +112,10 @@ fn a_listener_of_envoy_has_all_that_envoy_insists_on() {
                 "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
             ),
             ("envoy.filters.http.fault", "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"),
+            (
+                "envoy.filters.http.stateful_session",
+                "type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession"
+            ),
             ("envoy.filters.http.router", "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"),
         ]
     );

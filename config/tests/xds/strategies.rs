@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, SlowStart};
-use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::cluster::{Balancing, Cluster, Discovery, LoadReports, Localities, Protocol, SlowStart};
+use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
@@ -13,7 +13,7 @@ use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::{
     Backoff, Budget, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Limits, Methods, Mode, Origin,
-    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, SlowEndpoint, SuccessRate, Timeouts,
+    Outlier, PerEndpoint, RateLimit, RateLimitRule, Retry, Sample, Session, SlowEndpoint, SuccessRate, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -44,11 +44,8 @@ pub(crate) fn api_listener() -> impl Strategy<Value = ApiListener> {
 
 fn listener() -> impl Strategy<Value = Listener> {
     let source = prop_oneof![name().prop_map(TableSource::Rds), table().prop_map(TableSource::Inline)];
-    let identity = (object_name(), text(), text()).prop_map(|(workload, service, version)| Identity {
-        workload,
-        service,
-        version,
-    });
+    let identity = (object_name(), text(), text(), locality())
+        .prop_map(|(workload, service, version, locality)| Identity { workload, service, version, locality });
     let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
     (name(), address(), direction, source, of(identity), telemetry).prop_map(
@@ -100,7 +97,7 @@ fn route() -> impl Strategy<Value = Route> {
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
     let priority = prop_oneof![Just(Priority::Default), Just(Priority::High)];
-    let policies = (of(retry()), of(rate_limit()), of(fault()), priority);
+    let policies = (of(retry()), of(rate_limit()), of(fault()), of(session()), priority);
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -108,7 +105,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault, priority),
+                    (retry, rate_limit, fault, session, priority),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -130,6 +127,7 @@ fn route() -> impl Strategy<Value = Route> {
                         rate_limit,
                         hash,
                         priority,
+                        session,
                     }
                 },
             );
@@ -269,6 +267,20 @@ fn rate_limit() -> impl Strategy<Value = RateLimit> {
     })
 }
 
+fn session() -> impl Strategy<Value = Session> {
+    let attribute = prop_oneof![Just(("SameSite".into(), "Lax".into())), Just(("Secure".into(), "".into()))];
+    let lifetime = of((1..86_400u64).prop_map(Duration::from_secs));
+    ("[a-z-]{1,8}", "(/[a-z]{0,4}){1,2}", lifetime, any::<bool>(), vec(attribute, 0..3)).prop_map(
+        |(name, path, lifetime, permanent, attributes)| Session {
+            name: name.into(),
+            path: path.into(),
+            lifetime,
+            permanent: permanent && lifetime.is_some(),
+            attributes,
+        },
+    )
+}
+
 fn fault() -> impl Strategy<Value = Fault> {
     let delay = || (of(shorter(60)), percent()).prop_map(|(fixed, percent)| Delay { fixed, percent });
     let with = || {
@@ -304,11 +316,16 @@ fn cluster() -> impl Strategy<Value = Cluster> {
         SlowStart { window, aggression_thousandths, min_weight }
     });
     let sick = (of(outlier()), of(health_check()));
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow)), sick, budget()).prop_map(
+    let localities = prop_oneof![
+        Just(Localities::Ignored),
+        Just(Localities::Weighted),
+        (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
+    ];
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), sick, budget()).prop_map(
         |(
             (name, service, host, protocol),
             (connect_timeout, idle_timeout, balancing, discovery),
-            (limits, panic_threshold, factor, slow),
+            (limits, panic_threshold, factor, slow, localities),
             (outlier, health_check),
             budget,
         )| {
@@ -321,6 +338,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
                 idle_timeout,
                 balancing,
                 balance_factor: factor.filter(|_| balancing.is_hash()),
+                localities,
                 slow_start: slow.filter(|_| balancing.can_start_slowly()),
                 panic_threshold,
                 limits,
@@ -338,6 +356,10 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         Just(Balancing::RoundRobin),
         Just(Balancing::LeastRequest),
         Just(Balancing::Random),
+        (shorter(60), shorter(600), 0..1_000_001u32).prop_map(|(blackout, expiration, penalty_thousandths)| {
+            let reports = LoadReports { blackout, expiration, penalty_thousandths };
+            Balancing::ClientSideWeightedRoundRobin(reports)
+        }),
         (shorter(60), shorter(1)).prop_map(|(decay, default_rtt)| Balancing::PeakEwma { decay, default_rtt }),
         (1..5000u32, 5000..8_388_609u32).prop_map(|(min_size, max_size)| Balancing::RingHash { min_size, max_size }),
         prop_oneof![Just(2), Just(65_537), Just(5_000_011)].prop_map(|table_size| Balancing::Maglev { table_size }),
@@ -440,17 +462,23 @@ fn budget() -> impl Strategy<Value = Budget> {
 
 /// Any assignment.
 pub(crate) fn assignment() -> impl Strategy<Value = Assignment> {
-    (name(), vec(endpoint(), 0..6), 100..300u32).prop_map(|(name, mut endpoints, factor)| {
+    let weights = of((locality(), 0..5u32));
+    (name(), vec(endpoint(), 0..6), 100..300u32, weights).prop_map(|(name, mut endpoints, factor, weights)| {
         endpoints.sort_by_key(|endpoint| endpoint.address);
         endpoints.dedup_by_key(|endpoint| endpoint.address);
-        Assignment::try_new(name, endpoints).expect("distinct addresses").overprovisioned(factor)
+        let weight = |(locality, weight)| LocalityWeight { priority: 0, locality, weight };
+        let assignment = Assignment::try_new(name, endpoints).expect("distinct addresses");
+        assignment.overprovisioned(factor).weighing(weights.into_iter().map(weight).collect())
     })
+}
+
+fn locality() -> impl Strategy<Value = Locality> {
+    ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() })
 }
 
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
-    let locality = ("[ab]?", "[ab]?").prop_map(|(region, zone)| Locality { region: region.into(), zone: zone.into() });
-    let place = (locality, prop_oneof![Just(0), 0..129u32]);
+    let place = (locality(), prop_oneof![Just(0), 0..129u32]);
     (address(), 1..u32::MAX, health, place, text(), text()).prop_map(
         |(address, weight, health, (locality, priority), workload, version)| Endpoint {
             address,

@@ -293,6 +293,60 @@ mod nested {
     }
 
     #[test]
+    fn client_side_weighted_round_robin() {
+        use balancing::client_side_weighted_round_robin::v3 as theirs;
+        let seconds = |seconds| Some(pb::Duration { seconds, nanos: 0 });
+        let read: theirs::ClientSideWeightedRoundRobin =
+            read(&outrigger_config::xds::wire::balancing::ClientSideWeightedRoundRobin {
+                enable_oob_load_report: Some(pb::BoolValue { value: true }),
+                blackout_period: seconds(1),
+                weight_expiration_period: seconds(2),
+                weight_update_period: seconds(3),
+                error_utilization_penalty: Some(pb::FloatValue { value: 0.5 }),
+                metric_names_for_computing_utilization: vec!["m".into()],
+                slow_start_config: Some(Default::default()),
+            });
+        assert!(read.enable_oob_load_report.is_some_and(|asked| asked.value) && read.slow_start_config.is_some());
+        let periods = [read.blackout_period, read.weight_expiration_period, read.weight_update_period];
+        assert_eq!(periods.map(|period| period.map(|period| period.seconds)), [Some(1), Some(2), Some(3)]);
+        assert_eq!(read.error_utilization_penalty.map(|penalty| penalty.value), Some(0.5));
+        assert_eq!(read.metric_names_for_computing_utilization, ["m"]);
+    }
+
+    #[test]
+    fn stateful_session() {
+        use envoy_types::pb::envoy::extensions::filters::http::stateful_session::v3 as session;
+        use envoy_types::pb::envoy::extensions::http::stateful_session::cookie::v3 as cookie;
+        use outrigger_config::xds::wire::session as ours;
+        let attribute = ours::CookieAttribute { name: "SameSite".into(), value: "Lax".into() };
+        let state: cookie::CookieBasedSessionState = read(&ours::CookieBasedSessionState {
+            cookie: Some(ours::Cookie {
+                name: "sid".into(),
+                ttl: Some(pb::Duration { seconds: 7, nanos: 0 }),
+                path: "/shop".into(),
+                attributes: vec![attribute],
+            }),
+        });
+        let cookie = state.cookie.expect("a cookie");
+        assert_eq!((cookie.name.as_str(), cookie.path.as_str()), ("sid", "/shop"));
+        assert_eq!((cookie.ttl.map(|ttl| ttl.seconds), cookie.attributes[0].value.as_str()), (Some(7), "Lax"));
+        let stateful = ours::StatefulSession {
+            session_state: Some(core::TypedExtensionConfig { name: "n".into(), typed_config: None }),
+            strict: true,
+            stat_prefix: "p".into(),
+        };
+        let route: session::StatefulSessionPerRoute =
+            read(&ours::StatefulSessionPerRoute { disabled: None, stateful_session: Some(stateful) });
+        let Some(session::stateful_session_per_route::Override::StatefulSession(inner)) = route.r#override else {
+            panic!()
+        };
+        assert!(inner.strict && inner.session_state.is_some_and(|state| state.name == "n"));
+        let off: session::StatefulSessionPerRoute =
+            read(&ours::StatefulSessionPerRoute { disabled: Some(true), stateful_session: None });
+        assert_eq!(off.r#override, Some(session::stateful_session_per_route::Override::Disabled(true)));
+    }
+
+    #[test]
     fn http_fault() {
         use outrigger_config::xds::wire::fault::{ByHeader, FaultAbort, FaultDelay, FaultRateLimit, HttpFault};
         let share = |numerator| Some(kinds::FractionalPercent { numerator, denominator: 2 });

@@ -199,3 +199,23 @@ async fn a_priority_that_lost_all_of_its_own_comes_back() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn requests_follow_the_load_that_workloads_report() {
+    let origins = three().await;
+    let mut mesh = balanced(&origins, "algorithm: ClientSideWeightedRoundRobin, loadReports: { blackout: 0s }").await;
+    let even = shares(&mesh.many("/", 90).await);
+    assert!(even.values().all(|share| *share == 30), "nobody reports: {even:?}");
+    // Alike busy, and one and two bear four times and twice as much; what a third says is no number.
+    origins[0].report("TEXT cpu_utilization=0.5, rps_fractional=400");
+    origins[1].report("JSON {\"cpu_utilization\": 0.5, \"rps_fractional\": 200}");
+    origins[2].report("TEXT cpu_utilization=NaN, rps_fractional=1");
+    wait::until("the reports to count", async || {
+        let shares = shares(&mesh.many("/", 90).await);
+        // 4 to 2, and the mean of both for whoever reports nothing good.
+        let near = |name: &str, part: usize| shares[name].abs_diff(part) <= 2;
+        (near("a", 40) && near("b", 20) && near("c", 30)).then_some(())
+    })
+    .await;
+    assert!(mesh.caller().metric("outrigger_load_reports_total", &["result=\"void\""]).await > 0.0);
+}

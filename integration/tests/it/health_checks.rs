@@ -36,8 +36,8 @@ async fn an_endpoint_that_is_gone_gets_nothing_until_it_is_back() {
 #[tokio::test]
 async fn a_check_asks_as_it_is_told() {
     let origin = Origin::start().await;
-    let documents = small("http2", &[origin.address()])
-        .backend_policy("catalog", &policy("http: { path: /up?x=1, host: me.test }"));
+    let documents =
+        small("h2c", &[origin.address()]).backend_policy("catalog", &policy("http: { path: /up?x=1, host: me.test }"));
     let _mesh = Mesh::standalone(documents).await;
     let seen = wait::until("a check", async || origin.seen().into_iter().next()).await;
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("GET", "/up?x=1"));

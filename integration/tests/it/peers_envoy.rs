@@ -58,7 +58,13 @@ async fn is_steered(api_type: &str, transport: &str) {
     let (old, new) = (Origin::named("old").await, Origin::named("new").await);
     let documents = small("http", &[old.address()])
         .service("beta", "http", &[new.address()])
-        .backend_policy("catalog", "limits: { maxRequests: 100 }\noutlierDetection: { consecutiveErrors: 5 }")
+        .backend_policy(
+            "catalog",
+            "limits: { maxRequests: 100 }
+outlierDetection: { consecutiveErrors: 5 }
+sessionPersistence: { sessionName: shop, cookieConfig: { sameSite: Lax } }",
+        )
+        .backend_policy("beta", "loadBalancing: { algorithm: ClientSideWeightedRoundRobin }")
         .route_policy("catalog", "retry: { attempts: 2, codes: [503] }");
     let control_plane = ControlPlane::start().await;
     control_plane.apply(documents.text()).await;
@@ -67,6 +73,8 @@ async fn is_steered(api_type: &str, transport: &str) {
 
     let reply = wait::until("Envoy to serve", async || answers(&documents, "/").await).await;
     assert_eq!((reply.status, reply.header("x-origin")), (200, Some("old")));
+    let cookie = reply.header("set-cookie").unwrap();
+    assert!(cookie.starts_with("shop=") && cookie.contains("SameSite=Lax"), "Envoy keeps sessions too: {cookie}");
     old.fail_next(2, 503);
     assert_eq!(answers(&documents, "/").await.unwrap().status, 200, "our retries are Envoy's");
 

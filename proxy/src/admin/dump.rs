@@ -98,6 +98,7 @@ fn route(route: &Route) -> Value {
         "match": matches(&route.matches),
         "backends": route.backends.iter().map(backend).collect::<Vec<_>>(),
         "sticky": (!route.sticky.is_empty()).then(|| route.sticky.iter().map(hash).collect::<Vec<_>>()),
+        "session": route.session.as_ref().map(|one| json!({ "cookie": &*one.name, "path": &*one.path })),
         "mirrors": (!route.mirrors.is_empty()).then(|| route.mirrors.iter().map(mirror).collect::<Vec<_>>()),
         "answer": route.answer.as_ref().map(answer),
         "rewrite": (!route.rewrite.is_empty()).then(|| rewrite(&route.rewrite)),
@@ -288,6 +289,7 @@ fn balancing(balancing: Balancing) -> Value {
         Balancing::RoundRobin => json!("RoundRobin"),
         Balancing::LeastRequest => json!("LeastRequest"),
         Balancing::Random => json!("Random"),
+        Balancing::ClientSideWeightedRoundRobin(_) => json!("ClientSideWeightedRoundRobin"),
         Balancing::PeakEwma { decay, default_rtt } => {
             json!({ "PeakEwma": { "decay": format_duration(decay), "defaultRtt": format_duration(default_rtt) } })
         }

@@ -73,6 +73,18 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "outrigger_balancer_panic",
         "1 while so few endpoints of a destination are in that those left out take part again.",
     );
+    let mut sessions = Family::counter(
+        "outrigger_session_requests_total",
+        "Requests of routes with session persistence, by what became of their session.",
+    );
+    let mut places = Family::counter(
+        "outrigger_zone_requests_total",
+        "Requests to a destination with zoneAware, by whether they stayed in the caller's zone.",
+    );
+    let mut reports = Family::counter(
+        "outrigger_load_reports_total",
+        "Load reports of a destination's endpoints (ORCA): taken, or void.",
+    );
     for cluster in snapshot.clusters() {
         let name = policies::labels(cluster);
         let with = |more: &[(&'static str, &'static str)]| [&name[..], more].concat();
@@ -111,13 +123,24 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
                 ejections.add(&with(&[cause, ("mode", "observe")]), would as f64);
             }
         }
+        for (held, count) in cluster.traffic.sessions().into_iter().filter(|(_, count)| *count > 0) {
+            sessions.add(&with(&[("session", held.as_str())]), count as f64);
+        }
+        let (local, cross) = cluster.place.counts();
+        for (zone, count) in [("local", local), ("cross", cross)].into_iter().filter(|_| local + cross > 0) {
+            places.add(&with(&[("zone", zone)]), count as f64);
+        }
+        let (taken, void) = cluster.traffic.reports();
+        for (result, count) in [("taken", taken), ("void", void)].into_iter().filter(|_| taken + void > 0) {
+            reports.add(&with(&[("result", result)]), count as f64);
+        }
         panicking.add(&name, f64::from(u8::from(cluster.is_panicking())));
         withheld.add(&name, cluster.ejection_overflows() as f64);
         panics.add(&name, cluster.panics() as f64);
     }
     let all = [
         inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics,
-        panicking,
+        panicking, sessions, places, reports,
     ];
     all.into_iter().filter_map(Family::finish).collect()
 }

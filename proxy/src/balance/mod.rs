@@ -8,24 +8,31 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use outrigger_config::cluster::Balancing;
+use outrigger_config::cluster::{Balancing, Localities};
+use outrigger_config::endpoint::LocalityWeight;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Token};
 
 pub mod bound;
 pub mod levels;
 pub mod maglev;
 pub mod members;
 pub mod p2c;
+pub mod reported;
 pub mod ring_hash;
 pub mod round_robin;
+pub mod tokens;
+pub mod zones;
 
 pub use bound::Bound;
 pub use levels::Levels;
 pub use maglev::Maglev;
 pub use members::Members;
+pub use reported::ByReports;
 pub use ring_hash::Ring;
 pub use round_robin::Turns;
+pub use tokens::Tokens;
+pub use zones::{Callers, Zones};
 
 /// The endpoints of a destination and the way to choose among them.
 #[derive(Debug)]
@@ -36,6 +43,10 @@ pub struct Picker {
     factor: Option<u32>,
     /// Where endpoints have several priorities: how the load is distributed among them, and a picker of each.
     levels: Option<(Levels, Box<[Picker]>)>,
+    tokens: Tokens,
+    /// Where places count: how requests are distributed among them, and a picker of each.
+    zones: Option<Zones>,
+    weights: Box<[LocalityWeight]>,
 }
 
 #[derive(Debug)]
@@ -46,6 +57,7 @@ enum Method {
     Random,
     RingHash(Ring),
     Maglev(Maglev),
+    ByReports(ByReports),
 }
 
 impl Picker {
@@ -60,8 +72,17 @@ impl Picker {
             Balancing::Random => Method::Random,
             Balancing::RingHash { min_size, max_size } => Method::RingHash(Ring::new(&members, min_size, max_size)),
             Balancing::Maglev { table_size } => Method::Maglev(Maglev::new(&members, table_size)),
+            Balancing::ClientSideWeightedRoundRobin(rules) => Method::ByReports(ByReports::new(&members, rules, seed)),
         };
-        Picker { members, method, factor: None, levels: None }
+        Picker {
+            members,
+            method,
+            factor: None,
+            levels: None,
+            tokens: Tokens::default(),
+            zones: None,
+            weights: Box::default(),
+        }
     }
 
     /// Bounds the load of an endpoint that a hash leads to: beyond so many percent of its part, keys go on to the next.
@@ -71,11 +92,29 @@ impl Picker {
         self
     }
 
+    /// Chooses a place first, where endpoints stand in several. To be called before [`Picker::levelled`].
+    #[must_use]
+    pub fn zoned(mut self, balancing: Balancing, weights: &[LocalityWeight], seed: u64) -> Self {
+        let priority = self.endpoints().first().map_or(0, |one| one.priority());
+        let picker = |endpoints: Vec<Arc<Endpoint>>| Picker::new(balancing, endpoints, seed).bounded(self.factor);
+        let weight = |place: &outrigger_config::endpoint::Locality| {
+            let said = weights.iter().find(|one| one.priority == priority && one.locality == *place);
+            said.map(|one| one.weight)
+        };
+        self.zones = Zones::new(self.endpoints(), picker, weight);
+        self.weights = weights.into();
+        self
+    }
+
     /// Chooses a priority first, where endpoints have several.
     #[must_use]
     pub fn levelled(mut self, balancing: Balancing, overprovisioning: u32, seed: u64) -> Self {
         self.levels = Levels::new(self.members.endpoints(), overprovisioning).map(|levels| {
-            let picker = |group: &[Arc<Endpoint>]| Picker::new(balancing, group.to_vec(), seed).bounded(self.factor);
+            let zoned = self.zones.is_some();
+            let picker = |group: &[Arc<Endpoint>]| {
+                let picker = Picker::new(balancing, group.to_vec(), seed).bounded(self.factor);
+                if zoned { picker.zoned(balancing, &self.weights, seed) } else { picker }
+            };
             let pickers = levels.groups().map(picker).collect();
             (levels, pickers)
         });
@@ -86,6 +125,35 @@ impl Picker {
     /// overprovisioning; false where there is only one, whose panic threshold decides alone.
     pub fn assess(&self, is_in: impl Fn(&Endpoint) -> bool) -> bool {
         self.levels.as_ref().is_some_and(|(levels, _)| levels.assess(is_in))
+    }
+
+    /// Looks at what endpoints report of their load, where that counts.
+    pub fn weigh(&self, now: Instant) {
+        if let Method::ByReports(turns) = &self.method {
+            turns.weigh(&self.members, now);
+            let levels = self.levels.iter().flat_map(|(_, pickers)| pickers);
+            levels.for_each(|picker| picker.weigh(now));
+            self.zones.iter().flat_map(Zones::pickers).for_each(|picker| picker.weigh(now));
+        }
+    }
+
+    /// Distributes the load among places anew.
+    pub fn spread(
+        &self,
+        policy: Localities,
+        overprovisioning: u32,
+        callers: Option<&Callers>,
+        is_in: impl Fn(&Endpoint) -> bool,
+    ) {
+        let levels = self.levels.iter().flat_map(|(_, pickers)| pickers).chain(Some(self));
+        for zones in levels.filter_map(|picker| picker.zones.as_ref()) {
+            zones.assess(policy, overprovisioning, callers, &is_in);
+        }
+    }
+
+    /// The weights of places that it was built with.
+    pub fn weights(&self) -> &[LocalityWeight] {
+        &self.weights
     }
 
     /// One of the accepted endpoints; none only if none is accepted. `hash` is the request's key for a ring hash: a
@@ -110,9 +178,29 @@ impl Picker {
         rng: &mut fastrand::Rng,
         accept: impl Fn(&Endpoint) -> bool,
     ) -> Option<&Arc<Endpoint>> {
+        if let Some(zones) = &self.zones {
+            // The same key to the same place, by other bits of it than those that choose inside.
+            let key = |hash: u64| ((hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) % u64::from(zones::PARTS)) as u32;
+            let point = hash.map_or_else(|| rng.u32(0..zones::PARTS), key);
+            let picked = zones.choose(point).and_then(|picker| picker.pick_flat(hash, now, rng, &accept));
+            if picked.is_some() {
+                return picked;
+            }
+        }
+        self.pick_flat(hash, now, rng, accept)
+    }
+
+    fn pick_flat(
+        &self,
+        hash: Option<u64>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        accept: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&Arc<Endpoint>> {
         let members = &self.members;
         let index = match (&self.method, hash) {
             (Method::RoundRobin(turns), _) => turns.pick(members, accept),
+            (Method::ByReports(turns), _) => turns.pick(members, accept),
             (Method::LeastRequest, _) => p2c::least_request(members, rng, accept),
             (Method::PeakEwma, _) => p2c::peak_ewma(members, now, rng, accept),
             (Method::RingHash(ring), Some(hash)) => self.hashed(accept, |accept| ring.pick(members, hash, accept)),
@@ -136,6 +224,11 @@ impl Picker {
             }
         }
         choose(&|_, one| accept(one))
+    }
+
+    /// The index of the endpoint that sessions call so.
+    pub fn find(&self, token: Token) -> Option<usize> {
+        self.tokens.find(self.endpoints(), token)
     }
 
     /// Every endpoint, accepted or not, in the order of its assignment.
@@ -195,6 +288,7 @@ pub(crate) mod tests {
             Just(Balancing::Random),
             Just(Balancing::RingHash { min_size: 64, max_size: 4096 }),
             Just(Balancing::Maglev { table_size: 251 }),
+            Just(Balancing::ClientSideWeightedRoundRobin(outrigger_config::cluster::LoadReports::default())),
         ]
     }
 

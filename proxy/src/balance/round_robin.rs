@@ -24,11 +24,21 @@ pub struct Turns {
 impl Turns {
     /// Lays the cycle out and begins anywhere in it.
     pub fn new(members: &Members, seed: u64) -> Self {
-        let order = if members.is_uniform() { Box::default() } else { lay_out(&reduce(members.weights())) };
-        let length = if order.is_empty() { members.endpoints().len() } else { order.len() };
+        Turns::laid_out(members.weights(), seed)
+    }
+
+    /// Lays a cycle of these weights out, one for each endpoint.
+    pub fn laid_out(weights: &[u32], seed: u64) -> Self {
+        let uniform = weights.windows(2).all(|pair| pair[0] == pair[1]);
+        let order = if uniform { Box::default() } else { lay_out(&reduce(weights)) };
+        let length = if order.is_empty() { weights.len() } else { order.len() };
         // In range: a remainder of a length.
-        let next = AtomicUsize::new((seed % length.max(1) as u64) as usize);
-        Turns { order, next }
+        Turns { order, next: AtomicUsize::new((seed % length.max(1) as u64) as usize) }
+    }
+
+    /// Where the next cycle goes on, so that one laid out anew does not always begin with the same endpoints.
+    pub fn turn(&self, seed: u64) -> u64 {
+        seed.wrapping_add(self.next.load(Ordering::Relaxed) as u64)
     }
 
     /// Whose turn it is. If everyone was passed over, because other workers took the turns between, whoever is

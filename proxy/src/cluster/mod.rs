@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::cluster::{Balancing, Cluster as Model};
-use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
+use outrigger_config::cluster::{Balancing, Cluster as Model, Localities};
+use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, LocalityWeight};
 use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
@@ -25,8 +25,10 @@ pub mod checks;
 pub mod comparison;
 pub mod ejection;
 pub mod seat;
+pub mod session;
 pub mod share;
 pub mod traffic;
+pub mod zone;
 
 pub use crate::endpoint::{Cause, Outcome};
 pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
@@ -75,6 +77,8 @@ pub struct Cluster {
     ejections: Arc<Ejections>,
     /// How its health checks ended.
     pub checks: Arc<Checks>,
+    /// Where this proxy stands, for destinations whose places count.
+    pub place: Arc<zone::Place>,
 }
 
 impl Cluster {
@@ -106,7 +110,12 @@ impl Cluster {
             (None, Some(previous)) => previous.overprovisioning.load(Ordering::Relaxed),
             (None, None) => Assignment::DEFAULT_OVERPROVISIONING,
         };
-        let picker = picker(&config, endpoints, overprovisioning, setting.seed);
+        let weights: Box<[LocalityWeight]> = match (assignment, previous) {
+            (Some(assignment), _) => assignment.weights.as_slice().into(),
+            (None, Some(previous)) => previous.picker.load().weights().into(),
+            (None, None) => Box::default(),
+        };
+        let picker = picker(&config, endpoints, overprovisioning, &weights, setting.seed);
         ejections.govern(config.outlier.as_ref(), picker.endpoints());
         let cluster = Cluster {
             label: host.into(),
@@ -119,6 +128,7 @@ impl Cluster {
             setting,
             ejections,
             checks: previous.map(|cluster| Arc::clone(&cluster.checks)).unwrap_or_default(),
+            place: previous.map(|cluster| Arc::clone(&cluster.place)).unwrap_or_default(),
             config,
         };
         cluster.assess(setting.now);
@@ -219,6 +229,8 @@ impl Cluster {
         // it proved good.
         let inside =
             |one: &Endpoint| one.health() == Health::Healthy && !one.check.is_out() && !one.outlier.is_ejected(now);
+        picker.weigh(now);
+        self.spread(&picker, inside);
         let enough = picker.assess(inside);
         // Other priorities bear what one cannot: there is no need for those that are left out.
         let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
@@ -242,6 +254,7 @@ impl Cluster {
         let overprovisioning = assignment.overprovisioning;
         let same = self.overprovisioning.swap(overprovisioning, Ordering::Relaxed) == overprovisioning;
         if same
+            && old.weights() == assignment.weights
             && old.endpoints().len() == assignment.endpoints.len()
             && old.endpoints().iter().zip(&assignment.endpoints).all(stays)
         {
@@ -253,7 +266,8 @@ impl Cluster {
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
         endpoints.iter().for_each(|endpoint| endpoint.limits.tune_endpoint(self.config.limits.as_ref()));
         endpoints.iter().for_each(|endpoint| endpoint.check.tune(self.config.health_check.as_ref()));
-        let picker = Arc::new(picker(&self.config, endpoints, overprovisioning, self.setting.seed));
+        let picker =
+            Arc::new(picker(&self.config, endpoints, overprovisioning, &assignment.weights, self.setting.seed));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.ejections.make_room();
@@ -294,8 +308,17 @@ impl Cluster {
     }
 }
 
-fn picker(config: &Model, endpoints: Vec<Arc<Endpoint>>, overprovisioning: u32, seed: u64) -> Picker {
-    let picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
+fn picker(
+    config: &Model,
+    endpoints: Vec<Arc<Endpoint>>,
+    overprovisioning: u32,
+    weights: &[LocalityWeight],
+    seed: u64,
+) -> Picker {
+    let mut picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
+    if config.localities != Localities::Ignored {
+        picker = picker.zoned(config.balancing, weights, seed);
+    }
     picker.levelled(config.balancing, overprovisioning, seed)
 }
 

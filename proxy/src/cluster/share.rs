@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use outrigger_config::cluster::Localities;
 use outrigger_config::endpoint::Health;
 
 use super::{Cluster, RetryPermit, Seat};
@@ -28,6 +29,9 @@ impl Cluster {
         let seat = Seat::take(endpoint, self.limited, must, now)?;
         if seat.is_beyond() {
             self.limits.note_exceeded(Limit::Requests);
+        }
+        if self.config.localities != Localities::Ignored {
+            self.count_place(endpoint);
         }
         Some(seat)
     }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
+use super::session::Held;
 use crate::endpoint::Outcome;
 use crate::telemetry::edge::{Counts, Reading};
 
@@ -17,6 +18,9 @@ pub struct Traffic {
     aborted: AtomicU64,
     waits: Counts,
     copies: AtomicUsize,
+    sessions: [AtomicU64; 4],
+    reports: AtomicU64,
+    void_reports: AtomicU64,
 }
 
 impl Traffic {
@@ -48,6 +52,26 @@ impl Traffic {
     pub fn begin_copy(&self, most: usize) -> bool {
         // Relaxed: the count alone is shared, nothing is published by it.
         self.copies.fetch_update(Relaxed, Relaxed, |held| (held < most).then_some(held + 1)).is_ok()
+    }
+
+    /// Counts a request of a route with sessions.
+    pub fn session(&self, held: Held) {
+        self.sessions[held as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Requests of routes with sessions, by what became of their session.
+    pub fn sessions(&self) -> [(Held, u64); 4] {
+        Held::ALL.map(|held| (held, self.sessions[held as usize].load(Relaxed)))
+    }
+
+    /// Counts a load report; a void one is no report.
+    pub fn report(&self, void: bool) {
+        if void { &self.void_reports } else { &self.reports }.fetch_add(1, Relaxed);
+    }
+
+    /// Load reports that were taken, and those that were void.
+    pub fn reports(&self) -> (u64, u64) {
+        (self.reports.load(Relaxed), self.void_reports.load(Relaxed))
     }
 
     /// A copy that began is over.

@@ -18,13 +18,18 @@ use crate::pool::Pool;
 
 pub mod check;
 pub mod load;
+pub mod orca;
 pub mod outlier;
 pub mod ramp;
+pub mod reported;
+pub mod token;
 
 pub use check::{CheckState, Sick, Standing, Turn};
 pub use load::{Latency, Load};
 pub use outlier::{Cause, Outcome, OutlierState, Tally};
 pub use ramp::Ramp;
+pub use reported::Reported;
+pub use token::Token;
 
 /// One address of a destination.
 pub struct Endpoint {
@@ -34,6 +39,8 @@ pub struct Endpoint {
     pub workload: Arc<str>,
     /// The workload's version label; empty where it has none.
     pub version: Arc<str>,
+    /// What sessions call it.
+    pub token: Token,
     /// Where it stands.
     pub locality: Locality,
     /// How busy it is.
@@ -42,6 +49,8 @@ pub struct Endpoint {
     pub outlier: OutlierState,
     /// What health checks found out.
     pub check: CheckState,
+    /// What it reports of its load.
+    pub reported: Reported,
     /// When it came.
     pub ramp: Ramp,
     /// How much of it is in use, where its destination limits that for each endpoint.
@@ -60,10 +69,12 @@ impl Endpoint {
             address: model.address,
             workload: Arc::clone(&model.workload),
             version: Arc::clone(&model.version),
+            token: Token::of(model.address, &model.workload),
             locality: model.locality.clone(),
             load: Load::new(latency, epoch),
             outlier: OutlierState::new(epoch),
             check: CheckState::default(),
+            reported: Reported::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),
             pool: Pool::new(workers),

@@ -98,7 +98,7 @@ async fn grpc(service: &str, host: &str, address: SocketAddr, timeout: Duration)
         Some(code) => return Err(Sick::new(format_args!("gRPC status {code} from {address}"))),
         None => return Err(Sick::new(format_args!("{address} answered without a gRPC status"))),
     }
-    match serving(body.to_bytes()) {
+    match serving(&body.to_bytes()) {
         Some(SERVING) => Ok(()),
         Some(status) => Err(Sick::new(format_args!("{address} says {}", name(status)))),
         None => Err(Sick::new(format_args!("{address} answered with no HealthCheckResponse"))),
@@ -139,8 +139,8 @@ fn framed(message: &[u8]) -> Bytes {
 }
 
 /// The status in a framed answer, if it is one.
-fn serving(body: Bytes) -> Option<i32> {
-    let [0, a, b, c, d, message @ ..] = &body[..] else { return None };
+fn serving(body: &[u8]) -> Option<i32> {
+    let [0, a, b, c, d, message @ ..] = body else { return None };
     let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).ok()?;
     HealthResponse::decode(message.get(..length)?).ok().map(|answer| answer.status)
 }
@@ -159,7 +159,6 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
-    use bytes::Bytes;
     use http::{HeaderMap, HeaderValue};
     use outrigger_config::policy::health_check::{HttpProbe, Probe, StatusRange};
     use outrigger_config::policy::{HealthCheck, Mode, Origin};
@@ -265,12 +264,12 @@ mod tests {
     #[test]
     fn an_answer_is_read_whole_or_not_at_all() {
         let whole = framed(&HealthResponse { status: 1 }.encode_to_vec());
-        assert_eq!(serving(whole.clone()), Some(1));
-        assert_eq!(serving(framed(&[])), Some(0), "what is absent is UNKNOWN");
+        assert_eq!(serving(&whole), Some(1));
+        assert_eq!(serving(&framed(&[])), Some(0), "what is absent is UNKNOWN");
         for wrong in
             [&whole[..6], b"\x01\0\0\0\x02\x08\x01", b"\0\0\0\0\xff\x08\x01", b"\0\0\0\0\x02\xff\xff", b"", b"hi"]
         {
-            assert_eq!(serving(Bytes::copy_from_slice(wrong)), None, "{wrong:?}");
+            assert_eq!(serving(wrong), None, "{wrong:?}");
         }
     }
 }

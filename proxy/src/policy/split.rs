@@ -1,5 +1,5 @@
 //! Chooses the destination among a route's weighted backends, once for all attempts (xDS `WeightedCluster`):
-//! by chance, or by what the route says that equal requests have in common.
+//! the one where the request's session is, or by what the route says that equal requests have in common, or by chance.
 //! Raises [`Reason::DestinationUnavailable`] where the chosen one is not there.
 
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use super::{CheckFuture, Next, refuse};
 use crate::affinity;
 use crate::error::{Error, Reason};
 use crate::exchange::{Routed, Targeted};
+use crate::route::Target;
+use crate::session;
 
 /// Puts [`Split`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +49,16 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
             return refuse(Error::new(Reason::ProxyConfigurationError).because(detail));
         };
         let peer = routed.trail.connection.peer;
-        let target = match affinity::key(&route.config.sticky, routed.http.headers(), peer) {
+        let fields = routed.http.headers();
+        let kept = route.config.session.as_ref().and_then(|policy| {
+            let here =
+                |target: &&Target| target.cluster.as_ref().is_some_and(|one| session::belongs(policy, fields, one));
+            targets.iter().find(here)
+        });
+        let target = kept.unwrap_or_else(|| match affinity::key(&route.config.sticky, fields, peer) {
             Some(key) => targets.pick_for(key),
             None => targets.pick(&mut fastrand::Rng::new()),
-        };
+        });
         match &target.cluster {
             Some(cluster) => Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target))),
             None => {

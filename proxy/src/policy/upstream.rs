@@ -28,6 +28,7 @@ use crate::fields::Fields;
 use crate::interim;
 use crate::message;
 use crate::pool::{self, H1, H2Stream, Interim, Sent, connect};
+use crate::session;
 use crate::telemetry::Would;
 use crate::tunnel;
 
@@ -65,7 +66,11 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     let hash = affinity::key(&aim.route.config.hash, http.headers(), aim.trail.connection.peer);
     // Not when the request began: a fault may have held it up, and nothing of that is its endpoint's.
     let now = Instant::now();
-    let Some(seat) = aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()) else {
+    let (seat, greets) = match &aim.route.config.session {
+        None => (aim.cluster.pick(hash, tried.as_slice(), now, &mut fastrand::Rng::new()), false),
+        Some(policy) => session::pick(&aim, policy, http.headers(), hash, tried.as_slice(), now),
+    };
+    let Some(seat) = seat else {
         if aim.cluster.is_full() {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
             return Err(Error::new(Reason::BreakerRequests).because(detail));
@@ -80,7 +85,8 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     // Admission has removed the fields of what is no upgrade, or must be none.
     let upgrade = fields.any(Fields::UPGRADE) && http.headers().contains_key(header::UPGRADE);
     let version = speak(&aim, upgrade);
-    let attempt = Attempt::begin(aim, seat, permit, now);
+    let mut attempt = Attempt::begin(aim, seat, permit, now);
+    attempt.greets = greets;
     if attempt.aim().trail.traced {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
     }
@@ -104,10 +110,14 @@ async fn run(targeted: Targeted) -> Result<Response, Error> {
         over_h1(&attempt, http, interim).await
     };
     match answer {
-        Ok((response, lease)) => {
+        Ok((mut response, lease)) => {
             let status = response.status();
             let grpc_status = attempt.aim().trail.grpc.then(|| grpc_status(response.headers())).flatten();
             attempt.answered(status.as_u16(), grpc_status, lease);
+            attempt.hear(response.headers());
+            if let Some(policy) = attempt.aim().route.config.session.as_ref().filter(|_| attempt.greets) {
+                session::greet(policy, attempt.endpoint().token, response.headers_mut());
+            }
             if status == StatusCode::SWITCHING_PROTOCOLS {
                 let Some(caller) = caller else {
                     attempt.failed(Reason::HttpProtocolError);

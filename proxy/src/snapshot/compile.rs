@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
 use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
-use outrigger_config::name::{ClusterName, ListenerName, TableName};
+use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
 use outrigger_config::policy::{RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
 use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable};
@@ -55,6 +55,7 @@ pub(super) struct BucketKey {
 /// Compiles `set`, with everything of `previous` that goes on.
 pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context) -> Snapshot {
     let clusters = compile_clusters(set, previous, context);
+    take_places(set, &clusters, context.now);
     let mut tables = Tables { clusters: &clusters, previous, context, buckets: HashMap::new() };
     let mut named: BTreeMap<TableName, Arc<Table>> = BTreeMap::new();
     for (name, model) in &set.tables {
@@ -112,6 +113,21 @@ fn compile_clusters(
         (name.clone(), cluster)
     };
     set.clusters.iter().map(compile).collect()
+}
+
+/// Tells destinations whose places count where this proxy stands, by the listeners it has.
+fn take_places(set: &ResourceSet, clusters: &BTreeMap<ClusterName, Arc<Cluster>>, now: Instant) {
+    let Some(identity) = set.listeners.values().find_map(|listener| listener.identity.as_ref()) else { return };
+    let is_own = |cluster: &&Arc<Cluster>| {
+        let service = cluster.config.service.as_ref();
+        let named = |service: &ObjectName| {
+            service.name() == &*identity.service && service.namespace() == identity.workload.namespace()
+        };
+        // Not the one that leads to the application itself.
+        service.is_some_and(named) && matches!(cluster.config.discovery, Discovery::Eds(_))
+    };
+    let own = clusters.values().find(is_own);
+    clusters.values().for_each(|cluster| cluster.stand(&identity.locality, own, now));
 }
 
 /// Another beginning for each cluster, or all of them would turn in step.

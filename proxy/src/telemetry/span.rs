@@ -127,6 +127,7 @@ pub(in crate::telemetry) mod tests {
                 workload: ObjectName::try_new("shop", "storefront-1").expect("a name"),
                 service: "storefront".into(),
                 version: "v1".into(),
+                locality: Default::default(),
             })),
             direction: Direction::Outbound,
             method: Method::GET,

@@ -6,7 +6,7 @@ use prost_xds::Name;
 use xds_api::pb::envoy::config::cluster::v3 as cluster;
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::r#type::v3 as kinds;
-use xds_api::pb::google::protobuf::{Duration, UInt32Value, UInt64Value};
+use xds_api::pb::google::protobuf::{BoolValue, Duration, FloatValue, UInt32Value, UInt64Value};
 
 /// Each in turn, by weight.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -121,6 +121,38 @@ pub struct SlowStartConfig {
     /// The least share of its part; 10 % unless said otherwise.
     #[prost(message, optional, tag = "3")]
     pub min_weight_percent: Option<kinds::Percent>,
+}
+
+/// Each in turn, by what endpoints report of their load.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct ClientSideWeightedRoundRobin {
+    /// Whether reports are asked for beside requests.
+    #[prost(message, optional, tag = "1")]
+    pub enable_oob_load_report: Option<BoolValue>,
+    /// How long an endpoint must have reported before its reports count; 10 s unless said otherwise.
+    #[prost(message, optional, tag = "3")]
+    pub blackout_period: Option<Duration>,
+    /// After how long the last report counts no more; 3 min unless said otherwise.
+    #[prost(message, optional, tag = "4")]
+    pub weight_expiration_period: Option<Duration>,
+    /// How often weights are reckoned; 1 s unless said otherwise.
+    #[prost(message, optional, tag = "5")]
+    pub weight_update_period: Option<Duration>,
+    /// How much an error weighs; 1 unless said otherwise.
+    #[prost(message, optional, tag = "6")]
+    pub error_utilization_penalty: Option<FloatValue>,
+    /// What utilization is, in the place of the application's.
+    #[prost(string, repeated, tag = "7")]
+    pub metric_names_for_computing_utilization: Vec<String>,
+    /// How a newcomer gets its load.
+    #[prost(message, optional, tag = "8")]
+    pub slow_start_config: Option<SlowStartConfig>,
+}
+
+impl Name for ClientSideWeightedRoundRobin {
+    const NAME: &'static str = "ClientSideWeightedRoundRobin";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3";
 }
 
 /// Localities in turn by weight, and another policy inside each.

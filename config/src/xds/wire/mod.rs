@@ -12,6 +12,7 @@ use crate::error::{Code, Problem};
 pub mod balancing;
 pub mod fault;
 pub mod http;
+pub mod session;
 pub mod outrigger;
 pub mod rate_limit;
 

@@ -482,3 +482,27 @@ fn what_is_wrong_is_refused_with_its_path() {
     shared.virtual_hosts[0].typed_per_filter_config.insert(FILTER.into(), pack(&limit(100)));
     refused("a shared bucket", read(&shared), Code::Unsupported, "virtual_hosts[0].typed_per_filter_config");
 }
+
+#[test]
+fn a_session_of_a_route_is_taken_and_a_strict_one_refused() {
+    use envoy_types::pb::envoy::extensions::http::stateful_session::cookie::v3::CookieBasedSessionState;
+    use envoy_types::pb::envoy::r#type::http::v3::Cookie;
+    use http_filters::stateful_session::v3::{StatefulSession, StatefulSessionPerRoute, stateful_session_per_route};
+    use stateful_session_per_route::Override;
+    let cookie = Cookie { name: "sid".into(), ttl: secs(60), ..Default::default() };
+    let state = pack(&CookieBasedSessionState { cookie: Some(cookie) });
+    let state = core::TypedExtensionConfig { name: "cookie".into(), typed_config: Some(state) };
+    let stateful = |strict| {
+        Override::StatefulSession(StatefulSession { session_state: Some(state.clone()), strict, ..Default::default() })
+    };
+    let read = |settings| {
+        read_route(|route, _| {
+            let config = pack(&StatefulSessionPerRoute { r#override: Some(settings) });
+            route.typed_per_filter_config.insert("envoy.filters.http.stateful_session".into(), config);
+        })
+    };
+    let session = read(stateful(false)).expect("taken").session.expect("a session");
+    assert_eq!((&*session.name, &*session.path, session.permanent), ("sid", "/", true));
+    assert_eq!(read(Override::Disabled(true)).expect("taken").session, None);
+    assert!(read(stateful(true)).is_err());
+}

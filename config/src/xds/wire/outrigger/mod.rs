@@ -10,7 +10,7 @@ mod route;
 mod cluster;
 
 pub use cluster::{Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma};
-pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, Retry, Route};
+pub use route::{Fault, Header, Methods, RateLimit, RateLimitRule, Retry, Route, Session};
 
 /// The key of these messages in `typed_filter_metadata`.
 pub const KEY: &str = "outrigger.dev";
@@ -50,6 +50,12 @@ pub struct Identity {
     /// The service's version.
     #[prost(string, tag = "3")]
     pub version: String,
+    /// The region where it stands.
+    #[prost(string, tag = "4")]
+    pub region: String,
+    /// The zone inside the region.
+    #[prost(string, tag = "5")]
+    pub zone: String,
 }
 
 /// What an endpoint has beyond xDS.

@@ -5,6 +5,7 @@ use xds_api::pb::envoy::config::route::v3 as route;
 use xds_api::pb::google::protobuf::Duration;
 
 use super::super::fault::HttpFault;
+use super::super::session::Cookie;
 use super::PACKAGE;
 
 /// What a route has beyond xDS.
@@ -29,6 +30,21 @@ pub struct Route {
     /// What backends are chosen by.
     #[prost(message, repeated, tag = "6")]
     pub sticky: Vec<route::route_action::HashPolicy>,
+    /// What keeps a caller at its endpoint.
+    #[prost(message, optional, tag = "7")]
+    pub session: Option<Session>,
+}
+
+/// A session that a cookie keeps.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Session {
+    /// The cookie.
+    #[prost(message, optional, tag = "1")]
+    pub cookie: Option<Cookie>,
+    /// How long it lasts, where the cookie itself does not say so.
+    #[prost(message, optional, tag = "2")]
+    pub lifetime: Option<Duration>,
 }
 
 impl Name for Route {
