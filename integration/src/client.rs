@@ -130,6 +130,14 @@ impl Client {
         }
     }
 
+    /// Waits until the connection takes another request; whether it still does.
+    pub async fn takes_another(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::Http1(sender) => sender.ready().await.is_ok(),
+            Sender::Http2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
     /// Whether the other side has ended the connection.
     pub fn is_closed(&self) -> bool {
         match &self.sender {

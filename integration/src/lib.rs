@@ -24,3 +24,4 @@ pub mod proxy;
 pub mod control_plane;
 pub mod ads;
 pub mod mesh;
+pub mod differ;

@@ -37,20 +37,26 @@ impl Start {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let file = folder.path().join("mesh.yaml");
         std::fs::write(&file, documents.text()).expect("a file can be written");
-        let mut start = Start::of(workload).arg("--config").arg(&file);
+        let mut start = Start::of(workload, 2).arg("--config").arg(&file);
         start.folder = Some(folder);
         start
     }
 
     /// The proxy of `workload`, steered by the control plane at `xds`.
     pub fn steered(xds: SocketAddr, workload: &str) -> Start {
-        Start::of(workload).arg("--xds").arg(xds.to_string())
+        Start::of(workload, 2).arg("--xds").arg(xds.to_string())
     }
 
-    fn of(workload: &str) -> Start {
+    /// As [`Start::steered`], with one worker alone: nothing then depends on which of them a connection comes to.
+    pub fn steered_alone(xds: SocketAddr, workload: &str) -> Start {
+        Start::of(workload, 1).arg("--xds").arg(xds.to_string())
+    }
+
+    fn of(workload: &str, workers: usize) -> Start {
         let admin = ports::free();
         let mut command = Command::new(binaries::proxy());
-        command.args(["--node-id", &format!("{NAMESPACE}/{workload}"), "--workers", "2", "--log", "info"]);
+        let (node, workers) = (format!("{NAMESPACE}/{workload}"), workers.to_string());
+        command.args(["--node-id", &node, "--workers", &workers, "--log", "info"]);
         command.args(["--admin", &admin.to_string()]);
         // What the caller of the tests has set must not leak in.
         for variable in std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("OTEL_")) {

@@ -166,10 +166,15 @@ impl HttpProbe {
     }
 }
 
-/// What can stand in `Host`; empty is the destination's.
-fn check_host(field: &str, host: &str) -> Result<(), Problem> {
+/// Whether this can stand in `Host`, or is empty.
+pub fn is_host(host: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    if host.len() > 255 || !host.bytes().all(known) {
+    host.len() <= 255 && host.bytes().all(known)
+}
+
+/// Refuses what cannot stand in `Host`; empty is the destination's.
+fn check_host(field: &str, host: &str) -> Result<(), Problem> {
+    if !is_host(host) {
         return Err(Problem::invalid(host, "must be a host, with a port where it has one").at_field(field));
     }
     Ok(())

@@ -89,7 +89,8 @@ fn decode_budget(thresholds: &Thresholds) -> Result<Budget, Problem> {
                 .map_err(|problem| problem.at_field("value").at_field("budget_percent").at_field("retry_budget"))
         })?;
         let min_concurrent = read_number(budget.min_retry_concurrency.as_ref(), 3);
-        return Ok(Budget { percent, min_concurrent, ..default });
+        // Nothing beside what is said: our own budget also allows a number each second.
+        return Ok(Budget { percent, min_concurrent, min_per_second: 0, ..default });
     }
     // A fixed number of retries at once, whatever the traffic.
     Ok(thresholds.max_retries.as_ref().map_or(default, |most| Budget {

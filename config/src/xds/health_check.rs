@@ -15,7 +15,7 @@ use super::value::{
 };
 use super::wire::outrigger as own;
 use crate::error::Problem;
-use crate::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
+use crate::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange, is_host};
 use crate::policy::{Mode, Origin};
 
 use core::health_check::{GrpcHealthCheck, HealthChecker, HttpHealthCheck, TcpHealthCheck};
@@ -23,8 +23,9 @@ use core::health_check::{GrpcHealthCheck, HealthChecker, HttpHealthCheck, TcpHea
 /// The longest time until the first check of an endpoint.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// Encodes a check. `host` stands where the check has none of its own.
+/// Encodes a check. `host` stands where the check has none of its own, unless it is a name for people alone.
 pub(super) fn encode(check: &HealthCheck, host: &str) -> core::HealthCheck {
+    let host = if is_host(host) { host } else { "" };
     let or_host = |own: &str| if own.is_empty() { host.to_owned() } else { own.to_owned() };
     let health_checker = match &check.probe {
         Probe::Http(probe) => HealthChecker::HttpHealthCheck(HttpHealthCheck {

@@ -29,11 +29,12 @@ use proptest::sample::subsequence;
 
 /// Any resource but an API listener, which our own proxy does not get.
 pub(crate) fn resource() -> impl Strategy<Value = Resource> {
+    // Each in a box: values are drawn on the stack of a test's thread, and these are large.
     prop_oneof![
-        listener().prop_map(Resource::Listener),
-        table().prop_map(Resource::Table),
-        cluster().prop_map(Resource::Cluster),
-        assignment().prop_map(Resource::Assignment),
+        listener().prop_map(Resource::Listener).boxed(),
+        table().prop_map(Resource::Table).boxed(),
+        cluster().prop_map(Resource::Cluster).boxed(),
+        assignment().prop_map(Resource::Assignment).boxed(),
     ]
 }
 
@@ -315,7 +316,7 @@ fn cluster() -> impl Strategy<Value = Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
-    let sick = (of(outlier()), of(health_check()));
+    let sick = (of(outlier()), of(health_check())).boxed();
     let localities = prop_oneof![
         Just(Localities::Ignored),
         Just(Localities::Weighted),

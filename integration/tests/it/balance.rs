@@ -205,7 +205,7 @@ async fn requests_follow_the_load_that_workloads_report() {
     let origins = three().await;
     let mut mesh = balanced(&origins, "algorithm: ClientSideWeightedRoundRobin, loadReports: { blackout: 0s }").await;
     let even = shares(&mesh.many("/", 90).await);
-    assert!(even.values().all(|share| *share == 30), "nobody reports: {even:?}");
+    assert!(even.values().all(|share| (28..=32).contains(share)), "nobody reports: {even:?}");
     // Alike busy, and one and two bear four times and twice as much; what a third says is no number.
     origins[0].report("TEXT cpu_utilization=0.5, rps_fractional=400");
     origins[1].report("JSON {\"cpu_utilization\": 0.5, \"rps_fractional\": 200}");

@@ -10,6 +10,7 @@ mod bodies;
 mod cancellation;
 mod cli;
 mod cross;
+mod differ;
 mod discovery;
 mod discovery_foreign;
 mod drain;

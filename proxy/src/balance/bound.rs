@@ -3,7 +3,8 @@
 //!
 //! With so many requests under way, the one to come included, each endpoint may have its part of them by weight times
 //! the factor, rounded up. The parts add up to more than there are, so that somebody always has room. Endpoints that
-//! are not accepted have no part. Workers that choose at the same moment may together go beyond by one each.
+//! are not accepted have no part. Whoever takes a place looks at the bound once more, so that workers that choose at the
+//! same moment do not go beyond it together.
 
 use super::Members;
 use crate::endpoint::Endpoint;
@@ -25,10 +26,15 @@ impl Bound {
         Bound { each: active as f64 * f64::from(factor) / 100.0 / weight.max(1) as f64 }
     }
 
+    /// How many the endpoint at `index` may have.
+    pub fn most(&self, members: &Members, index: usize) -> u32 {
+        // The cast stops at the ends of the range.
+        (self.each * f64::from(members.weights()[index])).ceil() as u32
+    }
+
     /// Whether the endpoint at `index` may have another.
     pub fn leaves_room(&self, members: &Members, index: usize) -> bool {
-        let most = (self.each * f64::from(members.weights()[index])).ceil();
-        f64::from(members.endpoints()[index].load.active()) < most
+        members.endpoints()[index].load.active() < self.most(members, index)
     }
 }
 

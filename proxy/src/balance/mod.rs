@@ -231,6 +231,17 @@ impl Picker {
         self.tokens.find(self.endpoints(), token)
     }
 
+    /// How many requests a hash lets an endpoint have at this moment, the one to come included; where places are weighed
+    /// against each other, as many as there are.
+    pub fn most(&self, endpoint: &Endpoint, accept: impl Fn(&Endpoint) -> bool) -> u32 {
+        let is = |one: &Arc<Endpoint>| std::ptr::eq(&raw const **one, endpoint);
+        let level = self.levels.iter().flat_map(|(_, pickers)| pickers).find(|one| one.endpoints().iter().any(is));
+        let picker = level.unwrap_or(self);
+        let (Some(factor), None) = (picker.factor, &picker.zones) else { return u32::MAX };
+        let bound = Bound::new(&picker.members, factor, accept);
+        picker.endpoints().iter().position(is).map_or(u32::MAX, |index| bound.most(&picker.members, index))
+    }
+
     /// Every endpoint, accepted or not, in the order of its assignment.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         self.members.endpoints()

@@ -23,20 +23,19 @@ const MEDIAN: f64 = 1000.0;
 #[derive(Debug)]
 pub struct ByReports {
     rules: LoadReports,
-    seed: u64,
     turns: ArcSwap<Turns>,
 }
 
 impl ByReports {
     /// By the endpoints' own weights, until reports are looked at.
     pub fn new(members: &Members, rules: LoadReports, seed: u64) -> Self {
-        ByReports { rules, seed, turns: ArcSwap::from_pointee(Turns::new(members, seed)) }
+        ByReports { rules, turns: ArcSwap::from_pointee(Turns::new(members, seed)) }
     }
 
     /// Looks at the reports anew.
     pub fn weigh(&self, members: &Members, now: Instant) {
         let weights = weights(members, &self.rules, now);
-        self.turns.store(Turns::laid_out(&weights, self.turns.load().turn(self.seed)).into());
+        self.turns.store(Turns::laid_out(&weights, self.turns.load().turn()).into());
     }
 
     /// Whose turn it is.
@@ -91,7 +90,11 @@ mod tests {
             endpoint.reported.report(weight, start);
         }
         let mut even = shares(3, 3000, || turns.pick(&members, |_| true));
+        // Between two looks at nothing new, turns go on where they were.
+        let before: Vec<_> = (0..2).map(|_| turns.pick(&members, |_| true)).collect();
         turns.weigh(&members, start + Duration::from_secs(5));
+        let after = turns.pick(&members, |_| true);
+        assert!(!before.contains(&after), "{before:?} {after:?}");
         even.extend(shares(3, 3000, || turns.pick(&members, |_| true)));
         assert!(even.iter().all(|share| (share - 1.0 / 3.0).abs() < 0.01), "{even:?}");
         turns.weigh(&members, start + Duration::from_secs(11));

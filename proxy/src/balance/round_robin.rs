@@ -36,9 +36,9 @@ impl Turns {
         Turns { order, next: AtomicUsize::new((seed % length.max(1) as u64) as usize) }
     }
 
-    /// Where the next cycle goes on, so that one laid out anew does not always begin with the same endpoints.
-    pub fn turn(&self, seed: u64) -> u64 {
-        seed.wrapping_add(self.next.load(Ordering::Relaxed) as u64)
+    /// Where one that is laid out anew goes on: with the same weights, at the next turn.
+    pub fn turn(&self) -> u64 {
+        self.next.load(Ordering::Relaxed) as u64
     }
 
     /// Whose turn it is. If everyone was passed over, because other workers took the turns between, whoever is

@@ -44,6 +44,9 @@ use ejection::Ejections;
 /// How often a pick is made anew because another worker was faster or a newcomer declined, before it goes anywhere.
 const TRIES: usize = 8;
 
+/// The same where a hash is bounded: all workers that have one hot key may want the same last place.
+const BOUNDED_TRIES: usize = 64;
+
 /// What a cluster takes from the process it lives in.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
@@ -177,16 +180,23 @@ impl Cluster {
         accept: impl Fn(&Endpoint) -> bool,
     ) -> Option<Seat> {
         // A probe or the last place can be taken by another worker between the look and the taking.
-        for attempt in 0..if self.ejections.is_panicking() { 0 } else { TRIES } {
+        let bounded = self.config.balance_factor.is_some() && hash.is_some();
+        let tries = if bounded { BOUNDED_TRIES } else { TRIES };
+        for attempt in 0..if self.ejections.is_panicking() { 0 } else { tries } {
             let chosen = self.choose(picker, hash, now, rng, |one| one.is_available(now) && accept(one))?;
             // A newcomer declines the part that is not yet its own; the next is drawn as if it were not there.
             if let Some(slow) = &self.config.slow_start
-                && attempt + 1 < TRIES
+                && attempt + 1 < tries
                 && rng.f64() >= chosen.ramp.share(slow, now)
             {
                 continue;
             }
-            if let Some(seat) = self.seat(chosen, false, now) {
+            // Whoever loses a race to the last endpoint with room this often goes beyond the bound sooner than nowhere.
+            let most = match bounded && attempt + 1 < tries {
+                true => picker.most(chosen, |one| one.is_available(now) && accept(one)),
+                false => u32::MAX,
+            };
+            if let Some(seat) = self.seat_within(chosen, false, most, now) {
                 return Some(seat);
             }
         }

@@ -22,19 +22,23 @@ pub struct Seat {
 
 impl Seat {
     /// A place at `endpoint`. If it is on probation, as its only probe; `None` if there is one already, unless the
-    /// request must go somewhere. Where requests of an endpoint are `limited`, `None` too if it has as many as it may.
-    pub(super) fn take(endpoint: &Arc<Endpoint>, limited: bool, must: bool, now: Instant) -> Option<Seat> {
+    /// request must go somewhere. Where requests of an endpoint are `limited`, `None` too if it has as many as it may; and
+    /// if it has as many as `most`.
+    pub(super) fn take(endpoint: &Arc<Endpoint>, limited: bool, must: bool, most: u32, now: Instant) -> Option<Seat> {
         let (permit, beyond) = match limited.then(|| endpoint.limits.try_acquire(Limit::Requests)) {
             None => (None, false),
             Some(Acquired::Granted(permit)) => (Some(permit), false),
             Some(Acquired::WouldRefuse(permit)) => (Some(permit), true),
             Some(Acquired::Refused) => return None,
         };
-        let probe = endpoint.outlier.is_on_probation(now) && endpoint.outlier.begin_probe();
-        if !probe && !must && !endpoint.is_available(now) {
+        if !endpoint.load.try_begin(most) {
             return None;
         }
-        endpoint.load.begin();
+        let probe = endpoint.outlier.is_on_probation(now) && endpoint.outlier.begin_probe();
+        if !probe && !must && !endpoint.is_available(now) {
+            endpoint.load.leave();
+            return None;
+        }
         Some(Seat { endpoint: Arc::clone(endpoint), probe, _permit: permit, beyond })
     }
 

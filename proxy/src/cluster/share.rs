@@ -26,7 +26,12 @@ impl Cluster {
     }
 
     pub(super) fn seat(&self, endpoint: &Arc<Endpoint>, must: bool, now: Instant) -> Option<Seat> {
-        let seat = Seat::take(endpoint, self.limited, must, now)?;
+        self.seat_within(endpoint, must, u32::MAX, now)
+    }
+
+    /// A seat, unless `most` are taken.
+    pub(super) fn seat_within(&self, endpoint: &Arc<Endpoint>, must: bool, most: u32, now: Instant) -> Option<Seat> {
+        let seat = Seat::take(endpoint, self.limited, must, most, now)?;
         if seat.is_beyond() {
             self.limits.note_exceeded(Limit::Requests);
         }

@@ -614,3 +614,31 @@ proptest! {
         prop_assert_eq!(ejections(&cluster), (ejected as u64, 0));
     }
 }
+
+#[test]
+fn a_bounded_hash_is_not_exceeded_by_workers_that_choose_at_once() {
+    let now = Instant::now();
+    let model = Model {
+        balancing: Balancing::Maglev { table_size: 251 },
+        balance_factor: Some(125),
+        ..Model::new(name(), Discovery::Eds(name()))
+    };
+    let cluster = cluster(model, &healthy(4), now);
+    let seats: Vec<_> = std::thread::scope(|scope| {
+        let worker = |seed: u64| {
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                (0..200).map(|_| cluster.pick(Some(77), &[], now, &mut rng).expect("a seat")).collect::<Vec<_>>()
+            })
+        };
+        let workers: Vec<_> = (0..8).map(worker).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker")).collect()
+    });
+    assert_eq!(seats.len(), 1600);
+    // A quarter of 1600, and a quarter of that more; nobody left meanwhile, so that the bound only grew.
+    for endpoint in cluster.picker().endpoints() {
+        assert!(endpoint.load.active() <= 500, "{}", endpoint.load.active());
+    }
+    assert_eq!(cluster.panics(), 0);
+}
