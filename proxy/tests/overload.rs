@@ -151,7 +151,7 @@ fn callers_connections_are_as_many_as_may_be() {
     let _ = second.write_all(b"GET / HTTP/1.1\r\nHost: catalog\r\n\r\n");
     assert!(second.read(&mut [0; 1]).map_or(true, |count| count == 0), "no place for it");
     assert_eq!(overload.connections(), 1);
-    drop(first);
+    drop((first, second));
     let until = Instant::now() + Duration::from_secs(10);
     while overload.connections() > 0 && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(5));

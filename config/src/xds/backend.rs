@@ -3,7 +3,7 @@
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 
-use super::value::{each, missing, number, refuse_all, refused};
+use super::value::{each, missing, number, refuse_all, refused, unsupported};
 use super::{fault, filter, header};
 use crate::error::Problem;
 use crate::name::ResourceName;
@@ -115,7 +115,7 @@ pub(super) fn decode_priority(message: i32) -> Result<Priority, Problem> {
     match core::RoutingPriority::try_from(message) {
         Ok(core::RoutingPriority::Default) => Ok(Priority::Default),
         Ok(core::RoutingPriority::High) => Ok(Priority::High),
-        Err(_) => Err(Problem::invalid(message, "must be DEFAULT or HIGH").at_field("priority")),
+        Err(_) => Err(unsupported("priority", "only DEFAULT and HIGH are supported").with_value(message)),
     }
 }
 
