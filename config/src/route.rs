@@ -88,6 +88,18 @@ pub struct Route {
     pub hash: Vec<HashKey>,
     /// What keeps a caller at the endpoint that it came to first, of whichever backend.
     pub session: Option<Session>,
+    /// How much its requests matter; High only where it sends them on.
+    pub priority: Priority,
+}
+
+/// How much a request matters where not all can be served (`RouteAction.priority`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// As much as any other.
+    #[default]
+    Default,
+    /// More.
+    High,
 }
 
 /// Policies in Observe beside ones that act: each decides as if it stood in the other's place, and changes nothing. What
@@ -142,6 +154,7 @@ impl Route {
             rate_limit: None,
             rehearsed: Rehearsed::default(),
             hash: Vec::new(),
+            priority: Priority::Default,
             session: None,
         }
     }
@@ -180,7 +193,8 @@ impl Route {
             || self.rehearsed.retry.is_some()
             || self.cache.is_some()
             || !self.hash.is_empty()
-            || self.session.is_some();
+            || self.session.is_some()
+            || self.priority != Priority::Default;
         if sends {
             return Err(Problem::new(Code::Conflict, "a route that answers by itself sends nothing on"));
         }

@@ -287,6 +287,7 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
         caching: Caching::new(1 << 20),
         workers: 1,
         drain: Drain::new(),
+        overload: Arc::default(),
         carried: Arc::default(),
         replay: Arc::default(),
     });

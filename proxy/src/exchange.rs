@@ -25,6 +25,7 @@ use crate::cluster::limits::Permit;
 use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::{Hidden, Side};
+use crate::overload::Overload;
 use crate::reason::Reason;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub carried: Arc<Carried>,
     /// What kept bodies take.
     pub replay: Arc<Memory>,
+    /// What the process runs short of.
+    pub overload: Arc<Overload>,
 }
 
 /// The fixed facts of a listener.

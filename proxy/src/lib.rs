@@ -23,6 +23,7 @@ pub mod limits;
 pub mod endpoint;
 pub mod balance;
 pub mod cluster;
+pub mod overload;
 pub mod route;
 pub mod snapshot;
 pub mod decision;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 
 use crate::drain::Drain;
 use crate::exchange::{Connection, Entrance, Shared};
+use crate::overload::Overload;
 use crate::server;
 use crate::snapshot::Snapshot;
 use crate::stack::{self, HttpService};
@@ -241,6 +242,17 @@ async fn close(name: ListenerName, drain: Drain, timeout: Duration) {
     }
 }
 
+/// The next connection, once there is room for one; those that wait are in the socket's own queue.
+async fn next(
+    socket: &tokio::net::TcpListener,
+    overload: &Overload,
+) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    while overload.refuses() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    socket.accept().await
+}
+
 async fn accept(
     worker: usize,
     shared: Arc<Shared>,
@@ -252,7 +264,7 @@ async fn accept(
         let accepted = tokio::select! {
             biased;
             () = door.drain.draining() => return,
-            accepted = socket.accept() => accepted,
+            accepted = next(&socket, &shared.overload) => accepted,
         };
         let (tcp, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -265,6 +277,8 @@ async fn accept(
                 continue;
             }
         };
+        // Another worker was faster.
+        let Some(place) = shared.overload.enter() else { continue };
         // Heads are small and waited for; a failure here only costs speed.
         let _ = tcp.set_nodelay(true);
         let entrance = door.entrance.load_full();
@@ -277,7 +291,7 @@ async fn accept(
         let connection = Connection { worker, peer, entrance, side: None, drain, shared };
         tokio::spawn(async move {
             server::serve(tcp, connection, stack).await;
-            drop(busy);
+            drop((busy, place));
         });
     }
 }

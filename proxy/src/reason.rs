@@ -57,6 +57,8 @@ pub enum Reason {
     BreakerPending,
     /// The destination's limit allows no connection (UO).
     BreakerConnections,
+    /// The proxy itself runs short of memory, descriptors or connections (OM).
+    Overloaded,
     /// The caller went away (DC).
     DownstreamReset,
     /// The configuration cannot serve the request.
@@ -97,7 +99,7 @@ pub struct Disposition {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Reason; 26] = [
+    pub const ALL: [Reason; 27] = [
         Reason::DestinationNotFound,
         Reason::DestinationUnavailable,
         Reason::NoHealthyEndpoint,
@@ -121,6 +123,7 @@ impl Reason {
         Reason::BreakerRequests,
         Reason::BreakerPending,
         Reason::BreakerConnections,
+        Reason::Overloaded,
         Reason::DownstreamReset,
         Reason::ProxyConfigurationError,
         Reason::ProxyInternalError,
@@ -153,6 +156,7 @@ impl Reason {
             Reason::BreakerRequests => ("breaker_requests", 503, 14, "UO", Never),
             Reason::BreakerPending => ("breaker_pending", 503, 14, "UO", Never),
             Reason::BreakerConnections => ("breaker_connections", 503, 14, "UO", Never),
+            Reason::Overloaded => ("overloaded", 503, 14, "OM", Never),
             Reason::DownstreamReset => ("downstream_reset", 499, 1, "DC", Never),
             Reason::ProxyConfigurationError => ("proxy_configuration_error", 500, 13, "-", Never),
             Reason::ProxyInternalError => ("proxy_internal_error", 500, 13, "-", Never),

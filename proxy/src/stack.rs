@@ -23,6 +23,7 @@ use crate::policy::record::RecordLayer;
 use crate::policy::respond::RespondLayer;
 use crate::policy::retry::RetryLayer;
 use crate::policy::route_match::RouteMatchLayer;
+use crate::policy::shed::ShedLayer;
 use crate::policy::split::SplitLayer;
 use crate::policy::timeout::TimeoutLayer;
 use crate::policy::try_timeout::TryTimeoutLayer;
@@ -45,6 +46,7 @@ pub fn outbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(AdmissionLayer) // what a request is
         .layer(CarryLayer) // who tries it again
         .layer(RouteMatchLayer) // Request -> Routed
+        .layer(ShedLayer) // where the process runs short
         .layer(WishesLayer) // what the caller wishes for itself
         .layer(RateLimitLayer)
         .layer(FaultLayer)
@@ -77,6 +79,7 @@ pub fn inbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(AdmissionLayer)
         .layer(CarryLayer)
         .layer(RouteMatchLayer)
+        .layer(ShedLayer)
         .layer(WishesLayer)
         .layer(RateLimitLayer)
         .layer(FaultLayer)

@@ -94,6 +94,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         caching: Caching::new(1 << 20),
         workers: 1,
         drain: Drain::new(),
+        overload: Arc::default(),
         carried: Arc::default(),
         replay: Arc::default(),
     });

@@ -11,7 +11,10 @@ use super::retry::{RetryChoice, read_retry};
 use crate::name::ObjectName;
 use crate::policy::{Cache, Fault, Mode, Origin, Timeouts};
 use crate::rewrite::DirectResponse;
-use crate::route::HashKey;
+use crate::route::{HashKey, Priority};
+
+/// What `priority` may say.
+const PRIORITIES: &[(&str, Priority)] = &[("Default", Priority::Default), ("High", Priority::High)];
 
 /// The spec of a RoutePolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct RoutePolicy {
     pub fault: Option<Fault>,
     /// Which responses are kept.
     pub cache: Option<Cache>,
+    /// How much the requests matter where not all can be served.
+    pub priority: Priority,
     /// What is answered in the place of every backend.
     pub response: Option<DirectResponse>,
 }
@@ -46,8 +51,10 @@ impl RoutePolicy {
         let sticky = sticky.into_iter().flatten().flatten().collect();
         let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
         let cache = fields.optional("cache").map(|field| read_cache(&field, mode, origin));
+        let priority = acting(&mut fields, "priority", mode).and_then(|field| field.choice(PRIORITIES));
+        let priority = priority.unwrap_or_default();
         fields.finish();
-        RoutePolicy { mode, targets, retry, timeouts, sticky, fault, cache, response }
+        RoutePolicy { mode, targets, retry, timeouts, sticky, fault, cache, priority, response }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource};
 use crate::name::{Domain, ObjectName, TableName};
 use crate::policy::{Origin, RateLimit, Timeouts};
 use crate::resource::Resource;
-use crate::route::{Rehearsed, Route, RouteTable, VirtualHost};
+use crate::route::{Priority, Rehearsed, Route, RouteTable, VirtualHost};
 
 /// The listeners of gRPC clients: each host of each service's port, as a namespace sees it.
 pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
@@ -83,6 +83,7 @@ fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Route
         timeouts: Timeouts { idle: Some(inbound_idle(index, &services, port)), ..Timeouts::default() },
         rate_limit,
         rehearsed: Rehearsed { rate_limit: rehearsed, ..Rehearsed::default() },
+        priority: inbound_priority(index, &services, port),
         ..Route::forward(&label, name::local_cluster(name, &port.name))
     };
     let host = VirtualHost { name: "inbound".into(), domains: vec![Domain::Any], routes: vec![route] };
@@ -101,6 +102,15 @@ fn inbound_limit(
     let (acting, observed): (Vec<_>, Vec<_>) =
         services.iter().filter_map(limits).flatten().partition(|limit| limit.mode.enforces());
     beside(acting.into_iter().next(), observed.into_iter().next())
+}
+
+/// High where the policy of any whole service says so; which of its rules a request took, only the caller's proxy knows.
+fn inbound_priority(index: &Index, services: &[(&ObjectName, &Service)], port: &WorkloadPort) -> Priority {
+    let high = |(name, service): &(&ObjectName, &Service)| {
+        let policy = service.port_named(&port.name).and_then(|port| index.route_policy(None, name, port).acting());
+        policy.is_some_and(|policy| policy.priority == Priority::High)
+    };
+    if services.iter().any(high) { Priority::High } else { Priority::Default }
 }
 
 /// A sidecar before a service must not give up before the callers' proxies do, whichever of the service's routes was

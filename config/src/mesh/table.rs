@@ -106,7 +106,8 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     let session = session(index, name, port);
     let forward = Route::forward(&route_name, name::cluster(name, port));
     let rehearsed = Rehearsed { retry: rehearsed_retry, ..rehearsed };
-    Route { origin, timeouts, retry, fault, cache, hash, rehearsed, session, ..forward }
+    let priority = policies.acting().map(|policy| policy.priority).unwrap_or_default();
+    Route { origin, timeouts, retry, fault, cache, hash, rehearsed, session, priority, ..forward }
 }
 
 fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candidate<'_>) -> Route {
@@ -143,6 +144,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         retry,
         rehearsed: Rehearsed { retry: rehearsed_retry, ..common.rehearsed },
         cache: policies.part(|policy| policy.cache.clone()).0,
+        priority: policy.map(|policy| policy.priority).unwrap_or_default(),
         // One cookie for all of a rule's backends: it names an endpoint, and with it the backend.
         session: ports(index, rule).find_map(|(reference, port)| session(index, &reference.service, port)),
         hash: backends.into_iter().flat_map(|(_, keys)| keys).fold(Vec::new(), with),

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 
 use super::value::{
@@ -144,6 +143,7 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
         idle_timeout: timeout(route.timeouts.idle),
         request_mirror_policies: route.mirrors.iter().map(backend::encode_mirror).collect(),
         hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
+        priority: backend::encode_priority(route.priority),
         ..Default::default()
     };
     action::rewrite(&mut action, &route.rewrite, &route.matches.path, client);
@@ -227,6 +227,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         sticky: policies.sticky,
         session: policies.session,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
+        priority: backend::decode_priority(action.priority).map_err(inner)?,
         ..common
     };
     // Another control plane means Envoy's order, in which the route comes last.
@@ -318,7 +319,6 @@ fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
         ("path_rewrite_policy", action.path_rewrite_policy.is_some()),
         ("append_x_forwarded_host", action.append_x_forwarded_host),
         ("retry_policy_typed_config", action.retry_policy_typed_config.is_some()),
-        ("priority", action.priority != i32::from(core::RoutingPriority::Default)),
         ("cors", action.cors.is_some()),
         ("internal_redirect_policy", action.internal_redirect_policy.is_some()),
         ("internal_redirect_action", action.internal_redirect_action != 0),

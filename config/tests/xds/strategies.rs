@@ -22,8 +22,8 @@ use outrigger_config::policy::{
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, Mirror, PathMatch, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable, ValueMatch,
-    VirtualHost,
+    Backend, HashKey, HeaderMatch, Mirror, PathMatch, Priority, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable,
+    ValueMatch, VirtualHost,
 };
 use outrigger_config::template::Template;
 use outrigger_config::value::{Pattern, Percent};
@@ -102,8 +102,10 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
+    let priority = prop_oneof![Just(Priority::Default), Just(Priority::High)];
     // Boxed: all of it by value is more than the stack of a test holds in a debug build.
-    let policies = (of(retry()), of(rate_limit()), of(fault()), of(cache()), rehearsed(), of(session())).boxed();
+    let policies =
+        (of(retry()), of(rate_limit()), of(fault()), of(cache()), rehearsed(), of(session()), priority).boxed();
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -111,7 +113,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault, cache, rehearsed, session),
+                    (retry, rate_limit, fault, cache, rehearsed, session, priority),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -134,6 +136,7 @@ fn route() -> impl Strategy<Value = Route> {
                         rate_limit,
                         rehearsed,
                         hash,
+                        priority,
                         session,
                     }
                 },

@@ -76,6 +76,11 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
         "breaker_requests" | "breaker_pending" | "breaker_connections" => {
             change("limits", "find what the requests under way wait for, or raise the limit")
         }
+        "overloaded" => {
+            "the proxy itself runs short: give its container more, or raise --memory-limit or the limit of open files; \
+             priority: High in a RoutePolicy says which requests go last"
+                .to_owned()
+        }
         "retries_exhausted" => change("retry", "more attempts help only where failures are by chance: retry.attempts"),
         "retry_budget_exhausted" => {
             "too large a share of the requests fails: mend the destination; retryBudget of its \
@@ -122,6 +127,7 @@ mod tests {
             "no_healthy_endpoint",
             "rate_limited",
             "breaker_requests",
+            "overloaded",
             "retries_exhausted",
             "retry_budget_exhausted",
             "http_response_timeout",

@@ -31,6 +31,7 @@ mod limits;
 mod observe;
 mod mirror;
 mod outlier;
+mod overload;
 mod peers_alike;
 mod peers_envoy;
 mod peers_grpc;

@@ -7,7 +7,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 
 use crate::admin::clusters::state;
-use crate::admin::policies;
+use crate::admin::{overload, policies};
 use crate::cache::Store;
 use crate::cluster::{Cause, Cluster, Limit};
 use crate::discovery::status::Standing;
@@ -27,6 +27,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(replay(shared));
     families.extend(cache(&shared.caching.store));
+    families.extend(overload::families(&shared.overload));
     families.extend(process(shared, started, now));
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut page = Vec::new();

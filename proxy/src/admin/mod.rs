@@ -29,6 +29,7 @@ pub mod dump;
 pub mod clusters;
 mod explain;
 mod policies;
+mod overload;
 pub mod metrics;
 mod query;
 

@@ -60,6 +60,7 @@ fn admin() -> Admin {
         drain: Drain::new(),
         carried: Arc::default(),
         replay: Arc::default(),
+        overload: Arc::default(),
     });
     shared.telemetry.metrics.set_workload(node);
     let metrics = Arc::clone(&shared.telemetry.metrics);

@@ -26,6 +26,7 @@ use crate::drain::Drain;
 use crate::exchange::Shared;
 use crate::health;
 use crate::listener::DataPlane;
+use crate::overload::{self, Overload};
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
 use crate::telemetry::reporter::Reporter;
@@ -116,6 +117,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         drain: Drain::new(),
         carried: Arc::default(),
         replay: Arc::new(Memory::new(settings.replay_memory)),
+        overload: Arc::new(Overload::new(settings.bounds)),
     });
     let data_plane = DataPlane::start(Arc::clone(&shared))?.with_drain_timeout(settings.drain_timeout);
     let data_plane = Arc::new(data_plane);
@@ -140,6 +142,8 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         let follower = Follower::new(address, settings.xds_mode.choice(), node, publisher, status.clone(), metrics);
         tokio::spawn(follower.follow());
     }
+    let kept = Arc::clone(&shared);
+    tokio::spawn(overload::watch(Arc::clone(&shared.overload), move || kept.caching.store.empty()));
     tokio::spawn(housekeeping::keep(Arc::clone(&shared)));
     tokio::spawn(health::watch(Arc::clone(&shared)));
     tracing::info!(

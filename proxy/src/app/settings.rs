@@ -8,11 +8,13 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use outrigger_config::name::ObjectName;
+use outrigger_config::policy::Mode;
 use outrigger_config::value::parse_duration;
 
 use crate::discovery::follow::Choice;
 use crate::discovery::session::Variant;
 use crate::discovery::status::Source;
+use crate::overload::{Bounds, sample};
 use crate::telemetry::logging::Format;
 
 /// One small proxy beside a service: retries, limits, routing, and why every request ended as it did.
@@ -54,12 +56,30 @@ struct Flags {
     /// Memory for responses that routes keep (RoutePolicy `cache`), such as 64MiB or 2GiB; 0 keeps none
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     cache_memory: u64,
+    /// Memory the process may use, such as 256MiB [default: the limit of its cgroup]
+    #[arg(long, value_name = "SIZE", value_parser = some)]
+    memory_limit: Option<u64>,
+    /// Callers' connections at once [default: as many as come]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: Option<u32>,
+    /// Whether anything is done when memory, file descriptors or connections run short, or only counted
+    #[arg(long, value_name = "MODE", default_value = "enforce")]
+    overload: OverloadMode,
     /// What to log, as in `info` or `info,outrigger_proxy::discovery=debug`
     #[arg(long, value_name = "FILTER", env = "OUTRIGGER_LOG", default_value = "info")]
     log: String,
     /// How to log
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
+}
+
+/// What is done when something runs short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OverloadMode {
+    /// Connections close, requests are shed, nothing is accepted, in this order.
+    Enforce,
+    /// It is counted.
+    Observe,
 }
 
 /// Which variant of xDS is spoken.
@@ -107,6 +127,8 @@ pub struct Settings {
     pub replay_memory: usize,
     /// How much memory kept responses may take, bytes.
     pub cache_memory: u64,
+    /// How much the process may use.
+    pub bounds: Bounds,
     /// What to log.
     pub log: String,
     /// How to log.
@@ -160,6 +182,15 @@ impl Flags {
             None => None,
         };
         let workers = self.workers.map_or_else(available, usize::from);
+        let bounds = Bounds {
+            mode: match self.overload {
+                OverloadMode::Enforce => Mode::Enforce,
+                OverloadMode::Observe => Mode::Observe,
+            },
+            memory: self.memory_limit.or_else(sample::memory_limit),
+            descriptors: sample::descriptors_limit(),
+            connections: self.max_connections,
+        };
         Ok(Settings {
             source,
             node,
@@ -171,6 +202,7 @@ impl Flags {
             explain_token: self.explain_token,
             replay_memory: (self.replay_memory as usize) << 20,
             cache_memory: self.cache_memory,
+            bounds,
             log: self.log,
             log_format: self.log_format,
         })
@@ -207,6 +239,11 @@ fn size(text: &str) -> Result<u64, String> {
     bytes.filter(|bytes| *bytes <= 1 << 44).ok_or_else(|| "must be a size up to 16384GiB, such as 64MiB".into())
 }
 
+/// A size of which there must be some.
+fn some(text: &str) -> Result<u64, String> {
+    Some(size(text)?).filter(|bytes| *bytes > 0).ok_or_else(|| "must be more than 0, such as 256MiB".into())
+}
+
 /// The first sentence of clap's page on what is wrong.
 fn one_line(page: &str) -> String {
     let first: Vec<_> = page.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
@@ -217,6 +254,8 @@ fn one_line(page: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+
+    use outrigger_config::policy::Mode;
 
     use super::{NoSettings, Settings};
     use crate::discovery::status::Source;
@@ -234,6 +273,9 @@ mod tests {
         let settings = read("--config mesh.yaml --node-id web --drain-timeout 1m30s").expect("settings");
         assert_eq!(settings.node.map(|node| node.to_string()).as_deref(), Some("default/web"));
         assert_eq!(settings.drain_timeout.as_secs(), 90);
+        let bounds =
+            read("--config a --memory-limit 256MiB --max-connections 7 --overload observe").expect("settings").bounds;
+        assert_eq!((bounds.memory, bounds.connections, bounds.mode), (Some(256 << 20), Some(7), Mode::Observe));
     }
 
     #[test]
@@ -252,6 +294,10 @@ mod tests {
             ("--config a --replay-memory lots", "replay-memory"),
             ("--config a --drain-timeout soon", "soon"),
             ("--config a --log-format xml", "xml"),
+            ("--config a --memory-limit 3MB", "64MiB"),
+            ("--config a --memory-limit 0", "more than 0"),
+            ("--config a --max-connections 0", "max-connections"),
+            ("--config a --overload maybe", "maybe"),
         ] {
             let Err(NoSettings::Wrong(text)) = read(line) else { panic!("{line} was taken") };
             assert!(!text.contains('\n') && text.contains(says), "{line}: {text}");

@@ -137,6 +137,12 @@ impl Store {
         });
     }
 
+    /// Gives the memory of all that is kept back.
+    pub fn empty(&self) {
+        self.map.invalidate_all();
+        self.map.run_pending_tasks();
+    }
+
     /// Notes that what the key's requests are answered cannot be shared.
     pub fn note_unshared(&self, key: &[u8], now: Instant) {
         self.change(key, |resource| resource.unshared_until = Some(now + UNSHARED_FOR));

@@ -28,6 +28,7 @@ pub mod record;
 pub mod respond;
 pub mod retry;
 pub mod route_match;
+pub mod shed;
 pub mod split;
 pub mod timeout;
 pub mod try_timeout;

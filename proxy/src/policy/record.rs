@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use outrigger_config::listener::Direction;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -84,9 +84,19 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Recorded<F> {
             if account.0.fields.any(Fields::EXPLAIN) {
                 explain::answer(&account.0, &mut response);
             }
+            if account.0.version < Version::HTTP_2 && account.0.connection.shared.overload.closes() {
+                close(&mut response);
+            }
             response.body_mut().on_request_end(Box::new(account));
         }
         Poll::Ready(Ok(response))
+    }
+}
+
+/// The proxy runs short: an HTTP/1 connection ends with this answer, unless it becomes something else.
+fn close(response: &mut Response) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

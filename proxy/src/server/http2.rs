@@ -65,6 +65,11 @@ pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, handler: Handler) {
         }
         while let Poll::Ready(accepted) = http.poll_accept(cx) {
             let Some(Ok((request, reply))) = accepted else { return Poll::Ready(()) };
+            // It runs short: what was begun is finished, and the caller comes again elsewhere or later.
+            if !stopping && handler.connection.shared.overload.closes() {
+                stopping = true;
+                http.graceful_shutdown();
+            }
             let (parts, stream) = request.into_parts();
             let body = Body::from_caller_stream(Received::new(stream, &parts.headers));
             let request = http::Request::from_parts(parts, body);

@@ -77,6 +77,7 @@ async fn run(stage: Stage<'_>, scenario: &Scenario) -> Result<Played, String> {
         telemetry,
         workers: 1,
         drain: Drain::new(),
+        overload: Arc::default(),
         carried: Arc::default(),
         replay: Arc::default(),
     });

@@ -8,7 +8,7 @@ use crate::reason::Reason;
 
 /// What policies in Observe would have done to a request: a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Would(u8);
+pub struct Would(u16);
 
 impl Would {
     /// A rate limit would have refused it.
@@ -25,9 +25,19 @@ impl Would {
     pub const HEDGE: Would = Would(32);
     /// It would have been answered from the cache.
     pub const CACHE_HIT: Would = Would(64);
+    /// The proxy, running short, would have shed it.
+    pub const SHED: Would = Would(128);
     /// Everything that may be.
-    pub const ALL: [Would; 7] =
-        [Would::RATE_LIMIT, Would::BREAKER, Would::RETRY, Would::EJECT, Would::FAULT, Would::HEDGE, Would::CACHE_HIT];
+    pub const ALL: [Would; 8] = [
+        Would::RATE_LIMIT,
+        Would::BREAKER,
+        Would::RETRY,
+        Would::EJECT,
+        Would::FAULT,
+        Would::HEDGE,
+        Would::CACHE_HIT,
+        Would::SHED,
+    ];
 
     /// The single ones of the set.
     pub fn iter(self) -> impl Iterator<Item = Would> {
@@ -49,6 +59,7 @@ impl Would {
             Would::FAULT => "fault",
             Would::HEDGE => "hedge",
             Would::CACHE_HIT => "cache_hit",
+            Would::SHED => "shed",
             _ => "",
         }
     }

@@ -415,7 +415,7 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             },
             "route.request_mirror_policies[0].cluster_header",
         ),
-        ("high priority", |_, a| a.priority = 1, "route.priority"),
+        ("a priority that is none", |_, a| a.priority = 7, "route.priority"),
         (
             "cluster by header",
             |_, a| a.cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x".into())),

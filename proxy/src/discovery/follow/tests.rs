@@ -246,6 +246,7 @@ spec: {{ address: 127.0.0.1, outbound: [{{ port: {port} }}] }}"
         drain: Drain::new(),
         carried: Arc::default(),
         replay: Arc::default(),
+        overload: Arc::default(),
     });
     let data_plane = Arc::new(DataPlane::start(Arc::clone(&shared)).expect("a worker"));
     let standing = Standing::new(Source::Xds(address));

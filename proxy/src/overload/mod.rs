@@ -1,0 +1,265 @@
+//! The overload manager: keeps the process alive when memory, file descriptors or connections run short.
+//!
+//! A side thread samples; what is to be done is one word that a request reads with one relaxed load, and zero is the
+//! usual. Doing it is others' business: the accept loops, the record of responses, and `policy::shed`. Admin and
+//! discovery are never touched, and what asks for a service's health is never shed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use outrigger_config::policy::Mode;
+use outrigger_config::route::Priority;
+use parking_lot::Mutex;
+
+pub mod pressure;
+pub mod sample;
+
+pub use pressure::{Actions, Held};
+
+/// The time from one sample to the next.
+const PERIOD: Duration = Duration::from_millis(250);
+
+/// What may run short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// Memory, of the cgroup's limit.
+    Memory,
+    /// File descriptors, of RLIMIT_NOFILE.
+    Descriptors,
+    /// Callers' connections, of `--max-connections`.
+    Connections,
+}
+
+impl Resource {
+    /// Every resource.
+    pub const ALL: [Resource; 3] = [Resource::Memory, Resource::Descriptors, Resource::Connections];
+
+    /// The word of metrics, logs and refusals.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Resource::Memory => "memory",
+            Resource::Descriptors => "file_descriptors",
+            Resource::Connections => "connections",
+        }
+    }
+}
+
+/// How much the process may use; none is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Whether anything is done about it.
+    pub mode: Mode,
+    /// Memory, bytes.
+    pub memory: Option<u64>,
+    /// File descriptors.
+    pub descriptors: Option<u64>,
+    /// Callers' connections; exact.
+    pub connections: Option<u32>,
+}
+
+/// What is short, and what is done about it.
+#[derive(Debug, Default)]
+pub struct Overload {
+    bounds: Bounds,
+    actions: AtomicU32,
+    connections: AtomicU32,
+    turned_away: AtomicU64,
+    shed: [AtomicU64; 2],
+    held: Mutex<[Held; Resource::ALL.len()]>,
+}
+
+/// A place for a caller's connection, free again when it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<Overload>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Overload {
+    /// Nothing is short yet.
+    pub fn new(bounds: Bounds) -> Self {
+        Overload { bounds, ..Overload::default() }
+    }
+
+    /// How much the process may use.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// What is to be done, or in Observe would be.
+    pub fn actions(&self) -> Actions {
+        Actions::unpack(self.actions.load(Ordering::Relaxed))
+    }
+
+    /// Whether anything is to be done at all.
+    pub fn is_calm(&self) -> bool {
+        self.actions.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a connection ends with the answer under way.
+    pub fn closes(&self) -> bool {
+        !self.is_calm() && self.bounds.mode.enforces() && self.actions().closes
+    }
+
+    /// Whether nothing is accepted now.
+    pub fn refuses(&self) -> bool {
+        if !self.bounds.mode.enforces() {
+            return false;
+        }
+        self.bounds.connections.is_some_and(|most| self.connections() >= most) || self.actions().refuses
+    }
+
+    /// A place for a connection that was accepted. None if another worker has taken the last.
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        let most = self.bounds.connections.unwrap_or(u32::MAX);
+        let acts = self.bounds.mode.enforces();
+        let more = |held: u32| if held < most || !acts { held.checked_add(1) } else { None };
+        let before = self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if before.is_ok_and(|before| before >= most) || before.is_err() {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+        }
+        before.ok().map(|_| Place(Arc::clone(self)))
+    }
+
+    /// Callers' connections.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections beyond the limit: closed at once, or in Observe served.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that is shed, or in Observe would be.
+    pub fn note_shed(&self, priority: Priority) {
+        self.shed[usize::from(priority == Priority::High)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests of this priority that were shed, or in Observe would have been.
+    pub fn shed(&self, priority: Priority) -> u64 {
+        self.shed[usize::from(priority == Priority::High)].load(Ordering::Relaxed)
+    }
+
+    /// How much of a resource is used, from 0 to 1; falls slowly.
+    pub fn pressure(&self, resource: Resource) -> f64 {
+        self.held.lock()[resource as usize].now()
+    }
+
+    /// What is shortest, for people.
+    pub fn shortest(&self) -> (Resource, f64) {
+        let held = self.held.lock().map(Held::now);
+        let pairs = Resource::ALL.into_iter().zip(held);
+        pairs.fold((Resource::Memory, 0.0), |most, one| if one.1 > most.1 { one } else { most })
+    }
+
+    /// Takes down what is used, so long after the last time. Fewer requests free memory and descriptors; idle
+    /// connections they do not.
+    pub fn note(&self, used: [Option<u64>; Resource::ALL.len()], since: Duration) -> Actions {
+        let most = [self.bounds.memory, self.bounds.descriptors, self.bounds.connections.map(u64::from)];
+        let mut held = self.held.lock();
+        let mut actions = Actions::default();
+        for resource in Resource::ALL {
+            let index = resource as usize;
+            let measured = match (used[index], most[index]) {
+                (Some(used), Some(most)) => used as f64 / most.max(1) as f64,
+                _ => 0.0,
+            };
+            let pressure = held[index].note(measured, since);
+            actions = actions.or(Actions::of(pressure, resource != Resource::Connections));
+        }
+        self.actions.store(actions.pack(), Ordering::Relaxed);
+        actions
+    }
+}
+
+/// Samples for ever, and tells people when it comes to another stage. While memory is short, `relieve` gives back what
+/// is only kept to be fast: or a full cache could keep the proxy short when nobody calls any more.
+pub async fn watch(overload: Arc<Overload>, relieve: impl Fn()) {
+    let (mut stage, mut last) = (0, Instant::now());
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let used = [sample::memory(), sample::descriptors(), Some(u64::from(overload.connections()))];
+        let now = Instant::now();
+        let actions = overload.note(used, now.saturating_duration_since(last));
+        last = now;
+        if overload.bounds.mode.enforces() && overload.pressure(Resource::Memory) >= pressure::CLOSE {
+            relieve();
+        }
+        let before = std::mem::replace(&mut stage, actions.stage());
+        if stage != before {
+            let (resource, pressure) = overload.shortest();
+            let (resource, percent, mode) = (resource.as_str(), (pressure * 100.0).round(), overload.bounds.mode);
+            match stage {
+                0 => tracing::info!(resource, percent, ?mode, "The proxy has enough of everything again"),
+                _ => tracing::warn!(resource, percent, stage, ?mode, "The proxy runs short"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use outrigger_config::policy::Mode;
+
+    use super::{Bounds, Overload, Resource};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_is_shortest_decides() {
+        let bounds = Bounds { memory: Some(1000), descriptors: Some(100), connections: Some(10), ..Bounds::default() };
+        let overload = Overload::new(bounds);
+        assert_eq!(overload.note([Some(500), Some(50), Some(5)], SECOND).stage(), 0);
+        assert!(overload.is_calm() && !overload.closes());
+        assert_eq!(overload.note([Some(500), Some(96), Some(5)], SECOND).stage(), 2);
+        assert_eq!(overload.shortest().0, Resource::Descriptors);
+        assert!(overload.closes() && !overload.refuses());
+        assert_eq!(overload.note([Some(990), Some(96), Some(5)], SECOND).stage(), 4);
+        assert!(overload.refuses());
+    }
+
+    #[test]
+    fn without_bounds_and_without_samples_nothing_is_short() {
+        assert_eq!(Overload::default().note([Some(u64::MAX), Some(u64::MAX), Some(u64::MAX)], SECOND).stage(), 0);
+        let bounds = Bounds { memory: Some(0), descriptors: Some(1), ..Bounds::default() };
+        assert_eq!(Overload::new(bounds).note([None; 3], SECOND).stage(), 0);
+    }
+
+    #[test]
+    fn in_observe_it_is_known_and_nothing_is_done() {
+        let bounds = Bounds { mode: Mode::Observe, memory: Some(1), connections: Some(1), ..Bounds::default() };
+        let overload = Arc::new(Overload::new(bounds));
+        assert_eq!(overload.note([Some(1), None, None], SECOND).stage(), 4);
+        let places: Vec<_> = (0..3).map(|_| overload.enter()).collect();
+        assert!(places.iter().all(Option::is_some) && !overload.closes() && !overload.refuses());
+        assert_eq!((overload.connections(), overload.turned_away()), (3, 2));
+    }
+
+    #[test]
+    fn no_interleaving_of_threads_lets_one_more_connection_in() {
+        let overload = Arc::new(Overload::new(Bounds { connections: Some(5), ..Bounds::default() }));
+        let most = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        if let Some(place) = overload.enter() {
+                            most.fetch_max(overload.connections(), Ordering::Relaxed);
+                            drop(place);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(most.into_inner() <= 5 && overload.connections() == 0);
+    }
+}
