@@ -1,10 +1,10 @@
-//! `fault` of a RoutePolicy: a delay and an abort, each for a share of the requests, or as requests ask themselves.
+//! `fault` of a RoutePolicy: a delay, an abort and a throttle, each for a share of the requests, or as requests ask themselves.
 
 use super::matches::read_headers;
 use super::policy::LONGER_THAN_ZERO;
 use super::reader::{Field, Fields};
 use crate::error::{Code, Problem};
-use crate::policy::fault::{Abort, AbortWith, Delay, Fault, Scope};
+use crate::policy::fault::{Abort, AbortWith, Delay, Fault, Scope, Throttle};
 use crate::policy::{GrpcCodes, Mode, Origin};
 use crate::value::Percent;
 
@@ -16,11 +16,22 @@ pub(super) fn read_fault(field: &Field<'_>, mode: Mode, origin: &Origin) -> Faul
     let headers = fields.optional("headers").map(|field| read_headers(&field)).unwrap_or_default();
     let delay = fields.optional("delay").map(|field| read_delay(&field));
     let abort = fields.optional("abort").map(|field| read_abort(&field));
+    let throttle = fields.optional("throttle").map(|field| read_throttle(&field));
     let field = fields.finish();
-    if delay.is_none() && abort.is_none() {
-        field.note(Problem::new(Code::MissingField, "needs a delay, an abort or both"));
+    if delay.is_none() && abort.is_none() && throttle.is_none() {
+        field.note(Problem::new(Code::MissingField, "needs a delay, an abort or a throttle"));
     }
-    Fault { origin: origin.clone(), mode, scope, headers, delay, abort }
+    Fault { origin: origin.clone(), mode, scope, headers, delay, abort, throttle }
+}
+
+fn read_throttle(field: &Field<'_>) -> Throttle {
+    let mut fields = field.fields();
+    // 4 TiB a second is no bound any more.
+    let kib_per_second = fields.optional("kibPerSecond").map(|field| field.integer(1..=u32::MAX));
+    let from_header = read_from_header(&mut fields);
+    let percent = read_percent(&mut fields);
+    one_of(&fields.finish(), &[("kibPerSecond", kib_per_second.is_some()), ("fromHeader", from_header)]);
+    Throttle { kib_per_second, percent }
 }
 
 fn read_delay(field: &Field<'_>) -> Delay {

@@ -1,4 +1,4 @@
-//! Injected faults: a delay before a request is served, an abort in its place (xDS
+//! Injected faults: a delay before a request is served, an abort in its place, a response that comes slowly (xDS
 //! `extensions.filters.http.fault.v3.HTTPFault`). What is delayed may be aborted as well, afterwards.
 
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Fault {
     pub delay: Option<Delay>,
     /// How requests are aborted.
     pub abort: Option<Abort>,
+    /// How slowly their responses come.
+    pub throttle: Option<Throttle>,
 }
 
 /// On which side of the retries a fault stands.
@@ -42,6 +44,15 @@ pub struct Delay {
     /// How long it is; none: as the request's `x-envoy-fault-delay-request` says, in milliseconds.
     pub fixed: Option<Duration>,
     /// The share of requests that is delayed.
+    pub percent: Percent,
+}
+
+/// A bound on the rate of a response's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    /// KiB a second, at least 1; none: as the request's `x-envoy-fault-throughput-response` says.
+    pub kib_per_second: Option<u32>,
+    /// The share of requests whose response is throttled.
     pub percent: Percent,
 }
 
@@ -68,8 +79,11 @@ pub enum AbortWith {
 impl Fault {
     /// It does something, and what it does can be done.
     pub fn check(&self) -> Result<(), Problem> {
-        if self.delay.is_none() && self.abort.is_none() {
-            return Err(Problem::new(Code::MissingField, "needs a delay, an abort or both"));
+        if self.delay.is_none() && self.abort.is_none() && self.throttle.is_none() {
+            return Err(Problem::new(Code::MissingField, "needs a delay, an abort or a throttle"));
+        }
+        if self.throttle.is_some_and(|throttle| throttle.kib_per_second == Some(0)) {
+            return Err(Problem::invalid(0, "must be at least 1").at_field("kibPerSecond").at_field("throttle"));
         }
         if self.delay.and_then(|delay| delay.fixed).is_some_and(|fixed| fixed.is_zero()) {
             return Err(Problem::invalid("0s", "must be longer than zero").at_field("fixed").at_field("delay"));
@@ -103,6 +117,7 @@ mod tests {
             headers: Vec::new(),
             delay: None,
             abort: Some(Abort { with, percent: Percent::HUNDRED }),
+            throttle: None,
         };
         assert!(Fault { abort: None, ..with(AbortWith::Header) }.check().is_err());
         for (abort, good) in [

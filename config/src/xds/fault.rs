@@ -7,9 +7,9 @@ use xds_api::pb::envoy::r#type::v3 as kinds;
 
 use super::matching::{decode_header, encode_header};
 use super::value::{duration, each, missing, optional_duration, refuse_all, unsupported};
-use super::wire::fault::{ByHeader, FaultAbort, FaultDelay, HttpFault};
+use super::wire::fault::{ByHeader, FaultAbort, FaultDelay, FaultRateLimit, FixedLimit, HttpFault};
 use crate::error::Problem;
-use crate::policy::fault::{Abort, AbortWith, Delay, Fault, Scope};
+use crate::policy::fault::{Abort, AbortWith, Delay, Fault, Scope, Throttle};
 use crate::policy::{Mode, Origin};
 use crate::value::Percent;
 
@@ -35,9 +35,15 @@ pub(super) fn encode(fault: &Fault) -> HttpFault {
             AbortWith::Header => FaultAbort { header_abort: Some(ByHeader {}), ..bare },
         }
     };
+    let throttle = |throttle: &Throttle| FaultRateLimit {
+        fixed_limit: throttle.kib_per_second.map(|rate| FixedLimit { limit_kbps: rate.into() }),
+        header_limit: throttle.kib_per_second.is_none().then_some(ByHeader {}),
+        percentage: percentage(throttle.percent),
+    };
     HttpFault {
         delay: fault.delay.as_ref().map(delay),
         abort: fault.abort.as_ref().map(abort),
+        response_rate_limit: fault.throttle.as_ref().map(throttle),
         headers: fault.headers.iter().map(|header| encode_header(&header.name, &header.value)).collect(),
         ..Default::default()
     }
@@ -49,9 +55,8 @@ pub(super) fn decode(message: &HttpFault) -> Result<Option<Fault>, Problem> {
         ("upstream_cluster", !message.upstream_cluster.is_empty()),
         ("downstream_nodes", !message.downstream_nodes.is_empty()),
         ("max_active_faults", message.max_active_faults.is_some()),
-        ("response_rate_limit", message.response_rate_limit.is_some()),
     ])?;
-    if message.delay.is_none() && message.abort.is_none() {
+    if message.delay.is_none() && message.abort.is_none() && message.response_rate_limit.is_none() {
         return Ok(None);
     }
     let fault = Fault {
@@ -61,6 +66,12 @@ pub(super) fn decode(message: &HttpFault) -> Result<Option<Fault>, Problem> {
         headers: each("headers", &message.headers, decode_header)?,
         delay: message.delay.as_ref().map(decode_delay).transpose().map_err(|problem| problem.at_field("delay"))?,
         abort: message.abort.as_ref().map(decode_abort).transpose().map_err(|problem| problem.at_field("abort"))?,
+        throttle: message
+            .response_rate_limit
+            .as_ref()
+            .map(decode_throttle)
+            .transpose()
+            .map_err(|problem| problem.at_field("response_rate_limit"))?,
     };
     fault.check()?;
     Ok(Some(fault))
@@ -86,6 +97,22 @@ fn decode_abort(message: &FaultAbort) -> Result<Abort, Problem> {
         (None, None, None) => return Err(missing("http_status")),
     };
     Ok(Abort { with, percent: read_percentage(message.percentage.as_ref())? })
+}
+
+fn decode_throttle(message: &FaultRateLimit) -> Result<Throttle, Problem> {
+    if message.fixed_limit.is_none() && message.header_limit.is_none() {
+        return Err(missing("fixed_limit"));
+    }
+    let kib_per_second = match message.fixed_limit {
+        Some(FixedLimit { limit_kbps: 0 }) => {
+            let problem = Problem::invalid(0, "must be at least 1");
+            return Err(problem.at_field("limit_kbps").at_field("fixed_limit"));
+        }
+        // More than the model can say is no bound any more.
+        Some(FixedLimit { limit_kbps }) => Some(u32::try_from(limit_kbps).unwrap_or(u32::MAX)),
+        None => None,
+    };
+    Ok(Throttle { kib_per_second, percent: read_percentage(message.percentage.as_ref())? })
 }
 
 /// A share, as xDS has it.

@@ -12,7 +12,7 @@ use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::cache::{AlsoStore, CacheKey};
-use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
+use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope, Throttle};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::{
     Backoff, Budget, Cache, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode,
@@ -359,20 +359,24 @@ fn fault() -> BoxedStrategy<Fault> {
         ]
     };
     let abort = || (with(), percent()).prop_map(|(with, percent)| Abort { with, percent });
+    let throttle =
+        || (of(1..=u32::MAX), percent()).prop_map(|(kib_per_second, percent)| Throttle { kib_per_second, percent });
     let what = prop_oneof![
-        (delay(), of(abort())).prop_map(|(delay, abort)| (Some(delay), abort)),
-        abort().prop_map(|abort| (None, Some(abort)))
+        (delay(), of(abort()), of(throttle())).prop_map(|(delay, abort, throttle)| (Some(delay), abort, throttle)),
+        (abort(), of(throttle())).prop_map(|(abort, throttle)| (None, Some(abort), throttle)),
+        throttle().prop_map(|throttle| (None, None, Some(throttle)))
     ];
     let header = (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
     let scope = prop_oneof![Just(Scope::Request), Just(Scope::Attempt)];
     (policy(), scope, vec(header, 0..2), what)
-        .prop_map(|((origin, mode), scope, headers, (delay, abort))| Fault {
+        .prop_map(|((origin, mode), scope, headers, (delay, abort, throttle))| Fault {
             origin,
             mode,
             scope,
             headers,
             delay,
             abort,
+            throttle,
         })
         .boxed()
 }

@@ -348,7 +348,9 @@ mod nested {
 
     #[test]
     fn http_fault() {
-        use outrigger_config::xds::wire::fault::{ByHeader, FaultAbort, FaultDelay, FaultRateLimit, HttpFault};
+        use outrigger_config::xds::wire::fault::{
+            ByHeader, FaultAbort, FaultDelay, FaultRateLimit, FixedLimit, HttpFault,
+        };
         let share = |numerator| Some(kinds::FractionalPercent { numerator, denominator: 2 });
         let abort = FaultAbort { http_status: Some(503), percentage: share(1), ..Default::default() };
         let fixed_delay = Some(pb::Duration { seconds: 9, nanos: 0 });
@@ -360,7 +362,11 @@ mod nested {
             headers: vec![route::HeaderMatcher::default()],
             downstream_nodes: vec!["n".into()],
             max_active_faults: Some(pb::UInt32Value { value: 3 }),
-            response_rate_limit: Some(FaultRateLimit { percentage: share(4) }),
+            response_rate_limit: Some(FaultRateLimit {
+                fixed_limit: Some(FixedLimit { limit_kbps: 7 }),
+                header_limit: None,
+                percentage: share(4),
+            }),
         };
         let theirs: fault::HttpFault = read(&ours);
         let abort = theirs.abort.expect("an abort");
@@ -374,11 +380,18 @@ mod nested {
         assert_eq!(delay.percentage.expect("a share").numerator, 2);
         assert_eq!((theirs.upstream_cluster.as_str(), theirs.headers.len()), ("c", 1));
         assert_eq!((theirs.downstream_nodes.len(), theirs.max_active_faults.map(|max| max.value)), (1, Some(3)));
-        assert_eq!(theirs.response_rate_limit.and_then(|limit| limit.percentage).expect("a share").numerator, 4);
+        let limit = theirs.response_rate_limit.expect("a limit");
+        assert_eq!(limit.percentage.expect("a share").numerator, 4);
+        let Some(delays::fault_rate_limit::LimitType::FixedLimit(fixed)) = limit.limit_type else { panic!() };
+        assert_eq!(fixed.limit_kbps, 7);
         // Theirs is a choice, written where its first field would be; ours is three fields, each in its own place.
         let by_header = FaultDelay { header_delay: Some(ByHeader {}), percentage: share(2), ..Default::default() };
         let theirs = <delays::FaultDelay as NewMessage>::decode(by_header.encode_to_vec().as_slice()).expect("valid");
         assert!(matches!(theirs.fault_delay_secifier, Some(delays::fault_delay::FaultDelaySecifier::HeaderDelay(_))));
+        let by_header = FaultRateLimit { header_limit: Some(ByHeader {}), percentage: share(2), ..Default::default() };
+        let theirs =
+            <delays::FaultRateLimit as NewMessage>::decode(by_header.encode_to_vec().as_slice()).expect("valid");
+        assert!(matches!(theirs.limit_type, Some(delays::fault_rate_limit::LimitType::HeaderLimit(_))));
         let by_header = FaultAbort { header_abort: Some(ByHeader {}), percentage: share(1), ..Default::default() };
         let theirs = <fault::FaultAbort as NewMessage>::decode(by_header.encode_to_vec().as_slice()).expect("valid");
         assert!(matches!(theirs.error_type, Some(fault::fault_abort::ErrorType::HeaderAbort(_))));

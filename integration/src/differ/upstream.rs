@@ -15,7 +15,7 @@
 //! | `bare 14` | that status in the trailers, without a message |
 //!
 //! A map says more: `{ answer: 503, headers: { retry-after: 1 }, body: text, delay: 300ms, early: true }`, where `early`
-//! answers before the request's body has come.
+//! answers before the request's body has come, and `bytes: 600` is a body of that length.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -154,7 +154,7 @@ impl Answer {
         Answer {
             what,
             headers,
-            body: value.get("body").map(text),
+            body: value.get("body").map(text).or_else(|| Some("x".repeat(value.get("bytes")?.as_u64()? as usize))),
             delay: value.get("delay").map_or(Duration::ZERO, |delay| duration(&text(delay))),
             early: value.get("early").is_some_and(|early| early == true),
         }

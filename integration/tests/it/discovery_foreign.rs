@@ -144,6 +144,7 @@ async fn an_inbound_route_does_all_that_it_is_told_to() {
             headers: Vec::new(),
             delay: None,
             abort: Some(Abort { with: AbortWith::Status(429), percent: Percent::HUNDRED }),
+            throttle: None,
         });
         copied.mirrors = vec![Mirror { cluster: plain.backends[0].cluster.clone(), percent: Percent::HUNDRED }];
         let mut attempt = aborted.clone();

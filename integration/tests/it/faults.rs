@@ -1,4 +1,4 @@
-//! Injected faults: delays and aborts, on either side of the retries.
+//! Injected faults: delays, aborts and throttles, on either side of the retries.
 
 use std::time::{Duration, Instant};
 
@@ -110,4 +110,33 @@ async fn a_rehearsed_fault_is_counted_and_nothing_else() {
     assert!(mesh.many("/", 10).await.iter().all(|reply| reply.status == 200));
     assert_eq!(origin.requests(), 10);
     assert_eq!(mesh.caller().metric("outrigger_observed_total", &["would=\"fault\""]).await, 10.0);
+}
+
+#[tokio::test]
+async fn a_throttled_answer_comes_slowly_and_whole() {
+    for (fault, asks) in [
+        ("throttle: { kibPerSecond: 10 }", ""),
+        ("scope: Attempt, throttle: { kibPerSecond: 10 }", ""),
+        ("throttle: { fromHeader: true }", "10"),
+    ] {
+        let (_origin, mesh) = faulty("http", &format!("fault: {{ {fault} }}")).await;
+        let start = Instant::now();
+        let mut request = get(SERVICE, "/bytes/10240");
+        if !asks.is_empty() {
+            request = request.with("x-envoy-fault-throughput-response", asks);
+        }
+        let reply = mesh.send(request).await;
+        assert_eq!((reply.status, reply.body.len()), (200, 10240), "{fault}");
+        // A second, but for what passes at once.
+        assert!(start.elapsed() >= Duration::from_millis(900), "{fault}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_throttled_answer_ends_with_the_request_s_timeout() {
+    let (_origin, mesh) =
+        faulty("http", "timeouts: { request: 300ms }\nfault: { throttle: { kibPerSecond: 1 } }").await;
+    let start = Instant::now();
+    let reply = mesh.send(get(SERVICE, "/bytes/1000000")).await;
+    assert!(!reply.complete && start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }

@@ -8,7 +8,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
-use super::{Broken, Received, Replay, Resumed, Watched};
+use super::{Broken, Received, Replay, Resumed, Throttled, Watched};
 use crate::reason::Reason;
 
 /// A source of frames.
@@ -31,6 +31,7 @@ pub(super) enum Inner {
     Replay(Box<Replay>),
     Resumed(Box<Resumed>),
     Watched(Box<Watched>),
+    Throttled(Box<Throttled>),
 }
 
 impl Inner {
@@ -66,6 +67,7 @@ impl Inner {
             Inner::Replay(replay) => replay.poll_frame(cx),
             Inner::Resumed(resumed) => resumed.poll_frame(cx),
             Inner::Watched(watched) => watched.poll_frame(cx),
+            Inner::Throttled(throttled) => throttled.poll_frame(cx),
         }
     }
 
@@ -80,6 +82,7 @@ impl Inner {
             Inner::Replay(replay) => replay.is_end_stream(),
             Inner::Resumed(resumed) => resumed.is_end_stream(),
             Inner::Watched(watched) => watched.is_end_stream(),
+            Inner::Throttled(throttled) => throttled.is_end_stream(),
         }
     }
 
@@ -94,6 +97,7 @@ impl Inner {
             Inner::Replay(replay) => replay.size_hint(),
             Inner::Resumed(resumed) => resumed.size_hint(),
             Inner::Watched(watched) => watched.size_hint(),
+            Inner::Throttled(throttled) => throttled.size_hint(),
         }
     }
 
@@ -108,6 +112,7 @@ impl Inner {
             Inner::Replay(_) => "replay",
             Inner::Resumed(_) => "resumed",
             Inner::Watched(_) => "watched",
+            Inner::Throttled(_) => "throttled",
         }
     }
 }

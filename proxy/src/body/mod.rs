@@ -9,6 +9,7 @@ mod memory;
 mod received;
 mod replay;
 mod resumed;
+mod throttled;
 mod watched;
 mod inner;
 
@@ -32,6 +33,7 @@ use inner::Inner;
 pub use received::{Received, Upload};
 pub use replay::{Bound, Memory, Replay, ReplaySource};
 pub use resumed::Resumed;
+use throttled::Throttled;
 pub use watched::{Watched, Watcher};
 
 /// How a body came to its end.
@@ -166,6 +168,16 @@ impl Body {
         // Only the content waits: whoever acts at its end stays with the body, or would be told of an end too early.
         let inner = Box::new(std::mem::replace(&mut self.inner, Inner::Empty));
         self.inner = Inner::Gated { gate: Some(gate), inner };
+        self
+    }
+
+    /// Lets no more than so many bytes a second through. Whoever acts at its end stays with the body.
+    #[must_use]
+    pub fn throttled(mut self, per_second: u64) -> Self {
+        if !self.is_empty() {
+            let inner = std::mem::replace(&mut self.inner, Inner::Empty);
+            self.inner = Inner::Throttled(Box::new(Throttled::new(inner, per_second)));
+        }
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_config::policy::{Limits, Mode, Origin, Outlier, RateLimit, Retry, Timeouts};
+use outrigger_config::policy::{Fault, Limits, Mode, Origin, Outlier, RateLimit, Retry, Timeouts};
 use outrigger_config::record::Policy;
 use outrigger_config::value::format_duration;
 
@@ -23,13 +23,7 @@ pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> 
         add("rate limit", &limit.origin, limit.mode, rate_limit(limit));
     }
     if let Some(fault) = &config.fault {
-        let says = match (&fault.delay, &fault.abort) {
-            (Some(delay), Some(abort)) => format!("delays {} %, aborts {} %", delay.percent, abort.percent),
-            (Some(delay), None) => format!("delays {} %", delay.percent),
-            (None, Some(abort)) => format!("aborts {} %", abort.percent),
-            (None, None) => "injects nothing".to_owned(),
-        };
-        add("fault", &fault.origin, fault.mode, says);
+        add("fault", &fault.origin, fault.mode, injected(fault));
     }
     if let Some(policy) = &config.retry {
         add("retry", &policy.origin, policy.mode, retry(policy));
@@ -47,6 +41,16 @@ pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> 
 fn timeouts(timeouts: Timeouts) -> Option<String> {
     let named = [("request", timeouts.request), ("attempt", timeouts.per_try), ("idle", timeouts.idle)];
     listed(named.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", format_duration(value?)))))
+}
+
+fn injected(policy: &Fault) -> String {
+    let named = [
+        ("delays", policy.delay.map(|delay| delay.percent)),
+        ("aborts", policy.abort.map(|abort| abort.percent)),
+        ("throttles", policy.throttle.map(|throttle| throttle.percent)),
+    ];
+    let named = named.into_iter().filter_map(|(name, percent)| Some(format!("{name} {} %", percent?)));
+    listed(named).unwrap_or_else(|| "injects nothing".to_owned())
 }
 
 fn rate_limit(policy: &RateLimit) -> String {

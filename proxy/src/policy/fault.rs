@@ -25,7 +25,7 @@ use crate::telemetry::Would;
 #[derive(Clone, Copy, Debug)]
 pub struct FaultLayer;
 
-/// Delays and aborts.
+/// Delays, aborts and throttles.
 #[derive(Clone, Debug)]
 pub struct Fault<S> {
     inner: S,
@@ -53,12 +53,13 @@ impl<S: Next<Routed>> Service<Routed> for Fault<S> {
         else {
             return Either::Left(self.inner.call(routed));
         };
-        let Some(delay) = verdict.delay else {
+        if let (None, Some(abort)) = (verdict.delay, verdict.abort) {
             routed.count_for_first();
-            return Either::Right(Box::pin(ready(Err(aborted(verdict.abort, None)))));
-        };
+            return Either::Right(Box::pin(ready(Err(aborted(abort, None)))));
+        }
         let mut inner = self.inner.clone();
         Either::Right(Box::pin(async move {
+            let Some(delay) = verdict.delay else { return throttled(inner.call(routed).await, &verdict) };
             let start = Instant::from_std(routed.trail.started);
             let timeout = routed.route.config.timeouts.request;
             let deadline = allowed(timeout, routed.http.headers(), &routed.trail).map(|allowed| start + allowed);
@@ -70,8 +71,8 @@ impl<S: Next<Routed>> Service<Routed> for Fault<S> {
                 return Err(Error::new(Reason::HttpResponseTimeout).because(detail));
             }
             match verdict.abort {
-                None => inner.call(routed).await,
-                abort => {
+                None => throttled(inner.call(routed).await, &verdict),
+                Some(abort) => {
                     routed.count_for_first();
                     Err(aborted(abort, None))
                 }
@@ -94,16 +95,18 @@ impl<S: Next<Targeted>> Service<Targeted> for Fault<S> {
         let Some(verdict) = verdict(Scope::Attempt, &aim.route, &targeted.http, &aim.authority, &aim.trail) else {
             return Either::Left(self.inner.call(targeted));
         };
-        let Some(delay) = verdict.delay else {
-            return Either::Right(Box::pin(ready(Err(aborted(verdict.abort, Some(targeted.http))))));
-        };
+        if let (None, Some(abort)) = (verdict.delay, verdict.abort) {
+            return Either::Right(Box::pin(ready(Err(aborted(abort, Some(targeted.http))))));
+        }
         let mut inner = self.inner.clone();
         Either::Right(Box::pin(async move {
-            // The timeouts around this room cut a delay that is too long for them.
-            tokio::time::sleep(delay).await;
+            if let Some(delay) = verdict.delay {
+                // The timeouts around this room cut a delay that is too long for them.
+                tokio::time::sleep(delay).await;
+            }
             match verdict.abort {
-                None => inner.call(targeted).await,
-                abort => Err(aborted(abort, Some(targeted.http))),
+                None => throttled(inner.call(targeted).await, &verdict),
+                Some(abort) => Err(aborted(abort, Some(targeted.http))),
             }
         }))
     }
@@ -137,8 +140,16 @@ fn decide(fault: &Mechanism, http: &Request<Body>, authority: &http::HeaderValue
     Some(verdict)
 }
 
+/// The response, at the rate of the fault.
+fn throttled(answer: Result<Response, Error>, verdict: &Verdict) -> Result<Response, Error> {
+    match (answer, verdict.throttle) {
+        (Ok(response), Some(rate)) => Ok(response.map(|body| body.throttled(rate))),
+        (answer, _) => answer,
+    }
+}
+
 /// `unsent` is the request where a retry may send it.
-fn aborted(abort: Option<Abort>, unsent: Option<Box<Request<Body>>>) -> Error {
-    let Abort { status, grpc } = abort.unwrap_or(Abort { status: 503, grpc: 14 });
+fn aborted(abort: Abort, unsent: Option<Box<Request<Body>>>) -> Error {
+    let Abort { status, grpc } = abort;
     Error::new(Reason::FaultInjected).because("as a RoutePolicy asked for").injected(status, grpc, unsent)
 }

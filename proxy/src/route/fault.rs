@@ -29,6 +29,8 @@ pub struct Verdict {
     pub delay: Option<Duration>,
     /// Then it gets this.
     pub abort: Option<Abort>,
+    /// Or else its response comes no faster than so many bytes a second.
+    pub throttle: Option<u64>,
 }
 
 /// What an aborted request gets.
@@ -43,7 +45,7 @@ pub struct Abort {
 impl Verdict {
     /// Whether nothing is done.
     pub fn is_nothing(&self) -> bool {
-        self.delay.is_none() && self.abort.is_none()
+        *self == Verdict::default()
     }
 }
 
@@ -82,7 +84,17 @@ impl Fault {
             };
             hit(share, rng).then_some(with)
         });
-        Verdict { delay, abort }
+        let throttle = self.policy.throttle.and_then(|throttle| {
+            let (rate, share) = match throttle.kib_per_second {
+                Some(rate) => (u64::from(rate), throttle.percent),
+                None => {
+                    let share = share(headers, "x-envoy-fault-throughput-response-percentage", throttle.percent);
+                    (number(headers, "x-envoy-fault-throughput-response")?, share)
+                }
+            };
+            (rate > 0 && hit(share, rng)).then_some(rate.saturating_mul(1024))
+        });
+        Verdict { delay, abort, throttle }
     }
 }
 
@@ -130,7 +142,7 @@ mod tests {
 
     use http::{HeaderMap, HeaderValue, Method};
     use outrigger_config::matching::{HeaderMatch, ValueMatch};
-    use outrigger_config::policy::fault::{Abort as AbortModel, AbortWith, Delay, Fault as Policy, Scope};
+    use outrigger_config::policy::fault::{Abort as AbortModel, AbortWith, Delay, Fault as Policy, Scope, Throttle};
     use outrigger_config::policy::{Mode, Origin};
     use outrigger_config::value::Percent;
     use proptest::prelude::{prop_assert, proptest};
@@ -146,6 +158,7 @@ mod tests {
             headers: Vec::new(),
             delay,
             abort: abort.map(|with| AbortModel { with, percent: Percent::HUNDRED }),
+            throttle: None,
         }
     }
 
@@ -186,6 +199,19 @@ mod tests {
         assert!(decide(&by_header, &none).is_nothing());
         let capped = [("x-envoy-fault-delay-request", "150"), ("x-envoy-fault-delay-request-percentage", "100")];
         assert!(decide(&policy(delay(Percent::ZERO), None), &capped).is_nothing());
+    }
+
+    #[test]
+    fn a_response_is_throttled_as_the_policy_or_the_request_says() {
+        let throttle = |kib_per_second| Policy {
+            throttle: Some(Throttle { kib_per_second, percent: Percent::HUNDRED }),
+            ..policy(None, None)
+        };
+        let asks = [("x-envoy-fault-throughput-response", "3")];
+        assert_eq!(decide(&throttle(Some(2)), &asks).throttle, Some(2048));
+        assert_eq!(decide(&throttle(None), &asks).throttle, Some(3072));
+        assert!(decide(&throttle(None), &[]).is_nothing());
+        assert!(decide(&throttle(None), &[("x-envoy-fault-throughput-response", "0")]).is_nothing());
     }
 
     proptest! {

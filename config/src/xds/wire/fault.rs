@@ -79,11 +79,26 @@ pub struct FaultAbort {
     pub percentage: Option<kinds::FractionalPercent>,
 }
 
-/// A limit of the response's rate, as far as it is there.
+/// A limit of the response's rate (`extensions.filters.common.fault.v3.FaultRateLimit`).
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(prost_path = "prost_xds")]
 pub struct FaultRateLimit {
+    /// It is this one.
+    #[prost(message, optional, tag = "1")]
+    pub fixed_limit: Option<FixedLimit>,
+    /// The request says it.
+    #[prost(message, optional, tag = "3")]
+    pub header_limit: Option<ByHeader>,
     /// The share of requests.
     #[prost(message, optional, tag = "2")]
     pub percentage: Option<kinds::FractionalPercent>,
+}
+
+/// A rate.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct FixedLimit {
+    /// KiB a second.
+    #[prost(uint64, tag = "1")]
+    pub limit_kbps: u64,
 }

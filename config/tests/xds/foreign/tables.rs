@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3 as matcher;
 use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::error::{Code, Problem};
-use outrigger_config::policy::fault::{Abort, AbortWith, Scope};
+use outrigger_config::policy::fault::{Abort, AbortWith, Scope, Throttle};
 use outrigger_config::policy::{Condition, Conditions, Methods, Mode};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::rewrite::{Answer, PathRewrite, Redirect, Rewrite, Scheme};
@@ -307,6 +307,10 @@ fn mirrors_of_a_route_or_its_host_are_taken() {
 
 #[test]
 fn faults_of_a_route_are_taken() {
+    use envoy_types::pb::envoy::extensions::filters::common::fault::v3::{
+        FaultRateLimit,
+        fault_rate_limit::{FixedLimit, HeaderLimit, LimitType},
+    };
     use http_filters::fault::v3::{FaultAbort, HttpFault, fault_abort::ErrorType};
     let fault_of = |fault: HttpFault| {
         read_route(|route, _| {
@@ -322,6 +326,19 @@ fn faults_of_a_route_are_taken() {
     assert_eq!(fault.abort, Some(Abort { with: AbortWith::Grpc(14), percent }));
     assert_eq!((fault.mode, fault.scope, fault.delay), (Mode::Enforce, Scope::Request, None));
     assert_eq!(fault_of(HttpFault::default()).expect("taken").fault, None);
+    let throttle = |limit_type| HttpFault {
+        response_rate_limit: Some(FaultRateLimit { percentage: half, limit_type }),
+        ..Default::default()
+    };
+    let fixed = |limit_kbps| Some(LimitType::FixedLimit(FixedLimit { limit_kbps }));
+    let fault = fault_of(throttle(fixed(u64::MAX))).expect("taken").fault.expect("a fault");
+    assert_eq!(fault.throttle, Some(Throttle { kib_per_second: Some(u32::MAX), percent }));
+    let fault = fault_of(throttle(Some(LimitType::HeaderLimit(HeaderLimit {})))).expect("taken").fault;
+    assert_eq!(fault.expect("a fault").throttle, Some(Throttle { kib_per_second: None, percent }));
+    let at = "virtual_hosts[0].routes[0].typed_per_filter_config[\"envoy.filters.http.fault\"].response_rate_limit";
+    let never = fault_of(throttle(fixed(0)));
+    refused("a rate of nothing", never, Code::InvalidValue, &format!("{at}.fixed_limit.limit_kbps"));
+    refused("no rate", fault_of(throttle(None)), Code::MissingField, &format!("{at}.fixed_limit"));
     let narrow = fault_of(HttpFault { upstream_cluster: "c".into(), abort: Some(abort), ..Default::default() });
     let path = "virtual_hosts[0].routes[0].typed_per_filter_config[\"envoy.filters.http.fault\"].upstream_cluster";
     refused("of one cluster", narrow, Code::Unsupported, path);

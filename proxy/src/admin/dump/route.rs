@@ -80,6 +80,9 @@ fn fault(fault: &Fault) -> Value {
         "headers": (!names.is_empty()).then_some(names),
         "delay": fault.delay.as_ref().map(delay),
         "abort": fault.abort.as_ref().map(abort),
+        "throttle": fault.throttle.map(|throttle| json!({
+            "kibPerSecond": throttle.kib_per_second, "percent": throttle.percent.ratio() * 100.0,
+        })),
     }))
 }
 
