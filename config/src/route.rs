@@ -11,6 +11,7 @@ use crate::rewrite::{Answer, Rewrite};
 use crate::value::Percent;
 
 pub use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+pub use crate::policy::Priority;
 
 /// Where a part of a route's requests goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,16 +91,6 @@ pub struct Route {
     pub session: Option<Session>,
     /// How much its requests matter; High only where it sends them on.
     pub priority: Priority,
-}
-
-/// How much a request matters where not all can be served (`RouteAction.priority`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Priority {
-    /// As much as any other.
-    #[default]
-    Default,
-    /// More.
-    High,
 }
 
 /// Policies in Observe beside ones that act: each decides as if it stood in the other's place, and changes nothing. What

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::HeaderMap;
 use outrigger_config::cluster::Balancing;
 use outrigger_config::listener::Direction;
+use outrigger_config::policy::Priority;
 
 use crate::body::{End, Ending};
 use crate::clock;
@@ -20,7 +21,7 @@ use crate::decision::Try;
 use crate::endpoint::Endpoint;
 use crate::endpoint::orca::Report as LoadReport;
 use crate::exchange::{Aim, Cause};
-use crate::pool::{H1, H2Stream};
+use crate::pool::{H1, H2Stream, Pool};
 use crate::reason::Reason;
 use crate::telemetry::context::Context;
 use crate::telemetry::{RetryCause, SpanKind, SpanRecord, Would};
@@ -107,6 +108,11 @@ impl Attempt {
     /// Where it goes.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         self.seat.endpoint()
+    }
+
+    /// The connections that it may take.
+    pub fn pool(&self) -> &Pool {
+        self.endpoint().pools.of(self.aim().priority())
     }
 
     /// On whose behalf.
@@ -335,22 +341,21 @@ fn give_back(aim: &Aim, endpoint: &Arc<Endpoint>, mut connection: H1, now: Insta
         return;
     }
     if connection.is_ready() {
-        rest(&aim.cluster, endpoint, worker, connection.rested(now));
+        rest(&aim.cluster, endpoint, aim.priority(), worker, connection.rested(now));
         return;
     }
     // The rest of the request is still leaving: the answer came early. It has a little time.
-    let (cluster, endpoint) = (Arc::clone(&aim.cluster), Arc::clone(endpoint));
+    let (cluster, endpoint, priority) = (Arc::clone(&aim.cluster), Arc::clone(endpoint), aim.priority());
     tokio::spawn(async move {
         if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(5), connection.ready()).await {
-            rest(&cluster, &endpoint, worker, connection.rested(clock::now()));
+            rest(&cluster, &endpoint, priority, worker, connection.rested(clock::now()));
         }
     });
 }
 
-fn rest(cluster: &Cluster, endpoint: &Endpoint, worker: usize, connection: H1) {
-    use crate::cluster::limits::Limit;
-    let wanted = cluster.limits.held(Limit::Pending) > 0 && cluster.is_out_of_connections(endpoint);
-    if !wanted || endpoint.pool.has_waiters(worker) {
-        endpoint.pool.give_h1(worker, connection);
+fn rest(cluster: &Cluster, endpoint: &Endpoint, priority: Priority, worker: usize, connection: H1) {
+    let pool = endpoint.pools.of(priority);
+    if !cluster.wants_room(priority, endpoint) || pool.has_waiters(worker) {
+        pool.give_h1(worker, connection);
     }
 }

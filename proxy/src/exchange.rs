@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, Uri, Version};
 use outrigger_config::listener::{Direction, Identity};
 use outrigger_config::name::ListenerName;
-use outrigger_config::policy::{Retry, Timeouts};
+use outrigger_config::policy::{Priority, Retry, Timeouts};
 use parking_lot::Mutex;
 
 use crate::body::{Body, End, Ending, Memory};
@@ -21,7 +21,7 @@ use crate::cache::Caching;
 use crate::carried::Carried;
 use crate::clock;
 use crate::cluster::Cluster;
-use crate::cluster::limits::Permit;
+use crate::cluster::limits::{Limits, Permit};
 use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::{Hidden, Side};
@@ -162,6 +162,18 @@ pub struct Aim {
     pub retry_of: Option<Cause>,
     /// By when the request must be over.
     pub deadline: Option<tokio::time::Instant>,
+}
+
+impl Aim {
+    /// Whose limits it counts against.
+    pub fn priority(&self) -> Priority {
+        self.route.config.priority
+    }
+
+    /// How much of the destination requests of its priority use and may use.
+    pub fn limits(&self) -> &Arc<Limits> {
+        self.cluster.limits(self.priority())
+    }
 }
 
 /// What made an attempt worth repeating.

@@ -1,5 +1,7 @@
 //! How much of a destination, or of one endpoint, is in use, and how much may be (xDS `circuit_breakers`).
 //!
+//! A destination has one of these for each priority, and a request counts against its own alone.
+//!
 //! Gauges that all workers of the proxy share, each exact: where a limit is enforced, no interleaving of threads
 //! admits one more. Where it is only observed, be it beside one that is enforced, whoever goes beyond it is admitted and
 //! told so. A [`Permit`] gives its part back when it is dropped, on whatever path that happens. `None` is unlimited,
@@ -7,9 +9,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use outrigger_config::policy::Limits as Model;
+use outrigger_config::policy::{Limits as Model, Priority, Thresholds};
 use tokio::sync::Notify;
 
 /// What is limited.
@@ -44,6 +46,8 @@ impl Limit {
 #[derive(Debug, Default)]
 pub struct Limits {
     gauges: [Gauge; Limit::ALL.len()],
+    /// Whether anybody ever wanted a part.
+    used: AtomicBool,
     /// Wakes one of those who wait for a connection whenever one is given back.
     freed: Notify,
 }
@@ -89,20 +93,21 @@ impl Limits {
     /// Nothing in use. Without a policy everything is counted and nothing limited.
     pub fn new(model: Option<&Model>) -> Self {
         let limits = Limits::default();
-        limits.tune(model, None);
+        limits.tune(Priority::Default, model, None);
         limits
     }
 
-    /// Limits another way from now on, with what is only observed beside it. What is in use stays counted: a lower limit
-    /// refuses until enough is given back.
-    pub fn tune(&self, model: Option<&Model>, rehearsed: Option<&Model>) {
+    /// Limits requests of this priority another way from now on, with what is only observed beside it. What is in use
+    /// stays counted: a lower limit refuses until enough is given back.
+    pub fn tune(&self, priority: Priority, model: Option<&Model>, rehearsed: Option<&Model>) {
         let (acting, observed) = match model {
             Some(model) if model.mode.enforces() => (Some(model), rehearsed),
             model => (None, rehearsed.or(model)),
         };
         // Relaxed throughout: a limit guards no other memory, and a request at the moment of change may meet either.
         for limit in Limit::ALL {
-            let most = |model: Option<&Model>| model.and_then(|model| of(model, limit)).unwrap_or(UNLIMITED);
+            let most =
+                |model: Option<&Model>| model.and_then(|model| of(model.of(priority), limit)).unwrap_or(UNLIMITED);
             self.gauge(limit).max.store(most(acting), Ordering::Relaxed);
             self.gauge(limit).watched.store(most(observed), Ordering::Relaxed);
         }
@@ -117,7 +122,7 @@ impl Limits {
             max_requests: model.per_endpoint.max_requests,
             ..Model::default()
         };
-        self.tune(model.map(own).as_ref(), rehearsed.map(own).as_ref());
+        self.tune(Priority::Default, model.map(own).as_ref(), rehearsed.map(own).as_ref());
     }
 
     /// Whether a part would be granted now.
@@ -167,6 +172,10 @@ impl Limits {
     }
 
     fn take(self: &Arc<Self>, limit: Limit) -> Acquired {
+        // Looked at first, so that workers do not take the line from each other.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         let gauge = self.gauge(limit);
         let max = gauge.max.load(Ordering::Relaxed);
         let before = if max == UNLIMITED {
@@ -184,6 +193,11 @@ impl Limits {
         } else {
             Acquired::WouldRefuse(permit)
         }
+    }
+
+    /// Whether anybody ever wanted a part.
+    pub fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// How much is in use.
@@ -213,12 +227,12 @@ impl Limits {
     }
 }
 
-fn of(model: &Model, limit: Limit) -> Option<u32> {
+fn of(most: Thresholds, limit: Limit) -> Option<u32> {
     match limit {
-        Limit::Connections => model.max_connections,
-        Limit::Pending => model.max_pending_requests,
-        Limit::Requests => model.max_requests,
-        Limit::Retries => model.max_retries,
+        Limit::Connections => most.max_connections,
+        Limit::Pending => most.max_pending_requests,
+        Limit::Requests => most.max_requests,
+        Limit::Retries => most.max_retries,
     }
 }
 
@@ -250,7 +264,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use futures_util::FutureExt;
-    use outrigger_config::policy::{Limits as Model, Mode};
+    use outrigger_config::policy::{Limits as Model, Mode, Priority};
     use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
     use super::{Acquired, Limit, Limits};
@@ -299,7 +313,7 @@ mod tests {
         let limits = limits(Mode::Enforce, 3);
         let acting = Model { max_requests: Some(3), ..Model::default() };
         let rehearsed = Model { mode: Mode::Observe, max_requests: Some(1), ..Model::default() };
-        limits.tune(Some(&acting), Some(&rehearsed));
+        limits.tune(Priority::Default, Some(&acting), Some(&rehearsed));
         let answers: Vec<_> = (0..5).map(|_| limits.try_acquire(Limit::Requests)).collect();
         let count = |wanted: fn(&Acquired) -> bool| answers.iter().filter(|answer| wanted(answer)).count();
         assert_eq!(count(|answer| matches!(answer, Acquired::Granted(_))), 1);
@@ -312,7 +326,8 @@ mod tests {
     fn a_lower_limit_refuses_until_enough_is_given_back() {
         let limits = limits(Mode::Enforce, 3);
         let mut held: Vec<_> = (0..3).map(|_| limits.try_acquire(Limit::Requests)).collect();
-        limits.tune(Some(&Model { max_requests: Some(2), ..Model::default() }), None);
+        let lower = Model { max_requests: Some(2), ..Model::default() };
+        limits.tune(Priority::Default, Some(&lower), None);
         held.truncate(2);
         assert!(matches!(limits.try_acquire(Limit::Requests), Acquired::Refused));
         held.truncate(1);

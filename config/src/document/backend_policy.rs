@@ -9,12 +9,12 @@ use super::kind::Kind;
 use super::load_balancing::{LoadBalancing, read_load_balancing};
 use super::outlier::read_outlier;
 use super::policy::{LONGER_THAN_ZERO, acting, read_mode, read_mode_or};
-use super::reader::Field;
+use super::reader::{Field, Fields};
 use super::reference::TargetRef;
 use super::session::read_session;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
-use crate::policy::{Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint, Session};
+use crate::policy::{Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint, Priority, Session, Thresholds};
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
@@ -89,20 +89,29 @@ impl BackendPolicy {
 fn read_limits(field: &Field<'_>, mode: Mode, origin: &Origin) -> Limits {
     let mut fields = field.fields();
     let mode = read_mode_or(&mut fields, mode);
-    let max_connections = fields.optional("maxConnections").map(|field| field.integer(ANY_COUNT));
-    let max_pending_requests = fields.optional("maxPendingRequests").map(|field| field.integer(ANY_COUNT));
-    let max_requests = fields.optional("maxRequests").map(|field| field.integer(ANY_COUNT));
-    let max_retries = fields.optional("maxRetries").map(|field| field.integer(ANY_COUNT));
+    let usual = read_thresholds(&mut fields, Thresholds::default());
+    // As much as the others, so that a route that is made High is never unlimited by that.
+    let high = fields.optional("high").map_or(usual, |field| {
+        let mut fields = field.fields();
+        let high = read_thresholds(&mut fields, usual);
+        fields.finish();
+        high
+    });
     let per_endpoint = fields.optional("perEndpoint").map(|field| read_per_endpoint(&field)).unwrap_or_default();
     fields.finish();
-    Limits {
-        origin: origin.clone(),
-        mode,
-        max_connections,
-        max_pending_requests,
-        max_requests,
-        max_retries,
-        per_endpoint,
+    Limits { origin: origin.clone(), mode, per_endpoint, ..Limits::default() }
+        .with(Priority::Default, usual)
+        .with(Priority::High, high)
+}
+
+/// What is not named is as in `otherwise`.
+fn read_thresholds(fields: &mut Fields<'_>, otherwise: Thresholds) -> Thresholds {
+    let mut count = |name| fields.optional(name).map(|field| field.integer(ANY_COUNT));
+    Thresholds {
+        max_connections: count("maxConnections").or(otherwise.max_connections),
+        max_pending_requests: count("maxPendingRequests").or(otherwise.max_pending_requests),
+        max_requests: count("maxRequests").or(otherwise.max_requests),
+        max_retries: count("maxRetries").or(otherwise.max_retries),
     }
 }
 

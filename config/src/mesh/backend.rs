@@ -11,7 +11,7 @@ use crate::document::{BackendPolicy, Service, ServicePort};
 use crate::endpoint::{Assignment, Endpoint};
 use crate::name::ObjectName;
 use crate::policy::health_check::{HealthCheck, Probe};
-use crate::policy::{Limits, Mode, Origin, Outlier};
+use crate::policy::{Limits, Mode, Origin, Outlier, Priority, Thresholds};
 
 /// What every destination may be used for at once, watched and not enforced, until a policy says otherwise.
 const WATCHED_LIMIT: Option<u32> = Some(1024);
@@ -101,12 +101,12 @@ fn spoken(mut check: HealthCheck, protocol: Protocol) -> HealthCheck {
 }
 
 fn default_limits() -> Limits {
-    Limits {
-        origin: Origin::default_policy(),
-        mode: Mode::Observe,
+    let watched = Thresholds {
         max_connections: WATCHED_LIMIT,
         max_pending_requests: WATCHED_LIMIT,
         max_requests: WATCHED_LIMIT,
-        ..Limits::default()
-    }
+        max_retries: None,
+    };
+    let none = Limits { origin: Origin::default_policy(), mode: Mode::Observe, ..Limits::default() };
+    none.with(Priority::Default, watched).with(Priority::High, watched)
 }

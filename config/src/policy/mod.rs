@@ -9,6 +9,7 @@ pub mod fault;
 pub mod health_check;
 pub mod limits;
 pub mod outlier;
+pub mod priority;
 pub mod rate_limit;
 pub mod retry;
 pub mod session;
@@ -17,8 +18,9 @@ pub mod timeout;
 pub use cache::Cache;
 pub use fault::Fault;
 pub use health_check::HealthCheck;
-pub use limits::{Limits, PerEndpoint};
+pub use limits::{Limits, PerEndpoint, Thresholds};
 pub use outlier::{FailurePercentage, Outlier, Sample, SlowEndpoint, SuccessRate};
+pub use priority::Priority;
 pub use rate_limit::{Per, RateLimit, RateLimitRule, Tell};
 pub use retry::{
     Backoff, Budget, Condition, Conditions, GrpcCodes, Hedge, Methods, ResetFormat, ResetHeader, Retry, RetryAfter,

@@ -3,11 +3,11 @@
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 
-use super::value::{each, missing, number, refuse_all, refused, unsupported};
+use super::value::{each, missing, number, refuse_all, refused};
 use super::{fault, filter, header};
 use crate::error::Problem;
 use crate::name::ResourceName;
-use crate::route::{Backend, HashKey, Mirror, Priority};
+use crate::route::{Backend, HashKey, Mirror};
 use crate::value::Percent;
 
 use xds::route_action::{ClusterSpecifier, HashPolicy, RequestMirrorPolicy, hash_policy};
@@ -100,23 +100,6 @@ pub(super) fn decode_mirror(message: &RequestMirrorPolicy) -> Result<Mirror, Pro
         cluster: ResourceName::try_new(&message.cluster).map_err(|problem| problem.at_field("cluster"))?,
         percent,
     })
-}
-
-/// Encodes a priority.
-pub(super) fn encode_priority(priority: Priority) -> i32 {
-    match priority {
-        Priority::Default => core::RoutingPriority::Default.into(),
-        Priority::High => core::RoutingPriority::High.into(),
-    }
-}
-
-/// Decodes a priority.
-pub(super) fn decode_priority(message: i32) -> Result<Priority, Problem> {
-    match core::RoutingPriority::try_from(message) {
-        Ok(core::RoutingPriority::Default) => Ok(Priority::Default),
-        Ok(core::RoutingPriority::High) => Ok(Priority::High),
-        Err(_) => Err(unsupported("priority", "only DEFAULT and HIGH are supported").with_value(message)),
-    }
 }
 
 /// Encodes a hash key.

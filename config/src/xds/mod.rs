@@ -18,6 +18,7 @@ pub use crate::resource::{ClientKind, Resource, ResourceType};
 pub mod transport;
 pub mod wire;
 mod value;
+mod priority;
 mod header;
 mod matching;
 mod fault;

@@ -12,7 +12,7 @@ use super::value::{
     duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
 };
 use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit, session::StatefulSession};
-use super::{action, backend, cache, fault, filter, header, matching, own, rate_limit, retry, session};
+use super::{action, backend, cache, fault, filter, header, matching, own, priority, rate_limit, retry, session};
 use crate::error::Problem;
 use crate::header::{HeaderChanges, Headers};
 use crate::name::{Domain, ResourceName};
@@ -143,7 +143,7 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
         idle_timeout: timeout(route.timeouts.idle),
         request_mirror_policies: route.mirrors.iter().map(backend::encode_mirror).collect(),
         hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
-        priority: backend::encode_priority(route.priority),
+        priority: priority::encode(route.priority),
         ..Default::default()
     };
     action::rewrite(&mut action, &route.rewrite, &route.matches.path, client);
@@ -227,7 +227,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         sticky: policies.sticky,
         session: policies.session,
         hash: each("hash_policy", &action.hash_policy, backend::decode_hash).map_err(inner)?,
-        priority: backend::decode_priority(action.priority).map_err(inner)?,
+        priority: priority::decode(action.priority).map_err(inner)?,
         ..common
     };
     // Another control plane means Envoy's order, in which the route comes last.

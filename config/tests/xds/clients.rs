@@ -17,7 +17,7 @@ use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, 
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{
     Condition, Conditions, FailurePercentage, GrpcCodes, Hedge, Limits, Mode, Origin, Outlier, Per, PerEndpoint,
-    RateLimit, RateLimitRule, Retry, SuccessRate, Tell,
+    RateLimit, RateLimitRule, Retry, SuccessRate, Tell, Thresholds,
 };
 use outrigger_config::resource::{ClientKind, Resource};
 use outrigger_config::route::{PathMatch, Route, RouteTable, VirtualHost};
@@ -413,13 +413,18 @@ fn envoy_is_told_what_acts_of_outlier_detection_and_no_more() {
 fn envoy_has_a_number_of_retries_or_a_budget_and_connections_of_an_endpoint() {
     let mut cluster = eds();
     let per_endpoint = PerEndpoint { max_connections: Some(4), max_requests: Some(8) };
-    cluster.limits = Some(Limits { max_retries: Some(3), per_endpoint, ..Limits::default() });
+    let high = Thresholds { max_retries: Some(4), max_requests: Some(0), ..Thresholds::default() };
+    cluster.limits = Some(Limits { max_retries: Some(3), per_endpoint, high, ..Limits::default() });
     let read: cluster::Cluster = read(&Resource::Cluster(cluster), ClientKind::Envoy);
     let breakers = read.circuit_breakers.expect("breakers");
     assert_eq!(wrapped(breakers.thresholds[0].max_retries), Some(3));
     assert_eq!(breakers.thresholds[0].retry_budget, None);
-    assert_eq!(wrapped(breakers.per_host_thresholds[0].max_connections), Some(4));
-    assert_eq!(wrapped(breakers.per_host_thresholds[0].max_requests), None);
+    let high = &breakers.thresholds[1];
+    assert_eq!((high.priority, wrapped(high.max_retries), wrapped(high.max_requests)), (1, Some(4), Some(0)));
+    assert_eq!(wrapped(high.max_connections), Some(u32::MAX), "Envoy's own would be 1,024");
+    for (priority, one) in [0, 1].into_iter().zip(&breakers.per_host_thresholds) {
+        assert_eq!((one.priority, wrapped(one.max_connections), wrapped(one.max_requests)), (priority, Some(4), None));
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, Stat
 use outrigger_config::policy::{
     Backoff, Budget, Cache, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode,
     Origin, Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample,
-    Session, SlowEndpoint, SuccessRate, Tell, Timeouts,
+    Session, SlowEndpoint, SuccessRate, Tell, Thresholds, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -496,23 +496,22 @@ fn balancing() -> impl Strategy<Value = Balancing> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     let count = || of(any::<u32>());
-    let whole = (count(), count(), count(), count());
-    (policy(), whole, count(), count()).prop_map(
-        |(
-            (origin, mode),
-            (max_connections, max_pending_requests, max_requests, max_retries),
-            connections,
-            requests,
-        )| Limits {
-            origin,
-            mode,
-            max_connections,
-            max_pending_requests,
-            max_requests,
-            max_retries,
-            per_endpoint: PerEndpoint { max_connections: connections, max_requests: requests },
-        },
-    )
+    let whole = || {
+        (count(), count(), count(), count()).prop_map(
+            |(max_connections, max_pending_requests, max_requests, max_retries)| Thresholds {
+                max_connections,
+                max_pending_requests,
+                max_requests,
+                max_retries,
+            },
+        )
+    };
+    let high = of(whole());
+    (policy(), whole(), high, count(), count()).prop_map(|((origin, mode), usual, high, connections, requests)| {
+        let per_endpoint = PerEndpoint { max_connections: connections, max_requests: requests };
+        let limits = Limits { origin, mode, per_endpoint, ..Limits::default() };
+        limits.with(Priority::Default, usual).with(Priority::High, high.unwrap_or(usual))
+    })
 }
 
 fn outlier() -> BoxedStrategy<Outlier> {

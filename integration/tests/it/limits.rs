@@ -153,3 +153,39 @@ async fn a_worker_that_waits_does_not_take_a_connection_from_one_that_is_busy_fo
     }
     drop(held);
 }
+
+#[tokio::test]
+async fn requests_of_priority_high_have_limits_of_their_own() {
+    for protocol in ["http", "h2c"] {
+        let origin = Origin::start().await;
+        let rules = "
+- name: pay
+  matches: [{ path: { type: PathPrefix, value: /pay } }]
+  filters:
+  - { type: URLRewrite, urlRewrite: { path: { type: ReplacePrefixMatch, replacePrefixMatch: / } } }
+  backendRefs: [{ name: catalog, port: 80 }]
+- name: all
+  backendRefs: [{ name: catalog, port: 80 }]
+";
+        let policy = "
+apiVersion: outrigger.dev/v1alpha1
+kind: RoutePolicy
+metadata: { name: pay, namespace: shop }
+spec:
+  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog, sectionName: pay }]
+  priority: High
+";
+        let limits = "limits: { maxRequests: 2, maxConnections: 2, high: { maxRequests: 3, maxConnections: 1 } }";
+        let documents =
+            small(protocol, &[origin.address()]).route("catalog", rules).with(policy).backend_policy("catalog", limits);
+        let mut mesh = Mesh::standalone(documents).await;
+        let (usual, high) = tokio::join!(at_once(&mesh, 6, "/slow/1500"), at_once(&mesh, 6, "/pay/slow/1500"));
+        assert_eq!(outcomes(&usual), of([("200", 2), ("503 breaker_requests", 4)]), "{protocol}");
+        assert_eq!(outcomes(&high), of([("200", 3), ("503 breaker_requests", 3)]), "{protocol}");
+        assert!(origin.most_connections() <= 3, "{protocol}: {} connections", origin.most_connections());
+        for (priority, refused) in [("default", 4.0), ("high", 3.0)] {
+            let labels = [&format!("priority=\"{priority}\"")[..], "limit=\"requests\"", "mode=\"enforce\""];
+            assert_eq!(mesh.caller().metric("outrigger_breaker_rejected_total", &labels).await, refused);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use outrigger_config::policy::Priority;
 use serde_json::{Value, json};
 
 use crate::admin::dump::seconds;
@@ -38,11 +39,12 @@ pub fn text(snapshot: &Snapshot, now: Instant) -> String {
 fn write_cluster(page: &mut String, cluster: &Cluster, now: Instant) -> std::fmt::Result {
     let name = cluster.config.name.as_str();
     writeln!(page, "{name} host {}", cluster.label)?;
-    for limit in Limit::ALL {
-        let max = cluster.limits.max(limit).map_or_else(|| "unlimited".into(), |max| max.to_string());
-        let (held, refused, exceeded) =
-            (cluster.limits.held(limit), cluster.limits.refused(limit), cluster.limits.exceeded(limit));
-        writeln!(page, "{name} limit {} {held} of {max}, refused {refused}, would refuse {exceeded}", limit.as_str())?;
+    for (priority, limit) in cluster.priorities().flat_map(|one| Limit::ALL.map(|limit| (one, limit))) {
+        let (limits, word) = (cluster.limits(priority), limit.as_str());
+        let max = limits.max(limit).map_or_else(|| "unlimited".into(), |max| max.to_string());
+        let (held, refused, exceeded) = (limits.held(limit), limits.refused(limit), limits.exceeded(limit));
+        let of = if priority == Priority::High { " of priority high" } else { "" };
+        writeln!(page, "{name} limit {word}{of} {held} of {max}, refused {refused}, would refuse {exceeded}")?;
     }
     writeln!(page, "{name} retries {} under way, refused {}", cluster.budget.active(), cluster.budget.refused())?;
     if cluster.is_panicking() {
@@ -81,14 +83,18 @@ pub fn json(snapshot: &Snapshot, now: Instant) -> Value {
 }
 
 fn one(cluster: &Cluster, now: Instant) -> Value {
-    let limit = |limit: Limit| {
-        let value = json!({
-            "held": cluster.limits.held(limit),
-            "max": cluster.limits.max(limit),
-            "refused": cluster.limits.refused(limit),
-            "would_refuse": cluster.limits.exceeded(limit),
-        });
-        (limit.as_str().to_owned(), value)
+    let limits = |priority: Priority| -> Value {
+        let limits = cluster.limits(priority);
+        let limit = |limit: Limit| {
+            let value = json!({
+                "held": limits.held(limit),
+                "max": limits.max(limit),
+                "refused": limits.refused(limit),
+                "would_refuse": limits.exceeded(limit),
+            });
+            (limit.as_str().to_owned(), value)
+        };
+        Limit::ALL.map(limit).into_iter().collect::<serde_json::Map<_, _>>().into()
     };
     let endpoint = |endpoint: &std::sync::Arc<Endpoint>| {
         json!({
@@ -109,7 +115,8 @@ fn one(cluster: &Cluster, now: Instant) -> Value {
     json!({
         "name": cluster.config.name.as_str(),
         "host": &*cluster.label,
-        "limits": Limit::ALL.map(limit).into_iter().collect::<serde_json::Map<_, _>>(),
+        "limits": limits(Priority::Default),
+        "limits_high": cluster.priorities().any(|one| one == Priority::High).then(|| limits(Priority::High)),
         "retries": { "active": cluster.budget.active(), "refused": cluster.budget.refused() },
         "ejections": Cause::ALL.map(|cause| cluster.ejections(cause).0).iter().sum::<u64>(),
         "would_eject": Cause::ALL.map(|cause| cluster.ejections(cause).1).iter().sum::<u64>(),

@@ -3,13 +3,14 @@
 
 use std::time::Instant;
 
+use outrigger_config::policy::Priority;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 
 use crate::admin::clusters::state;
 use crate::admin::{overload, policies};
 use crate::cache::Store;
-use crate::cluster::{Cause, Cluster, Limit};
+use crate::cluster::{Cause, Limit, Limits};
 use crate::discovery::status::Standing;
 use crate::exchange::Shared;
 use crate::snapshot::Snapshot;
@@ -92,19 +93,23 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
     for cluster in snapshot.clusters() {
         let name = policies::labels(cluster);
         let with = |more: &[(&'static str, &'static str)]| [&name[..], more].concat();
-        inflight.add(&name, f64::from(cluster.limits.held(Limit::Requests)));
-        for one in Limit::ALL {
-            let word = ("limit", one.as_str());
-            held.add(&with(&[word]), f64::from(cluster.limits.held(one)));
-            if let Some(max) = cluster.limits.max(one) {
-                limit.add(&with(&[word]), f64::from(max));
+        let under_way = Priority::ALL.map(|priority| cluster.limits(priority).held(Limit::Requests));
+        inflight.add(&name, f64::from(under_way[0]) + f64::from(under_way[1]));
+        for priority in cluster.priorities() {
+            let (limits, priority) = (cluster.limits(priority), ("priority", priority.as_str()));
+            for one in Limit::ALL {
+                let word = ("limit", one.as_str());
+                held.add(&with(&[priority, word]), f64::from(limits.held(one)));
+                if let Some(max) = limits.max(one) {
+                    limit.add(&with(&[priority, word]), f64::from(max));
+                }
+                rejected.add(&with(&[priority, word, ("mode", "enforce")]), limits.refused(one) as f64);
+                rejected.add(&with(&[priority, word, ("mode", "observe")]), limits.exceeded(one) as f64);
             }
-            rejected.add(&with(&[word, ("mode", "enforce")]), cluster.limits.refused(one) as f64);
-            rejected.add(&with(&[word, ("mode", "observe")]), cluster.limits.exceeded(one) as f64);
+            let is_open = is_open(limits);
+            breaker.add(&with(&[priority, ("state", "open")]), f64::from(u8::from(is_open)));
+            breaker.add(&with(&[priority, ("state", "closed")]), f64::from(u8::from(!is_open)));
         }
-        let is_open = is_open(cluster);
-        breaker.add(&with(&[("state", "open")]), f64::from(u8::from(is_open)));
-        breaker.add(&with(&[("state", "closed")]), f64::from(u8::from(!is_open)));
         for wanted in ["healthy", "ejected", "probing", "unchecked", "failing", "draining", "unhealthy"] {
             let picker = cluster.picker();
             let count = picker.endpoints().iter().filter(|endpoint| state(endpoint, now) == wanted).count();
@@ -184,8 +189,8 @@ fn rate_limits(snapshot: &Snapshot) -> Vec<MetricFamily> {
     [known, forgotten].into_iter().filter_map(Family::finish).collect()
 }
 
-fn is_open(cluster: &Cluster) -> bool {
-    Limit::ALL.into_iter().any(|limit| cluster.limits.max(limit).is_some_and(|max| cluster.limits.held(limit) >= max))
+fn is_open(limits: &Limits) -> bool {
+    Limit::ALL.into_iter().any(|limit| limits.max(limit).is_some_and(|max| limits.held(limit) >= max))
 }
 
 fn discovery(state: &DiscoveryState, standing: &Standing, now: Instant) -> Vec<MetricFamily> {

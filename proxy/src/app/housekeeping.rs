@@ -19,7 +19,9 @@ pub(super) async fn keep(shared: Arc<Shared>) {
                 change.tell(&cluster.label);
             }
             for endpoint in cluster.picker().endpoints() {
-                endpoint.pool.expire(now, cluster.config.idle_timeout);
+                for pool in endpoint.pools.all() {
+                    pool.expire(now, cluster.config.idle_timeout);
+                }
             }
         }
         shared.telemetry.metrics.sweep(now);

@@ -15,7 +15,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use outrigger_config::cluster::{Balancing, Cluster as Model, Localities};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, LocalityWeight};
-use outrigger_config::policy::Limits as LimitsModel;
+use outrigger_config::policy::{Limits as LimitsModel, Priority};
 use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
@@ -66,8 +66,8 @@ pub struct Cluster {
     pub config: Model,
     /// What it is called in metrics and spans: its host, or else its name.
     pub label: Arc<str>,
-    /// How much of it is in use.
-    pub limits: Arc<Limits>,
+    /// How much of it is in use, by the requests of each priority.
+    limits: [Arc<Limits>; Priority::ALL.len()],
     /// How many retries it bears.
     pub budget: Arc<Budget>,
     /// What became of attempts at it.
@@ -93,8 +93,10 @@ impl Cluster {
     /// retry budget, unless that changed.
     pub fn new(config: Model, assignment: Option<&Assignment>, previous: Option<&Cluster>, setting: Setting) -> Self {
         let host = if config.host.is_empty() { config.name.as_str() } else { &config.host };
-        let limits = previous.map(|cluster| Arc::clone(&cluster.limits)).unwrap_or_default();
-        limits.tune(config.limits.as_ref(), config.rehearsed.limits.as_ref());
+        let limits = previous.map(|cluster| cluster.limits.clone()).unwrap_or_default();
+        for priority in Priority::ALL {
+            limits[priority as usize].tune(priority, config.limits.as_ref(), config.rehearsed.limits.as_ref());
+        }
         let of_endpoints = |limits: &LimitsModel| limits.per_endpoint.max_requests.is_some();
         let limited = [&config.limits, &config.rehearsed.limits].into_iter().flatten().any(of_endpoints);
         let budget = previous

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::name::ClusterName;
-use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier, PerEndpoint};
+use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier, PerEndpoint, Priority, Thresholds};
 use outrigger_config::value::Percent;
 use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
@@ -366,15 +366,15 @@ fn a_changed_configuration_keeps_history_and_what_is_in_use() {
     let now = Instant::now();
     let old = cluster(model(outlier(Mode::Enforce, 100.0)), &healthy(3), now);
     assert!(break_down(&old, 0, now));
-    let held = old.limits.try_acquire(Limit::Requests);
+    let held = old.limits(Priority::Default).try_acquire(Limit::Requests);
     let strict = LimitsModel { max_requests: Some(1), ..LimitsModel::default() };
     let model = Model { limits: Some(strict), balancing: Balancing::LeastRequest, ..old.config.clone() };
     let new = Cluster::new(model, None, Some(&old), Setting { workers: 1, seed: 0, now });
     assert!(Arc::ptr_eq(&endpoint(&old, 2), &endpoint(&new, 2)) && Arc::ptr_eq(&old.budget, &new.budget));
     assert_eq!((picks(&new, &[], now), ejections(&new)), (vec![address(1), address(2)], (1, 0)));
-    assert!(matches!(new.limits.try_acquire(Limit::Requests), Acquired::Refused));
+    assert!(matches!(new.limits(Priority::Default).try_acquire(Limit::Requests), Acquired::Refused));
     drop(held);
-    assert!(matches!(new.limits.try_acquire(Limit::Requests), Acquired::Granted(_)));
+    assert!(matches!(new.limits(Priority::Default).try_acquire(Limit::Requests), Acquired::Granted(_)));
     assert!(probe(&new, 0, Outcome::Success, now + 30 * SECOND).is_some());
 }
 
@@ -495,13 +495,16 @@ fn a_full_endpoint_gives_way_and_full_ones_refuse() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
     assert_eq!(cluster.picker().endpoints().iter().map(|one| one.load.active()).collect::<Vec<_>>(), [2, 2, 2]);
-    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full());
-    assert_eq!((cluster.limits.refused(Limit::Requests), cluster.panics()), (1, 0));
+    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full(Priority::Default));
+    assert_eq!((cluster.limits(Priority::Default).refused(Limit::Requests), cluster.panics()), (1, 0));
     drop(seats.pop());
     assert!(cluster.pick(None, &[], now, &mut rng).is_some());
     let none = self::cluster(per_endpoint(Mode::Enforce, 0), &healthy(3), now);
-    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(), "0 means none");
-    assert!(none.allows_no_connection(&endpoint(&none, 0)) && none.try_connect(&endpoint(&none, 0)).is_none());
+    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(Priority::Default), "0 means none");
+    assert!(
+        none.allows_no_connection(Priority::Default, &endpoint(&none, 0))
+            && none.try_connect(Priority::Default, &endpoint(&none, 0)).is_none()
+    );
 }
 
 #[test]
@@ -511,8 +514,7 @@ fn an_observed_limit_of_endpoints_counts_and_lets_pass() {
     let mut rng = fastrand::Rng::with_seed(1);
     let seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
     assert_eq!(seats.iter().filter(|seat| seat.is_beyond()).count(), 4);
-    assert_eq!(cluster.limits.exceeded(Limit::Requests), 4);
-    assert!(!cluster.allows_no_connection(&endpoint(&cluster, 0)));
+    assert!(!cluster.allows_no_connection(Priority::Default, &endpoint(&cluster, 0)));
 }
 
 #[test]
@@ -523,14 +525,53 @@ fn retries_have_a_limit_beside_their_budget() {
         cluster(Model { limits: Some(limits), ..model(None) }, &healthy(1), now)
     };
     let one = with(Mode::Enforce, 1);
-    let held = one.try_retry(now).expect("the first");
-    assert!(one.try_retry(now).is_none());
-    assert_eq!((one.limits.refused(Limit::Retries), one.budget.refused()), (1, 0));
+    let held = one.try_retry(Priority::Default, now).expect("the first");
+    assert!(one.try_retry(Priority::Default, now).is_none());
+    assert_eq!((one.limits(Priority::Default).refused(Limit::Retries), one.budget.refused()), (1, 0));
     drop(held);
-    assert!(one.try_retry(now).is_some());
-    assert!(with(Mode::Enforce, 0).try_retry(now).is_none(), "0 means none");
+    assert!(one.try_retry(Priority::Default, now).is_some());
+    assert!(with(Mode::Enforce, 0).try_retry(Priority::Default, now).is_none(), "0 means none");
     let watched = with(Mode::Observe, 0);
-    assert!(watched.try_retry(now).is_some_and(|permit| permit.is_beyond()));
+    assert!(watched.try_retry(Priority::Default, now).is_some_and(|permit| permit.is_beyond()));
+}
+
+#[test]
+fn each_priority_has_its_own_limits_and_a_new_configuration_keeps_what_is_in_use() {
+    let now = Instant::now();
+    let with = |most, high| {
+        let of = |max| Thresholds { max_connections: Some(max), max_requests: Some(max), ..Thresholds::default() };
+        let limits = LimitsModel::default().with(Priority::Default, of(most)).with(Priority::High, of(high));
+        Model { limits: Some(limits), ..model(None) }
+    };
+    let old = cluster(with(1, 0), &healthy(1), now);
+    let held = old.limits(Priority::Default).try_acquire(Limit::Requests);
+    assert!(matches!(held, Acquired::Granted(_)));
+    assert!(matches!(old.limits(Priority::High).try_acquire(Limit::Requests), Acquired::Refused), "0 means none");
+    assert!(old.allows_no_connection(Priority::High, &endpoint(&old, 0)));
+    assert!(old.try_connect(Priority::High, &endpoint(&old, 0)).is_none());
+    assert!(old.try_connect(Priority::Default, &endpoint(&old, 0)).is_some());
+    let new = Cluster::new(with(1, 2), None, Some(&old), Setting { workers: 1, seed: 0, now });
+    let more: Vec<_> = (0..3).map(|_| new.limits(Priority::High).try_acquire(Limit::Requests)).collect();
+    assert_eq!(more.iter().filter(|answer| matches!(answer, Acquired::Granted(_))).count(), 2);
+    assert!(matches!(new.limits(Priority::Default).try_acquire(Limit::Requests), Acquired::Refused));
+    assert_eq!(
+        (new.limits(Priority::High).refused(Limit::Requests), new.limits(Priority::High).held(Limit::Requests)),
+        (2, 2)
+    );
+}
+
+#[test]
+fn connections_rest_among_those_of_their_priority() {
+    let now = Instant::now();
+    let cluster = cluster(per_endpoint(Mode::Enforce, 1), &healthy(1), now);
+    let one = endpoint(&cluster, 0);
+    assert!(!std::ptr::eq(one.pools.of(Priority::Default), one.pools.of(Priority::High)));
+    assert_eq!(one.pools.all().count(), 2);
+    // Of an endpoint that is full, whoever waits wants what rests there, whichever priority it had.
+    let (_connection, _) = cluster.try_connect(Priority::Default, &one).expect("the first");
+    assert!(!cluster.wants_room(Priority::Default, &one));
+    let _waits = cluster.limits(Priority::High).try_acquire(Limit::Pending);
+    assert!(cluster.wants_room(Priority::Default, &one) && cluster.wants_room(Priority::High, &one));
 }
 
 proptest! {
@@ -540,7 +581,9 @@ proptest! {
     fn no_interleaving_of_threads_gives_an_endpoint_or_retries_one_more(most in 1_u32..6, count in 1_usize..4) {
         let now = Instant::now();
         let mut model = per_endpoint(Mode::Enforce, most);
-        model.limits.as_mut().expect("limits").max_retries = Some(most);
+        let retries = Thresholds { max_retries: Some(most), ..Thresholds::default() };
+        let limits = model.limits.take().expect("limits");
+        model.limits = Some(Priority::ALL.into_iter().fold(limits, |limits, one| limits.with(one, retries)));
         let cluster = cluster(model, &healthy(count), now);
         let (over, retries) = (AtomicU32::new(0), AtomicU32::new(0));
         std::thread::scope(|scope| {
@@ -548,15 +591,16 @@ proptest! {
                 let (cluster, over, retries) = (&cluster, &over, &retries);
                 scope.spawn(move || {
                     let mut rng = fastrand::Rng::with_seed(thread);
-                    for _ in 0..200 {
+                    for round in 0..200 {
+                        let priority = Priority::ALL[round % 2];
                         if let Some(seat) = cluster.pick(None, &[], now, &mut rng) {
                             over.fetch_max(seat.endpoint().load.active(), Ordering::SeqCst);
-                            let connection = cluster.try_connect(seat.endpoint());
+                            let connection = cluster.try_connect(priority, seat.endpoint());
                             over.fetch_max(seat.endpoint().limits.held(Limit::Connections), Ordering::SeqCst);
                             drop(connection);
                         }
-                        if let Some(permit) = cluster.try_retry(now) {
-                            retries.fetch_max(cluster.limits.held(Limit::Retries), Ordering::SeqCst);
+                        if let Some(permit) = cluster.try_retry(priority, now) {
+                            retries.fetch_max(cluster.limits(priority).held(Limit::Retries), Ordering::SeqCst);
                             drop(permit);
                         }
                     }
@@ -566,7 +610,7 @@ proptest! {
         prop_assert!(over.into_inner() <= most && retries.into_inner() <= most);
         let left = |one: &Arc<Endpoint>| one.load.active() + one.limits.held(Limit::Requests);
         prop_assert_eq!(cluster.picker().endpoints().iter().map(left).sum::<u32>(), 0);
-        prop_assert_eq!(cluster.limits.held(Limit::Connections), 0);
+        prop_assert!(Priority::ALL.iter().all(|one| cluster.limits(*one).held(Limit::Connections) == 0));
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
 
 use crate::limits::Limits;
-use crate::pool::Pool;
+use crate::pool::Pools;
 
 pub mod check;
 pub mod load;
@@ -58,7 +58,7 @@ pub struct Endpoint {
     /// How much of it is in use, where its destination limits that for each endpoint.
     pub limits: Arc<Limits>,
     /// The connections to it.
-    pub pool: Pool,
+    pub pools: Pools,
     weight: AtomicU32,
     priority: AtomicU32,
     health: AtomicU8,
@@ -80,7 +80,7 @@ impl Endpoint {
             reported: Reported::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),
-            pool: Pool::new(workers),
+            pools: Pools::new(workers),
             weight: AtomicU32::new(model.weight),
             priority: AtomicU32::new(model.priority),
             health: AtomicU8::new(model.health as u8),

@@ -54,7 +54,8 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
         split: notes.roll.and_then(|roll| split(notes.route.as_deref()?, roll)),
         destination: cluster.map(|cluster| {
             let candidates = aside.and_then(|aside| aside.candidates.as_ref());
-            destination::destination(cluster, candidates, took, now)
+            let priority = notes.route.as_ref().map(|route| route.config.priority).unwrap_or_default();
+            destination::destination(cluster, priority, candidates, took, now)
         }),
         policies: notes.route.as_ref().map(|route| policies::policies(route, cluster)).unwrap_or_default(),
         attempts: notes.tries.iter().map(attempt).collect(),

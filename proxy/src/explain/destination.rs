@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::Balancing;
+use outrigger_config::policy::Priority;
 use outrigger_config::record::{Destination, Endpoint, Gauge};
 
 use super::millis;
@@ -27,9 +28,10 @@ pub(super) fn endpoints(cluster: &Cluster, now: Instant) -> (Vec<Endpoint>, usiz
     (shown.collect(), all.len().saturating_sub(MOST))
 }
 
-/// The destination; `candidates` as they were noted while it was chosen, or else as they are.
+/// The destination, with the limits of the request's priority; `candidates` as they were noted while it was chosen, or else as they are.
 pub(super) fn destination(
     cluster: &Cluster,
+    priority: Priority,
     candidates: Option<&(Duration, Vec<Endpoint>, usize)>,
     took: Duration,
     now: Instant,
@@ -42,8 +44,8 @@ pub(super) fn destination(
         }
     };
     let gauge = |limit: Limit| {
-        let max = cluster.limits.max(limit)?;
-        Some(Gauge { limit: limit.as_str().to_owned(), held: cluster.limits.held(limit), max })
+        let limits = cluster.limits(priority);
+        Some(Gauge { limit: limit.as_str().to_owned(), held: limits.held(limit), max: limits.max(limit)? })
     };
     Destination {
         name: cluster.label.to_string(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_config::policy::{Fault, Limits, Mode, Origin, Outlier, RateLimit, Retry, Timeouts};
+use outrigger_config::policy::{Fault, Limits, Mode, Origin, Outlier, RateLimit, Retry, Thresholds, Timeouts};
 use outrigger_config::record::Policy;
 use outrigger_config::value::format_duration;
 
@@ -30,7 +30,7 @@ pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> 
     }
     let Some(cluster) = cluster else { return all };
     if let Some(policy) = &cluster.config.limits {
-        add("limits", &policy.origin, policy.mode, limits(policy));
+        add("limits", &policy.origin, policy.mode, limits(policy.of(config.priority), policy));
     }
     if let Some(policy) = &cluster.config.outlier {
         add("outlier detection", &policy.origin, policy.mode, outlier(policy));
@@ -70,12 +70,13 @@ fn retry(policy: &Retry) -> String {
     format!("at most {} on {on}{}", policy.attempts, each.unwrap_or_default())
 }
 
-fn limits(policy: &Limits) -> String {
+/// The limits that hold for requests of a priority.
+fn limits(most: Thresholds, policy: &Limits) -> String {
     let named = [
-        ("connections", policy.max_connections),
-        ("waiting", policy.max_pending_requests),
-        ("requests", policy.max_requests),
-        ("retries", policy.max_retries),
+        ("connections", most.max_connections),
+        ("waiting", most.max_pending_requests),
+        ("requests", most.max_requests),
+        ("retries", most.max_retries),
         ("connections of an endpoint", policy.per_endpoint.max_connections),
         ("requests of an endpoint", policy.per_endpoint.max_requests),
     ];

@@ -42,7 +42,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Breaker<S> {
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
         let aim = &targeted.aim;
-        match aim.cluster.limits.try_acquire(Limit::Requests) {
+        match aim.limits().try_acquire(Limit::Requests) {
             Acquired::Granted(permit) => targeted.permit = Some(permit),
             Acquired::WouldRefuse(permit) => {
                 targeted.permit = Some(permit);

@@ -254,7 +254,7 @@ fn admit(policy: &Policy, aim: &Aim, cause: Cause, asked: Asked) -> Option<(Retr
         withhold(aim, Some(Withheld::Time));
         return None;
     }
-    let Some(permit) = aim.cluster.try_retry(clock::now()) else {
+    let Some(permit) = aim.cluster.try_retry(aim.priority(), clock::now()) else {
         aim.trail.note(|notes| notes.reason = Some(Reason::RetryBudgetExhausted));
         return None;
     };

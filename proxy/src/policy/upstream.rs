@@ -108,7 +108,7 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
         Some(policy) => session::pick(&aim, policy, http.headers(), hash, &tried, now),
     };
     let Some(seat) = seat else {
-        if aim.cluster.is_full() {
+        if aim.cluster.is_full(aim.priority()) {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
             return Err(Error::new(Reason::BreakerRequests).because(detail));
         }
@@ -116,6 +116,7 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
     if seat.is_beyond() {
+        aim.limits().note_exceeded(Limit::Requests);
         aim.trail.note(|notes| notes.would |= Would::BREAKER);
     }
     let fields = aim.trail.fields;
@@ -201,7 +202,7 @@ async fn over_h1(
     if let Some(interim) = interim {
         pool::listen(&mut http, interim);
     }
-    let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
+    let (aim, pool) = (attempt.aim(), attempt.pool());
     let mut repeated = false;
     loop {
         // What is repeated goes out on a fresh connection: another rested one may be closing as well.
@@ -240,7 +241,7 @@ async fn over_h2(
     mut http: Box<http::Request<Body>>,
     interim: Option<Interim>,
 ) -> Result<Answered, Error> {
-    let (aim, pool) = (attempt.aim(), &attempt.endpoint().pool);
+    let (aim, pool) = (attempt.aim(), attempt.pool());
     loop {
         let (mut stream, pooled) = match pool.take_h2(aim.trail.connection.worker) {
             Some(stream) => (stream, true),
@@ -264,18 +265,18 @@ async fn over_h2(
 async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let timeout = aim.cluster.config.connect_timeout;
-    let permit = match aim.cluster.try_connect(endpoint) {
+    let permit = match aim.cluster.try_connect(aim.priority(), endpoint) {
         Some((permit, beyond)) => {
             note_beyond(aim, beyond);
             permit
         }
         None => {
             let _pending = wait_in_line(attempt)?;
-            let mut free = endpoint.pool.wait_h1(aim.trail.connection.worker).fuse();
-            let mut permit = pin!(aim.cluster.connection(endpoint));
+            let mut free = attempt.pool().wait_h1(aim.trail.connection.worker).fuse();
+            let mut permit = pin!(aim.cluster.connection(aim.priority(), endpoint));
             loop {
                 // One may come to rest elsewhere without a look at who waits.
-                aim.cluster.make_room(endpoint);
+                aim.cluster.make_room(aim.priority(), endpoint);
                 tokio::select! {
                     Ok(connection) = &mut free => {
                         attempt.waits_in_line(false);
@@ -297,12 +298,12 @@ async fn connect_h1(attempt: &Attempt) -> Result<H1, Error> {
 /// The right to a connection, which waits in line where a limit allows none; for whoever has no connection to wait for.
 pub(crate) async fn right_to_connect(attempt: &Attempt) -> Result<ConnectionPermit, Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
-    if let Some((permit, beyond)) = aim.cluster.try_connect(endpoint) {
+    if let Some((permit, beyond)) = aim.cluster.try_connect(aim.priority(), endpoint) {
         note_beyond(aim, beyond);
         return Ok(permit);
     }
     let _pending = wait_in_line(attempt)?;
-    let permit = aim.cluster.connection(endpoint).await;
+    let permit = aim.cluster.connection(aim.priority(), endpoint).await;
     attempt.waits_in_line(false);
     Ok(permit)
 }
@@ -312,17 +313,17 @@ async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
     let (aim, endpoint) = (attempt.aim(), attempt.endpoint());
     let (timeout, worker) = (aim.cluster.config.connect_timeout, aim.trail.connection.worker);
     // Whoever waits counts as waiting, be it for a turn.
-    let full = aim.cluster.is_out_of_connections(endpoint);
+    let full = aim.cluster.is_out_of_connections(aim.priority(), endpoint);
     let mut pending = if full { Some(wait_in_line(attempt)?) } else { None };
     // One caller connects, the others of this worker wait for it: a burst must not open a connection each.
-    let Ok(Some(turn)) = tokio::time::timeout(timeout, endpoint.pool.connect_turn(worker)).await else {
+    let Ok(Some(turn)) = tokio::time::timeout(timeout, attempt.pool().connect_turn(worker)).await else {
         let detail = format!("another request's connection to {} took too long", endpoint.address);
         return Err(Error::new(Reason::ConnectionTimeout).because(detail));
     };
-    if let Some(stream) = endpoint.pool.take_h2(worker) {
+    if let Some(stream) = attempt.pool().take_h2(worker) {
         return Ok((stream, true));
     }
-    let permit = match aim.cluster.try_connect(endpoint) {
+    let permit = match aim.cluster.try_connect(aim.priority(), endpoint) {
         Some((permit, beyond)) => {
             note_beyond(aim, beyond);
             permit
@@ -344,7 +345,7 @@ async fn connect_h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
     let connection = connect::h2(endpoint.address, timeout, permit).await?;
     attempt.waits_in_line(false);
     drop(pending);
-    Ok((endpoint.pool.share_h2(worker, connection), false))
+    Ok((attempt.pool().share_h2(worker, connection), false))
 }
 
 /// How often whoever waits looks for a stream that came free.
@@ -359,14 +360,14 @@ async fn room_on_h2(attempt: &Attempt) -> Result<H2Stream, ConnectionPermit> {
     let worker = aim.trail.connection.worker;
     let mut look = 0_u32;
     loop {
-        if let Some(stream) = endpoint.pool.take_h2(worker) {
+        if let Some(stream) = attempt.pool().take_h2(worker) {
             return Ok(stream);
         }
-        if look.is_multiple_of(TURN) && !aim.cluster.make_room(endpoint) && look > 0 {
-            aim.cluster.make_way(endpoint, worker, clock::now());
+        if look.is_multiple_of(TURN) && !aim.cluster.make_room(aim.priority(), endpoint) && look > 0 {
+            aim.cluster.make_way(aim.priority(), endpoint, worker, clock::now());
         }
         tokio::select! {
-            permit = aim.cluster.connection(endpoint) => return Err(permit),
+            permit = aim.cluster.connection(aim.priority(), endpoint) => return Err(permit),
             () = tokio::time::sleep(LOOK) => look = look.wrapping_add(1),
         }
     }
@@ -382,11 +383,11 @@ fn note_beyond(aim: &Aim, beyond: bool) {
 /// connection at all, waiting is vain.
 fn wait_in_line(attempt: &Attempt) -> Result<Permit, Error> {
     let aim = attempt.aim();
-    if aim.cluster.allows_no_connection(attempt.endpoint()) {
+    if aim.cluster.allows_no_connection(aim.priority(), attempt.endpoint()) {
         let detail = format!("the limit of {} allows no connection", aim.cluster.label);
         return Err(Error::new(Reason::BreakerConnections).because(detail));
     }
-    match aim.cluster.limits.try_acquire(Limit::Pending) {
+    match aim.limits().try_acquire(Limit::Pending) {
         Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => {
             attempt.waits_in_line(true);
             Ok(permit)

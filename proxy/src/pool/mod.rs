@@ -11,9 +11,11 @@ mod h2;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
+use outrigger_config::policy::Priority;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
@@ -91,6 +93,36 @@ struct Slot {
     /// Requests waiting for one of them.
     waiting: VecDeque<oneshot::Sender<H1>>,
     shared: Vec<H2>,
+}
+
+/// The connections of one endpoint, those of each priority for themselves: else a connection that counts against the
+/// limits of one would carry requests of the other.
+#[derive(Debug)]
+pub struct Pools {
+    workers: usize,
+    usual: Pool,
+    /// Made when first wanted, which most endpoints never see.
+    high: OnceLock<Pool>,
+}
+
+impl Pools {
+    /// Empty pools with a slot for each worker.
+    pub fn new(workers: usize) -> Self {
+        Pools { workers, usual: Pool::new(workers), high: OnceLock::new() }
+    }
+
+    /// The pool of this priority's requests.
+    pub fn of(&self, priority: Priority) -> &Pool {
+        match priority {
+            Priority::Default => &self.usual,
+            Priority::High => self.high.get_or_init(|| Pool::new(self.workers)),
+        }
+    }
+
+    /// All there are.
+    pub fn all(&self) -> impl Iterator<Item = &Pool> {
+        std::iter::once(&self.usual).chain(self.high.get())
+    }
 }
 
 impl Pool {

@@ -9,7 +9,7 @@ use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
-use outrigger_config::policy::{Mode, Origin, Per, RateLimit, RateLimitRule, Tell};
+use outrigger_config::policy::{Mode, Origin, Per, Priority, RateLimit, RateLimitRule, Tell};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
 use outrigger_config::value::Percent;
@@ -133,7 +133,11 @@ fn a_changed_cluster_keeps_its_endpoints_by_address() {
     set.insert(assignment("a", &[2, 3]));
     let second = build(&set, Some(&first));
     let (old, new) = (first.cluster(&name("a")).expect("before"), second.cluster(&name("a")).expect("after"));
-    assert!(!Arc::ptr_eq(old, new) && Arc::ptr_eq(&old.budget, &new.budget) && Arc::ptr_eq(&old.limits, &new.limits));
+    assert!(
+        !Arc::ptr_eq(old, new)
+            && Arc::ptr_eq(&old.budget, &new.budget)
+            && Arc::ptr_eq(old.limits(Priority::Default), new.limits(Priority::Default))
+    );
     let ports: Vec<_> = new.picker().endpoints().iter().map(|endpoint| endpoint.address.port()).collect();
     assert_eq!(ports, [2, 3]);
     assert!(Arc::ptr_eq(&old.picker().endpoints()[1], &new.picker().endpoints()[0]));

@@ -6,11 +6,14 @@ use super::{mode, percent};
 use crate::cluster::Rehearsed;
 use crate::error::Problem;
 use crate::policy::{
-    Budget, FailurePercentage, Limits, Mode, Origin, Outlier, PerEndpoint, Sample, SlowEndpoint, SuccessRate,
+    Budget, FailurePercentage, Limits, Mode, Origin, Outlier, PerEndpoint, Priority, Sample, SlowEndpoint, SuccessRate,
+    Thresholds,
 };
 
 /// Encodes limits.
 pub(in crate::xds) fn limits(limits: &Limits) -> own::Limits {
+    let Thresholds { max_connections, max_pending_requests, max_requests, max_retries } = limits.high;
+    let high = own::Thresholds { max_connections, max_pending_requests, max_requests, max_retries };
     own::Limits {
         origin: limits.origin.to_string(),
         observe: !limits.mode.enforces(),
@@ -20,12 +23,13 @@ pub(in crate::xds) fn limits(limits: &Limits) -> own::Limits {
         max_retries: limits.max_retries,
         max_endpoint_connections: limits.per_endpoint.max_connections,
         max_endpoint_requests: limits.per_endpoint.max_requests,
+        high: (limits.high != limits.of(Priority::Default)).then_some(high),
     }
 }
 
 /// Decodes limits.
 pub(in crate::xds) fn read_limits(message: &own::Limits) -> Limits {
-    Limits {
+    let limits = Limits {
         origin: Origin(message.origin.as_str().into()),
         mode: mode(message.observe),
         max_connections: message.max_connections,
@@ -36,7 +40,14 @@ pub(in crate::xds) fn read_limits(message: &own::Limits) -> Limits {
             max_connections: message.max_endpoint_connections,
             max_requests: message.max_endpoint_requests,
         },
-    }
+        high: Thresholds::default(),
+    };
+    let high = message.high.map(|high| {
+        let own::Thresholds { max_connections, max_pending_requests, max_requests, max_retries } = high;
+        Thresholds { max_connections, max_pending_requests, max_requests, max_retries }
+    });
+    let usual = limits.of(Priority::Default);
+    limits.with(Priority::High, high.unwrap_or(usual))
 }
 
 /// Encodes outlier detection.

@@ -6,10 +6,11 @@ use envoy_types::pb::envoy::config::cluster::v3 as cluster;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as balancing;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3 as upstream;
+use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::error::{Code, Problem};
-use outrigger_config::policy::{Budget, Limits, Mode, SuccessRate};
+use outrigger_config::policy::{Budget, Limits, Mode, Priority, SuccessRate, Thresholds};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::value::Percent;
 use outrigger_config::xds::decode;
@@ -44,8 +45,9 @@ fn absent_fields_mean_what_xds_says_they_mean() {
     assert_eq!(cluster.idle_timeout, Some(Duration::from_secs(3600)));
     assert_eq!((cluster.protocol, cluster.balancing), (Protocol::Http1, Balancing::RoundRobin));
     let limit = Some(1024);
-    let limits =
-        Limits { max_connections: limit, max_pending_requests: limit, max_requests: limit, ..Limits::default() };
+    let most =
+        Thresholds { max_connections: limit, max_pending_requests: limit, max_requests: limit, max_retries: None };
+    let limits = Priority::ALL.into_iter().fold(Limits::default(), |limits, priority| limits.with(priority, most));
     assert_eq!(cluster.limits, Some(limits));
     assert_eq!((cluster.outlier, cluster.budget), (None, Budget::default()));
 }
@@ -127,10 +129,11 @@ fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
 }
 
 #[test]
-fn limits_are_those_of_the_default_priority() {
+fn limits_are_those_of_each_priority() {
     use cluster::circuit_breakers::Thresholds;
     let thresholds = vec![
-        Thresholds { priority: 1, max_requests: number(1), ..Default::default() },
+        Thresholds { priority: 1, max_requests: number(1), max_connections: number(0), ..Default::default() },
+        Thresholds { priority: 1, max_requests: number(2), ..Default::default() },
         Thresholds {
             max_connections: number(u32::MAX),
             max_requests: number(7),
@@ -142,8 +145,43 @@ fn limits_are_those_of_the_default_priority() {
     let cluster = read(&cluster::Cluster { circuit_breakers: Some(breakers), ..base() }).expect("taken");
     let limits = cluster.limits.expect("limits");
     assert_eq!((limits.max_connections, limits.max_requests, limits.max_pending_requests), (None, Some(7), Some(1024)));
-    let budget = Budget { percent: Percent::ZERO, min_concurrent: 5, min_per_second: 0, ..Budget::default() };
-    assert_eq!(cluster.budget, budget);
+    assert_eq!((limits.high.max_connections, limits.high.max_requests), (Some(0), Some(1)), "the first counts");
+    assert_eq!(limits.high.max_pending_requests, Some(1024));
+}
+
+#[test]
+fn retries_are_a_number_of_each_priority_or_one_budget_for_all() {
+    use cluster::circuit_breakers::{Thresholds, thresholds::RetryBudget};
+    let of = |priority, max_retries: Option<u32>, budget: Option<f64>| {
+        let share = |value| RetryBudget {
+            budget_percent: Some(kinds::Percent { value }),
+            min_retry_concurrency: number(0),
+            ..Default::default()
+        };
+        let max_retries = max_retries.and_then(number);
+        Thresholds { priority, max_retries, retry_budget: budget.map(share), ..Default::default() }
+    };
+    let numbers = Budget { percent: Percent::ZERO, min_concurrent: u32::MAX, min_per_second: 0, ..Budget::default() };
+    let share = |percent| Budget {
+        percent: Percent::try_new(percent).expect("a share"),
+        min_concurrent: 0,
+        min_per_second: 0,
+        ..Budget::default()
+    };
+    for (thresholds, expected, budget) in [
+        (vec![of(0, Some(5), None)], [Some(5), Some(3)], numbers),
+        (vec![of(0, Some(5), None), of(1, Some(0), None)], [Some(5), Some(0)], numbers),
+        (vec![of(1, Some(0), None)], [None, Some(0)], Budget::default()),
+        (vec![of(0, None, Some(30.0)), of(1, Some(2), None)], [None, Some(2)], share(30.0)),
+        (vec![of(0, Some(1), None), of(1, None, Some(30.0))], [Some(1), None], share(30.0)),
+        (vec![of(0, None, Some(10.0)), of(1, None, Some(30.0))], [None, None], share(10.0)),
+    ] {
+        let breakers = cluster::CircuitBreakers { thresholds, ..Default::default() };
+        let cluster = read(&cluster::Cluster { circuit_breakers: Some(breakers), ..base() }).expect("taken");
+        let limits = cluster.limits.expect("limits");
+        assert_eq!([limits.max_retries, limits.high.max_retries], expected);
+        assert_eq!(cluster.budget, budget);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, Rehearsed};
 use outrigger_config::endpoint::Assignment;
-use outrigger_config::policy::{Limits, Outlier, PerEndpoint, Sample};
+use outrigger_config::policy::{Limits, Outlier, PerEndpoint, Priority, Sample};
 use outrigger_config::value::format_duration;
 use serde_json::{Value, json};
 
@@ -77,6 +77,12 @@ fn limits(limits: &Limits) -> Value {
         "maxPendingRequests": limits.max_pending_requests,
         "maxRequests": limits.max_requests,
         "maxRetries": limits.max_retries,
+        "high": (limits.high != limits.of(Priority::Default)).then(|| some(json!({
+            "maxConnections": limits.high.max_connections,
+            "maxPendingRequests": limits.high.max_pending_requests,
+            "maxRequests": limits.high.max_requests,
+            "maxRetries": limits.high.max_retries,
+        }))),
         "perEndpoint": (limits.per_endpoint != PerEndpoint::default()).then(|| some(json!({
             "maxConnections": limits.per_endpoint.max_connections,
             "maxRequests": limits.per_endpoint.max_requests,

@@ -96,6 +96,27 @@ pub struct Limits {
     /// Requests under way to one endpoint; absent is unlimited.
     #[prost(uint32, optional, tag = "8")]
     pub max_endpoint_requests: Option<u32>,
+    /// The first four for requests of priority High; absent is the same.
+    #[prost(message, optional, tag = "9")]
+    pub high: Option<Thresholds>,
+}
+
+/// What requests of one priority may use at once.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Thresholds {
+    /// Connections; absent is unlimited.
+    #[prost(uint32, optional, tag = "1")]
+    pub max_connections: Option<u32>,
+    /// Requests waiting for a connection; absent is unlimited.
+    #[prost(uint32, optional, tag = "2")]
+    pub max_pending_requests: Option<u32>,
+    /// Requests under way; absent is unlimited.
+    #[prost(uint32, optional, tag = "3")]
+    pub max_requests: Option<u32>,
+    /// Retries under way; absent is unlimited.
+    #[prost(uint32, optional, tag = "4")]
+    pub max_retries: Option<u32>,
 }
 
 /// An outlier detection policy.

@@ -10,7 +10,7 @@ mod limit;
 mod route;
 mod cluster;
 
-pub use cluster::{Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster};
+pub use cluster::{Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster, Thresholds};
 pub use limit::{Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
 pub use route::{Fault, Methods, RehearsedRoute, Retry, Route, Session};
 
