@@ -1,7 +1,7 @@
 //! Sending a session where it began (Envoy's `stateful_session` in its lenient form).
 //!
 //! Its endpoint gets it as long as it takes requests, or only finishes what it has (DRAINING: a session is what it has).
-//! One that is out, ejected or unhealthy by its source, loses its sessions only for that time: each goes to a stand-in of
+//! One that is out, ejected or unhealthy by its source or its checks, loses its sessions only for that time: each goes to a stand-in of
 //! its own, the same every time, and keeps its cookie. One that is gone has lost them for good: whoever the balancer
 //! picks has a new session.
 
@@ -70,7 +70,8 @@ impl Cluster {
         let Some(home) = picker.find(token).and_then(|index| picker.endpoints().get(index)) else {
             return (self.pick(hash, avoid, now, rng), Held::Renewed);
         };
-        let takes = |one: &Endpoint| one.health() != Health::Unhealthy && one.outlier.admits(now);
+        let takes =
+            |one: &Endpoint| one.health() != Health::Unhealthy && !one.check.is_out() && one.outlier.admits(now);
         let free = |one: &Endpoint| {
             !avoid.contains(&one.address) && (!self.limits_requests() || one.limits.has_room(Limit::Requests))
         };
@@ -99,10 +100,12 @@ mod tests {
     use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery};
     use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
     use outrigger_config::name::ResourceName;
+    use outrigger_config::policy::health_check::Probe;
+    use outrigger_config::policy::{HealthCheck, Mode, Origin};
 
     use super::Held;
     use crate::cluster::{Cluster, Setting};
-    use crate::endpoint::Token;
+    use crate::endpoint::{Sick, Token};
 
     fn endpoint(last: u8, health: Health) -> EndpointModel {
         EndpointModel {
@@ -158,6 +161,26 @@ mod tests {
         assert!(stand_ins.len() == 3 && stand_ins.values().all(|count| (70..=130).contains(count)), "{stand_ins:?}");
         let later = now + Duration::from_secs(31);
         assert_eq!(pick(&cluster, home.token, 1, later), (2, Held::Kept));
+    }
+
+    #[test]
+    fn one_that_fails_its_checks_loses_its_sessions_for_that_time_though_it_drains() {
+        let now = Instant::now();
+        let policy = HealthCheck::with_defaults(Origin::default(), Mode::Enforce, Probe::Tcp);
+        let policy = HealthCheck { unhealthy_threshold: 1, healthy_threshold: 1, ..policy };
+        for health in [Health::Healthy, Health::Draining] {
+            let mut of = ALL;
+            of[1].1 = health;
+            let cluster = cluster(&of, now);
+            let home = cluster.picker().endpoints()[1].clone();
+            home.check.tune(Some(&policy));
+            let answer = |answer| home.check.report(&policy, answer, now, &mut fastrand::Rng::with_seed(1));
+            answer(Err(Sick::new("no")));
+            let (other, held) = pick(&cluster, home.token, 1, now);
+            assert!(other != 2 && held == Held::Diverted, "{health:?}: {other} {held:?}");
+            answer(Ok(()));
+            assert_eq!(pick(&cluster, home.token, 1, now), (2, Held::Kept), "{health:?}");
+        }
     }
 
     #[test]
