@@ -41,11 +41,28 @@ pub async fn watch(shared: Arc<Shared>) {
 
 /// Asks the endpoints of a destination that are due, as far as there are places.
 fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, places: &Arc<Semaphore>, rng: &mut fastrand::Rng) {
-    for endpoint in cluster.picker().endpoints() {
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else { return };
-        if endpoint.check.begin(Instant::now(), rng) {
-            let asked = Asked { endpoint: Arc::clone(endpoint), _place: place };
-            tokio::spawn(check(Arc::clone(shared), Arc::clone(cluster), asked));
+    let place = || Arc::clone(places).try_acquire_owned().ok();
+    ask_due(cluster.picker().endpoints(), Instant::now(), rng, place, |endpoint, place| {
+        let asked = Asked { endpoint: Arc::clone(endpoint), _place: place };
+        tokio::spawn(check(Arc::clone(shared), Arc::clone(cluster), asked));
+    });
+}
+
+/// Gives the endpoints that are due to `ask`, each with a place, while there is one.
+fn ask_due<P>(
+    endpoints: &[Arc<Endpoint>],
+    now: Instant,
+    rng: &mut fastrand::Rng,
+    mut place: impl FnMut() -> Option<P>,
+    mut ask: impl FnMut(&Arc<Endpoint>, P),
+) {
+    // Each look begins with another one: where there are too few places those in front would be due again, and asked,
+    // before the rest ever were.
+    let from = if endpoints.is_empty() { 0 } else { rng.usize(..endpoints.len()) };
+    for endpoint in endpoints[from..].iter().chain(&endpoints[..from]) {
+        let Some(place) = place() else { return };
+        if endpoint.check.begin(now, rng) {
+            ask(endpoint, place);
         }
     }
 }
@@ -69,5 +86,67 @@ async fn check(shared: Arc<Shared>, cluster: Arc<Cluster>, asked: Asked) {
     let snapshot = shared.snapshots.load_full();
     if let Some(current) = snapshot.cluster(&cluster.config.name) {
         current.checked(&asked.endpoint, policy, answer, Instant::now(), &mut fastrand::Rng::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+    use outrigger_config::policy::health_check::Probe;
+    use outrigger_config::policy::{HealthCheck, Mode, Origin};
+
+    use super::ask_due;
+    use crate::endpoint::{Endpoint, Latency, Sick};
+
+    fn endpoint(number: u16, policy: &HealthCheck, now: Instant) -> Arc<Endpoint> {
+        let model = Model {
+            address: ([127, 0, 0, 1], number + 1).into(),
+            weight: 1,
+            health: Health::Healthy,
+            priority: 0,
+            locality: Locality::default(),
+            workload: "".into(),
+            version: "".into(),
+        };
+        let endpoint = Endpoint::new(&model, 1, Latency::default(), now);
+        endpoint.check.tune(Some(policy));
+        Arc::new(endpoint)
+    }
+
+    #[test]
+    fn many_that_answer_slowly_keep_nobody_from_being_asked() {
+        let start = Instant::now();
+        let policy = HealthCheck {
+            interval: Duration::from_secs(1),
+            jitter: Duration::ZERO,
+            ..HealthCheck::with_defaults(Origin::default(), Mode::Enforce, Probe::Tcp)
+        };
+        let endpoints: Vec<_> = (0..400).map(|number| endpoint(number, &policy, start)).collect();
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut asked = HashSet::new();
+        let mut under_way: Vec<(u32, Arc<Endpoint>)> = Vec::new();
+        // Each check takes a second, and there are places for a fourth of them.
+        for tenth in 10..500 {
+            let now = start + Duration::from_millis(100) * tenth;
+            for (_, endpoint) in under_way.extract_if(.., |(until, _)| *until <= tenth) {
+                endpoint.check.report(&policy, Err(Sick::new("slow")), now, &mut rng);
+                endpoint.check.end();
+            }
+            let mut places = 100 - under_way.len();
+            let place = || {
+                places = places.checked_sub(1)?;
+                Some(())
+            };
+            ask_due(&endpoints, now, &mut rng, place, |endpoint, ()| {
+                asked.insert(endpoint.address);
+                under_way.push((tenth + 10, Arc::clone(endpoint)));
+            });
+            assert!(under_way.len() <= 100);
+        }
+        assert_eq!(asked.len(), endpoints.len());
     }
 }
