@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Limited};
 use outrigger_config::policy::HealthCheck;
 use outrigger_config::policy::health_check::{HttpProbe, Probe};
 use prost::Message;
+use tokio::time::Instant;
 
 use crate::body::Body;
 use crate::endpoint::Sick;
@@ -44,20 +45,22 @@ struct HealthResponse {
 pub(super) async fn ask(check: &HealthCheck, host: &str, endpoint: SocketAddr) -> Result<(), Sick> {
     let address = SocketAddr::new(endpoint.ip(), check.port.unwrap_or(endpoint.port()));
     let or_host = |own: &str| if own.is_empty() { host.to_owned() } else { own.to_owned() };
+    // The same for all that is waited for: whoever knows why it took so long is asked first.
+    let end = Instant::now() + check.timeout;
     let asked = async {
         match &check.probe {
-            Probe::Http(probe) => http(probe, &or_host(&probe.host), address, check.timeout).await,
+            Probe::Http(probe) => http(probe, &or_host(&probe.host), address, check.timeout, end).await,
             Probe::Grpc { service, authority } => grpc(service, &or_host(authority), address, check.timeout).await,
             Probe::Tcp => connect::tcp(address, check.timeout).await.map_err(Sick::new),
         }
     };
-    match tokio::time::timeout(check.timeout, asked).await {
+    match tokio::time::timeout_at(end, asked).await {
         Ok(answer) => answer,
         Err(_) => Err(Sick::new(format_args!("no answer from {address} within {} ms", check.timeout.as_millis()))),
     }
 }
 
-async fn http(probe: &HttpProbe, host: &str, address: SocketAddr, timeout: Duration) -> Result<(), Sick> {
+async fn http(probe: &HttpProbe, host: &str, address: SocketAddr, timeout: Duration, end: Instant) -> Result<(), Sick> {
     let request = http::Request::builder().method(Method::GET).header(header::USER_AGENT, USER_AGENT);
     let request = match probe.http2 {
         true => request.uri(uri(host, &probe.path)?),
@@ -66,16 +69,20 @@ async fn http(probe: &HttpProbe, host: &str, address: SocketAddr, timeout: Durat
     let request = request.body(Body::empty()).map_err(Sick::new)?;
     let answer = exchange(request, probe.http2, address, timeout).await?;
     let status = answer.status().as_u16();
-    let sick = if probe.statuses.iter().any(|range| range.contains(status)) {
-        Ok(())
-    } else {
+    // The body is read as far as it is short, so that no service sees its writes fail. Who says that it is sick is, at
+    // once, however long it takes to say so; who says that it is well must get to the end.
+    let rest = tokio::time::timeout_at(end, Limited::new(answer.into_body(), MAX_BODY).collect()).await;
+    if !probe.statuses.iter().any(|range| range.contains(status)) {
         let at_once = !probe.tolerated.iter().any(|range| range.contains(status));
-        Err(Sick { at_once, ..Sick::new(format_args!("status {status} from {address}")) })
-    };
-    // The head is the answer. Its body is read all the same, as far as it is short, so that no service sees its writes
-    // fail.
-    let _ = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-    sick
+        return Err(Sick { at_once, ..Sick::new(format_args!("status {status} from {address}")) });
+    }
+    match rest {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Sick::new(format_args!(
+            "status {status} from {address}, but its body did not end within {} ms",
+            timeout.as_millis()
+        ))),
+    }
 }
 
 async fn grpc(service: &str, host: &str, address: SocketAddr, timeout: Duration) -> Result<(), Sick> {
@@ -241,6 +248,32 @@ mod tests {
             let answer = ask(&check(Probe::Http(probe)), "catalog", address).await;
             assert_eq!(answer.map_err(|sick| sick.at_once), expected, "{status}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_status_counts_though_its_body_never_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                use tokio::io::{AsyncReadExt, AsyncWriteExt};
+                let mut asked = [0; 1024];
+                let read = tcp.read(&mut asked).await.expect("a request");
+                let status = if asked[..read].starts_with(b"GET /well") { "200 OK" } else { "503 No" };
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: 1000\r\n\r\n.");
+                tcp.write_all(head.as_bytes()).await.expect("written");
+                held.push(tcp);
+            }
+        });
+        let ask = async |path: &str| {
+            let probe = HttpProbe { tolerated: Vec::new(), ..HttpProbe::new(path) };
+            ask(&check(Probe::Http(probe)), "catalog", address).await
+        };
+        let sick = ask("/sick").await.expect_err("503");
+        assert!(sick.at_once && sick.why.contains("status 503"), "{sick:?}");
+        let stuck = ask("/well").await.expect_err("no end");
+        assert!(!stuck.at_once && stuck.why.contains("did not end"), "{stuck:?}");
     }
 
     /// Answers with the status that its path is.
