@@ -77,9 +77,15 @@ impl KeyRule {
             (Some(target), None) => key.extend_from_slice(target.as_str().as_bytes()),
             (Some(target), Some(names)) => {
                 key.extend_from_slice(target.path().as_bytes());
+                let query = target.query().unwrap_or_default();
+                // Some services take `;` for `&`: where there is one, it cannot be told which parameters they see.
+                if query.contains(';') {
+                    key.extend([END, b';']);
+                    key.extend_from_slice(query.as_bytes());
+                }
                 for name in names {
                     key.push(END);
-                    write_parameter(key, target.query().unwrap_or_default(), name);
+                    write_parameter(key, query, name);
                 }
             }
         }
@@ -98,12 +104,42 @@ impl KeyRule {
 fn write_parameter(key: &mut Vec<u8>, query: &str, name: &str) {
     for pair in query.split('&') {
         let (given, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if given == name {
+        if is_spelled(given, name) {
             // No value has it in it.
             key.push(b'&');
             key.extend_from_slice(value.as_bytes());
         }
     }
+}
+
+/// Whether this is the name, as it is or encoded: the service sees the same.
+fn is_spelled(given: &str, name: &str) -> bool {
+    if given == name || !given.bytes().any(|byte| byte == b'%' || byte == b'+') {
+        return given == name;
+    }
+    let (mut rest, mut wanted) = (given.as_bytes(), name.bytes());
+    while let Some(byte) = next_decoded(&mut rest) {
+        if wanted.next() != Some(byte) {
+            return false;
+        }
+    }
+    wanted.next().is_none()
+}
+
+/// The next byte of a form's text, decoded.
+fn next_decoded(text: &mut &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (byte, rest) = match *text {
+        [b'%', high, low, rest @ ..] => match (digit(*high), digit(*low)) {
+            (Some(high), Some(low)) => (high << 4 | low, rest),
+            _ => (b'%', &text[1..]),
+        },
+        [b'+', rest @ ..] => (b' ', rest),
+        [byte, rest @ ..] => (*byte, rest),
+        [] => return None,
+    };
+    *text = rest;
+    Some(byte)
 }
 
 fn write_field(key: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
@@ -116,10 +152,11 @@ fn write_field(key: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
 fn write_cookie(key: &mut Vec<u8>, headers: &HeaderMap, name: &str) {
     for crumbs in headers.get_all(header::COOKIE) {
         for crumb in crumbs.as_bytes().split(|byte| *byte == b';') {
-            let crumb = crumb.trim_ascii();
-            if let Some(value) = crumb.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")) {
+            let end = crumb.iter().position(|byte| *byte == b'=').unwrap_or(crumb.len());
+            if crumb[..end].trim_ascii() == name.as_bytes() {
+                // No value has it in it.
                 key.push(b';');
-                key.extend_from_slice(value);
+                key.extend_from_slice(crumb[end..].trim_ascii_end());
             }
         }
     }
@@ -197,6 +234,17 @@ mod tests {
         assert_eq!(key(&named, "/a", &[("cookie", "a=1; lang=de")]), key(&named, "/a", &[("cookie", "lang=de; a=2")]));
         let elsewhere = KeyRule::new("another table", &CacheKey::default());
         assert_ne!(key(&plain, "/a", &[]), key(&elsewhere, "/a", &[]));
+    }
+
+    #[test]
+    fn another_spelling_of_a_parameter_is_no_way_around_the_key() {
+        let named = rule(&[], Some(&["page"]), &["lang"]);
+        // Services decode names, and some take `;` for `&`.
+        for cloaked in ["/a?page=1&p%61ge=2", "/a?page=1&%70age=2", "/a?page=1&x=1;page=2", "/a?page=1;page=2"] {
+            assert_ne!(key(&named, "/a?page=1", &[]), key(&named, cloaked, &[]), "{cloaked}");
+        }
+        assert_ne!(key(&named, "/a?x=1;page=2", &[]), key(&named, "/a?x=1;page=3", &[]));
+        assert_ne!(key(&named, "/a", &[("cookie", "lang =de")]), key(&named, "/a", &[]));
     }
 
     #[test]
