@@ -296,6 +296,11 @@ impl Trail {
         self.wishes.get().map_or(route.config.retry.as_ref(), |wishes| wishes.retry.as_ref())
     }
 
+    /// How long it may take: as the caller wished, or else as its route says.
+    pub fn timeouts(&self, route: &Route) -> Timeouts {
+        self.wishes.get().map_or(route.config.timeouts, |wishes| wishes.timeouts)
+    }
+
     /// Keeps an interim response until the caller's task takes it.
     pub fn hear(&self, early: http::Response<()>) {
         let mut waiting = self.early.lock();
@@ -361,7 +366,7 @@ impl Aim {
 
     /// How long the request may take.
     pub fn timeouts(&self) -> Timeouts {
-        self.trail.wishes.get().map_or(self.route.config.timeouts, |wishes| wishes.timeouts)
+        self.trail.timeouts(&self.route)
     }
 
     /// The next attempt, after `cause`.

@@ -108,7 +108,7 @@ pub(super) async fn forward<S: Next<Routed>>(
 /// By when a request gives up waiting: the rooms behind then find its time over, if it is, and say so.
 fn until(routed: &Routed) -> tokio::time::Instant {
     let patience = clock::now() + PATIENCE;
-    let own = routed.route.config.timeouts.request.map(|request| routed.trail.started + request);
+    let own = routed.trail.timeouts(&routed.route).request.map(|request| routed.trail.started + request);
     own.map_or(patience, |own| own.min(patience)).into()
 }
 
