@@ -217,6 +217,56 @@ async fn an_unsafe_request_makes_what_is_kept_be_forgotten() {
 }
 
 #[tokio::test]
+async fn who_reads_after_a_write_is_not_told_what_was_asked_for_before_it() {
+    let (origin, mesh) = caching("{}").await;
+    origin.delay(Duration::from_millis(1500));
+    let mut slow = mesh.http1().await;
+    let before = tokio::spawn(async move { slow.send(get(SERVICE, FRESH)).await });
+    wait::holds("the first to be asked", || origin.requests() == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    origin.delay(Duration::ZERO);
+    assert_eq!(mesh.send(post(SERVICE, FRESH, "x")).await.status, 200);
+    // It does not wait for the answer that is under way either.
+    let start = Instant::now();
+    let after = mesh.get(FRESH).await;
+    let took = start.elapsed();
+    assert_ne!(after.body, before.await.expect("answered").body, "{}", says(&after));
+    assert!(took < Duration::from_millis(1000), "{took:?}");
+    assert_eq!(mesh.get(FRESH).await.body, after.body);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_anothers_answer_waits_no_longer_than_it_wished() {
+    let (origin, mesh) = caching("{}").await;
+    let path = "/with?cache-control=max-age=60&wait=3000";
+    let mut leader = mesh.http1().await;
+    let leading = tokio::spawn(async move { leader.send(get(SERVICE, path)).await });
+    wait::holds("the leader to ask", || origin.requests() == 1).await;
+    let start = Instant::now();
+    let hurried = mesh.send(get(SERVICE, path).with("x-envoy-upstream-rq-timeout-ms", "200")).await;
+    let took = start.elapsed();
+    assert_eq!((hurried.status, hurried.reason()), (504, Some("http_response_timeout")));
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    assert_eq!(leading.await.expect("answered").status, 200);
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_not_asked_anew_with_every_stale_answer() {
+    let (origin, mesh) = caching("{ staleWhileRevalidate: 1h }").await;
+    let path = "/with?cache-control=max-age=50&age=100";
+    let first = mesh.get(path).await;
+    origin.fail_with(503);
+    let mut client = mesh.http1().await;
+    for _ in 0..100 {
+        let stale = client.send(get(SERVICE, path)).await;
+        assert_eq!((stale.status, &stale.body), (200, &first.body));
+    }
+    assert!(origin.requests() <= 10, "{}", origin.requests());
+    origin.fail_next(0, 503);
+    wait::until("the new one to be served", async || (mesh.get(path).await.body != first.body).then_some(())).await;
+}
+
+#[tokio::test]
 async fn a_part_is_neither_kept_nor_taken_for_the_whole() {
     let (origin, mesh) = caching("{ ttl: 60s }").await;
     let ranged = mesh.send(get(SERVICE, FRESH).with("range", "bytes=0-1")).await;

@@ -29,6 +29,8 @@ pub struct Resource {
     unshared_until: Option<Instant>,
     /// What was asked for before is not kept any more.
     forgotten: Option<Instant>,
+    /// How often that was.
+    forgets: u32,
 }
 
 impl Resource {
@@ -45,6 +47,11 @@ impl Resource {
     /// Whether requests need not wait for each other.
     pub fn is_unshared(&self, now: Instant) -> bool {
         self.unshared_until.is_some_and(|until| now < until)
+    }
+
+    /// How often it was forgotten: what is asked for before and after is not the same.
+    pub fn forgets(&self) -> u32 {
+        self.forgets
     }
 
     /// How many variants there are.
@@ -105,10 +112,14 @@ impl Store {
     }
 
     /// Keeps a response, in the place of the one for the same requests. One that was asked for before its target was
-    /// forgotten may be of before what made it be forgotten, and is not kept.
+    /// forgotten may be of before what made it be forgotten, and is not kept; nor is one that was asked for before the
+    /// one that it would replace.
     pub fn keep(&self, key: &[u8], stored: &Arc<Stored>) {
         self.change(key, |resource| {
-            if resource.forgotten.is_some_and(|forgotten| stored.sent <= forgotten) {
+            let is_late = |old: &Arc<Stored>| old.is_superseded_by(&stored.selector) && old.sent > stored.sent;
+            if resource.forgotten.is_some_and(|forgotten| stored.sent <= forgotten)
+                || resource.variants.iter().any(is_late)
+            {
                 return;
             }
             resource.variants.retain(|old| !old.is_superseded_by(&stored.selector));
@@ -134,6 +145,7 @@ impl Store {
         self.change(key, |resource| {
             resource.variants.clear();
             resource.forgotten = Some(now);
+            resource.forgets = resource.forgets.wrapping_add(1);
         });
     }
 

@@ -76,6 +76,15 @@ fn what_was_asked_for_before_its_target_was_forgotten_is_not_kept() {
 }
 
 #[test]
+fn an_answer_that_was_asked_for_earlier_does_not_replace_a_later_one() {
+    let (store, now) = (Store::new(1 << 20), Instant::now());
+    let none = HeaderMap::new();
+    store.keep(b"k", &response(1, &none, "", "later", now + Duration::from_secs(1)));
+    store.keep(b"k", &response(1, &none, "", "earlier", now));
+    assert_eq!(found(&store, 1, &none).as_deref(), Some("later"));
+}
+
+#[test]
 fn ten_thousand_variants_are_no_more_than_a_few() {
     let (store, now) = (Store::new(1 << 20), Instant::now());
     for number in 0..10_000 {

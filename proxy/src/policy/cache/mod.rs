@@ -19,6 +19,7 @@ use super::{Next, Waiting};
 use crate::cache::demand::has_already;
 use crate::cache::key::shown;
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
+use crate::cache::store::Resource;
 use crate::cache::stored::Use;
 use crate::cache::{Demand, Stored};
 use crate::error::{Error, Reason};
@@ -151,7 +152,7 @@ fn look(cache: &RouteCache, routed: &Routed, now: Instant) -> Look {
                     || (selected.is_none() && demand.conditional)
                     || demand.confirmed
                     || resource.as_ref().is_some_and(|resource| resource.is_unshared(now));
-                let flight = (!alone).then(|| flight(key, newest, headers));
+                let flight = (!alone).then(|| flight(cache, key, resource.as_deref(), headers));
                 let stale = selected.map(|(stored, _)| Arc::clone(stored));
                 Look::Forward(Forwarded { why, demand, stale, flight })
             }
@@ -159,9 +160,14 @@ fn look(cache: &RouteCache, routed: &Routed, now: Instant) -> Look {
     })
 }
 
-/// Those whose key and, as far as is known, whose variant are the same fly together.
-fn flight(key: &[u8], newest: Option<&Arc<Stored>>, headers: &HeaderMap) -> Vec<u8> {
+/// Those whose key, route and, as far as is known, whose variant are the same fly together; not with those that asked
+/// before their target was changed.
+fn flight(cache: &RouteCache, key: &[u8], known: Option<&Resource>, headers: &HeaderMap) -> Vec<u8> {
     let mut name = key.to_vec();
+    name.push(0);
+    name.extend_from_slice(&cache.scope.to_le_bytes());
+    name.extend_from_slice(&known.map_or(0, Resource::forgets).to_le_bytes());
+    let newest = known.and_then(|resource| resource.newest(cache.scope));
     for field in newest.into_iter().flat_map(|stored| stored.selector.names()) {
         name.push(0);
         name.extend_from_slice(&crate::cache::key::joined(headers, field).unwrap_or_default());
@@ -219,5 +225,29 @@ fn not_cached(routed: &Routed, why: Forward) -> Error {
 fn would_hit(cache: &RouteCache, routed: &Routed, now: Instant) {
     if matches!(look(cache, routed, now), Look::Hit { .. }) {
         routed.trail.note(|notes| notes.would |= Would::CACHE_HIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderMap;
+    use outrigger_config::name::ResourceName;
+    use outrigger_config::policy::{Cache as Policy, Origin};
+    use outrigger_config::route::Route as Model;
+
+    use super::flight;
+    use crate::route::cache::Cache;
+
+    #[test]
+    fn requests_of_two_routes_do_not_wait_for_each_other() {
+        let cache = |cluster: &str| {
+            let route = Model::forward("r", ResourceName::try_new(cluster).expect("a name"));
+            Cache::new("t", &route, &Policy::with_defaults(Origin::default()), Arc::default())
+        };
+        let name = |cluster: &str| flight(&cache(cluster), b"key", None, &HeaderMap::new());
+        assert_eq!(name("a"), name("a"));
+        assert_ne!(name("a"), name("b"));
     }
 }
