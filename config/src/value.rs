@@ -121,14 +121,13 @@ impl Pattern {
         if text.len() > 1024 {
             return Err(Problem::invalid(text, "a regular expression must be at most 1024 characters long"));
         }
-        let regex =
-            regex::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(1 << 20).build().map_err(|error| {
-                Problem::invalid(
-                    text,
-                    format!("is no regular expression of RE2 syntax within 1 MiB: {}", last_line(&error)),
-                )
-            })?;
-        Ok(Pattern(regex, text.to_owned()))
+        let refused = |why: &dyn fmt::Display| {
+            Problem::invalid(text, format!("is no regular expression of RE2 syntax within 1 MiB: {}", last_line(why)))
+        };
+        // By itself first: what is put around it makes a whole of `a)|(b`, which would match parts of values.
+        regex_syntax::parse(text).map_err(|error| refused(&error))?;
+        let regex = regex::RegexBuilder::new(&format!("^(?:{text})$")).size_limit(1 << 20).build();
+        Ok(Pattern(regex.map_err(|error| refused(&error))?, text.to_owned()))
     }
 
     /// The pattern as it was written.
@@ -150,7 +149,7 @@ impl Pattern {
     }
 }
 
-fn last_line(error: &regex::Error) -> String {
+fn last_line(error: &dyn fmt::Display) -> String {
     let text = error.to_string();
     text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
@@ -198,6 +197,10 @@ mod tests {
         let pattern = Pattern::try_new("a|ab").expect("valid");
         assert!(pattern.is_match("ab") && !pattern.is_match("abc"));
         assert!(Pattern::try_new("(").is_err());
+        // Not whole by itself, though what is put around it makes it so: it would match parts of values.
+        for halves in ["a)|(b", "a)|(?:b", ")(", "a)"] {
+            assert!(Pattern::try_new(halves).is_err(), "{halves}");
+        }
         assert!(Pattern::try_new("(a{1000}){1000}").is_err());
         assert!(Pattern::try_new(&"a".repeat(1025)).is_err());
     }
