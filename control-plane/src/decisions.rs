@@ -3,7 +3,7 @@
 //! Bounded in bytes; the oldest goes. A record is kept as it came, and is known to be one. Whoever repeats a record for
 //! want of an answer is shown once.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use outrigger_config::record::Record;
 use serde::Serialize;
@@ -12,6 +12,9 @@ use crate::traces::TraceId;
 
 /// The memory that records may take, bytes.
 pub const CAPACITY: usize = 16 << 20;
+
+/// The most records of one trace that are answered with.
+pub const MAX_OF_TRACE: usize = 500;
 
 /// The records.
 #[derive(Debug, Default)]
@@ -51,33 +54,22 @@ impl Decisions {
         true
     }
 
-    /// The records of a trace, in the order in which the requests began.
+    /// The records of a trace, in the order in which the requests began; of very many the newest.
     pub fn of(&self, trace: TraceId) -> DecisionList {
-        let mut seen: Vec<&str> = Vec::new();
-        for kept in self.kept.iter().filter(|kept| kept.trace == trace) {
-            if !seen.contains(&&*kept.json) {
-                seen.push(&kept.json);
-            }
-        }
-        let mut records: Vec<Record> = seen.iter().filter_map(|json| Record::read(json.as_bytes())).collect();
+        let mut seen: HashSet<&str> = HashSet::new();
+        let newest = self.kept.iter().rev().filter(|kept| kept.trace == trace && seen.insert(&kept.json));
+        let newest = newest.take(MAX_OF_TRACE);
+        let mut records: Vec<Record> = newest.filter_map(|kept| Record::read(kept.json.as_bytes())).collect();
         records.sort_by_key(|record| record.at_unix_ms);
         DecisionList { records }
     }
 
     /// The newest records, of one service's proxies if it is named.
     pub fn newest(&self, service: Option<&str>, limit: usize) -> DecisionList {
-        let mut seen: Vec<&str> = Vec::new();
-        let mut records = Vec::new();
-        for kept in self.kept.iter().rev() {
-            if records.len() == limit {
-                break;
-            }
-            if service.is_none_or(|service| *kept.service == *service) && !seen.contains(&&*kept.json) {
-                seen.push(&kept.json);
-                records.extend(Record::read(kept.json.as_bytes()));
-            }
-        }
-        DecisionList { records }
+        let mut seen: HashSet<&str> = HashSet::new();
+        let of = self.kept.iter().rev().filter(|kept| service.is_none_or(|service| *kept.service == *service));
+        let newest = of.filter(|kept| seen.insert(&kept.json)).take(limit);
+        DecisionList { records: newest.filter_map(|kept| Record::read(kept.json.as_bytes())).collect() }
     }
 
     /// How many are kept, the memory they take in bytes, and how many came since the start.
@@ -95,7 +87,7 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPACITY, Decisions};
+    use super::{CAPACITY, Decisions, MAX_OF_TRACE};
     use crate::traces::TraceId;
 
     fn json(trace: u8, at: u64, service: &str, filler: usize) -> String {
@@ -119,6 +111,19 @@ mod tests {
         assert_eq!(times(decisions.newest(None, 2).records), [5, 10]);
         assert_eq!(times(decisions.newest(Some("cart"), 9).records), [20]);
         assert_eq!(decisions.counts().2, 4);
+    }
+
+    #[test]
+    fn a_trace_of_very_many_records_is_answered_in_part_and_soon() {
+        let mut decisions = Decisions::default();
+        for at in 0..50_000 {
+            assert!(decisions.record(&json(1, at, "web", 0)));
+        }
+        let start = std::time::Instant::now();
+        let found = decisions.of(TraceId::parse(&format!("{:032x}", 1)).expect("an id")).records;
+        assert_eq!(found.len(), MAX_OF_TRACE);
+        assert_eq!(found.last().map(|record| record.at_unix_ms), Some(49_999), "the newest of them");
+        assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
     }
 
     #[test]
