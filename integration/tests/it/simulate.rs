@@ -76,3 +76,30 @@ async fn a_test_that_does_not_hold_says_what_was_expected_and_what_was() {
     assert_eq!(outrigger(&["simulate", "-f", path]).await.code, Some(2), "there are no requests");
     assert_eq!(outrigger(&["simulate", "--help"]).await.code, Some(0));
 }
+
+#[tokio::test]
+async fn what_cannot_be_rehearsed_is_refused_with_a_code_and_help_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let documents = examples();
+    std::fs::write(path("empty.yaml"), "").unwrap();
+    std::fs::write(path("bytes.yaml"), [0xff, 0xfe]).unwrap();
+    std::fs::write(path("wrong.yaml"), "kind: Nothing\n").unwrap();
+    std::fs::write(path("ask.yaml"), "requests: [{ host: catalog }]\n").unwrap();
+    std::fs::write(path("long.yaml"), "requests: [{ host: catalog, every: 8760h, times: 200000 }]\n").unwrap();
+    for (documents, requests, code, words) in [
+        (documents.to_str().unwrap(), "empty.yaml", 2, "no requests"),
+        (documents.to_str().unwrap(), "long.yaml", 2, "at most 168 h"),
+        (documents.to_str().unwrap(), "absent.yaml", 2, "cannot be read"),
+        (&path("bytes.yaml"), "ask.yaml", 2, "cannot be read"),
+        (&path("wrong.yaml"), "ask.yaml", 1, "Nothing"),
+    ] {
+        let ended = outrigger(&["simulate", "-f", documents, "--requests", &path(requests)]).await;
+        let said = ended.lines.join("\n");
+        assert!(ended.code == Some(code) && said.contains(words), "{requests}: {:?} {said}", ended.code);
+    }
+    for word in ["simulate", "test"] {
+        let help = outrigger(&[word, "--help"]).await.lines.join("\n");
+        assert!(help.contains(&format!("Usage: outrigger {word}")) && help.contains("Exit codes: 0"), "{help}");
+    }
+}

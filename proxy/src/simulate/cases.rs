@@ -103,13 +103,15 @@ impl Case {
         let asked = self.before.iter().enumerate().map(|(index, ask)| one(ask.clone(), &format!("before[{index}]")));
         let mut requests: Vec<Ask> = asked.collect::<Result<_, _>>()?;
         let last: Ask = one(self.request.clone(), "request")?;
-        let latest = requests.iter().map(|ask| ask.at.0 + ask.every.0 * ask.times as u32).max().unwrap_or_default();
+        let latest = requests.iter().map(Ask::last).max().unwrap_or_default();
         if last.at.0 < latest {
             return Err("request must not come before what is asked before it: say at".to_owned());
         }
         requests.push(last);
         requests.iter().try_for_each(Ask::check)?;
-        Ok(Scenario { upstreams: self.upstreams.clone(), requests })
+        let scenario = Scenario { upstreams: self.upstreams.clone(), requests };
+        scenario.bounds()?;
+        Ok(scenario)
     }
 
     /// Runs it: what differs from what was expected, a line each, and nothing where it holds.

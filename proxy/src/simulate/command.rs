@@ -1,6 +1,7 @@
 //! `outrigger-proxy simulate` and `outrigger-proxy test`, which `outrigger simulate` and `outrigger test` run.
 //!
-//! Exit codes: 0 done, and every test holds; 1 a test failed, or documents are refused; 2 wrong use.
+//! Exit codes: 0 done, and every test holds; 1 a test failed, or documents are refused; 2 wrong use, or a file that
+//! cannot be read.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use outrigger_config::listener::Direction;
 use outrigger_config::name::ObjectName;
 
 use super::cases::Suite;
-use super::files::{Files, read};
+use super::files::{Files, Wrong, read};
 use super::scenario::Scenario;
 use super::summary::Summary;
 use super::{Stage, play};
@@ -23,8 +24,12 @@ use crate::snapshot::ResourceSet;
 /// The words that ask for a rehearsal.
 const WORDS: [&str; 2] = ["simulate", "test"];
 
+/// What help ends with.
+const EXIT_CODES: &str = "Exit codes: 0 done, and every test holds; 1 a test failed, or documents are refused; 2 wrong \
+                          use, or a file that cannot be read";
+
 #[derive(Debug, Parser)]
-#[command(name = "outrigger", version)]
+#[command(name = "outrigger", bin_name = "outrigger", version)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -33,8 +38,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Play requests against documents and scripted endpoints, with the proxy's own code and a clock of its own
+    #[command(after_help = EXIT_CODES)]
     Simulate(Simulate),
     /// Run the tests of policies in *.test.yaml
+    #[command(after_help = EXIT_CODES)]
     Test(Test),
 }
 
@@ -123,6 +130,9 @@ fn simulate(what: &Simulate, text: &mut String) -> Result<(), Failure> {
         let read = read(file).and_then(|text| Scenario::read(&text, &file.display().to_string()));
         scenario.add(read.map_err(Failure::Usage)?);
     }
+    if scenario.requests.is_empty() {
+        return Err(Failure::Usage("no requests: they stand under requests, or a line each".to_owned()));
+    }
     let direction = if what.inbound { Direction::Inbound } else { Direction::Outbound };
     let stage = Stage { resources: &resources, direction, seed: what.seed };
     let played = play(stage, &scenario).map_err(Failure::Usage)?;
@@ -166,7 +176,10 @@ fn test(what: &Test, text: &mut String) -> Result<(), Failure> {
 
 /// What the proxy of a workload would accept of the documents.
 fn resources(files: &Files, node: Option<&str>) -> Result<ResourceSet, Failure> {
-    let documents = files.documents().map_err(Failure::Failed)?;
+    let documents = files.documents().map_err(|wrong| match wrong {
+        Wrong::Unreadable(why) => Failure::Usage(why),
+        Wrong::Refused(problems) => Failure::Failed(problems.to_string()),
+    })?;
     let name = |node: &str| {
         let (namespace, name) = node.split_once('/').unwrap_or(("default", node));
         ObjectName::try_new(namespace, name).map_err(|problem| Failure::Usage(format!("{node:?} {}", problem.reason)))

@@ -20,6 +20,15 @@ pub(super) struct Files {
     pub(super) tests: Vec<PathBuf>,
 }
 
+/// Why there are no documents.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// A file cannot be read.
+    Unreadable(String),
+    /// What they say is wrong.
+    Refused(Problems),
+}
+
 impl Files {
     /// Those that `paths` name. A directory stands for its *.yaml, *.yml and *.json, sorted, without its directories.
     pub(super) fn find(paths: &[PathBuf]) -> Result<Self, String> {
@@ -50,15 +59,16 @@ impl Files {
     }
 
     /// All documents, or everything that is wrong with them.
-    pub(super) fn documents(&self) -> Result<Vec<Document>, String> {
+    pub(super) fn documents(&self) -> Result<Vec<Document>, Wrong> {
         let (mut documents, mut problems) = (Vec::new(), Problems::default());
         for file in &self.documents {
-            match document::parse(&read(file)?, &file.display().to_string()) {
+            let text = read(file).map_err(Wrong::Unreadable)?;
+            match document::parse(&text, &file.display().to_string()) {
                 Ok(found) => documents.extend(found),
                 Err(found) => problems.0.extend(found.0),
             }
         }
-        if problems.is_empty() { Ok(documents) } else { Err(problems.to_string()) }
+        if problems.is_empty() { Ok(documents) } else { Err(Wrong::Refused(problems)) }
     }
 }
 

@@ -14,7 +14,10 @@ use serde_json::Value;
 pub const MAX_REQUESTS: usize = 200_000;
 
 /// The largest body of a request, bytes.
-const MAX_BODY: usize = 1 << 20;
+pub const MAX_BODY: usize = 1 << 20;
+
+/// The longest time that is rehearsed: endpoints are looked after every second of it.
+const MAX_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Requests and scripts, of one or several files.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -250,11 +253,21 @@ impl Scenario {
         for (index, ask) in self.requests.iter().enumerate() {
             ask.check().map_err(|why| format!("{file}: requests[{index}]: {why}"))?;
         }
+        self.bounds().map_err(|why| format!("{file}: {why}"))?;
+        Ok(self)
+    }
+
+    /// Whether there are not too many requests, over not too long a time.
+    pub fn bounds(&self) -> Result<(), String> {
         let all = self.requests.iter().map(|ask| ask.times).fold(0, usize::saturating_add);
         if all > MAX_REQUESTS {
-            return Err(format!("{file}: has {all} requests; at most {MAX_REQUESTS} are rehearsed at once"));
+            return Err(format!("has {all} requests; at most {MAX_REQUESTS} are rehearsed at once"));
         }
-        Ok(self)
+        let late = self.requests.iter().map(Ask::last).max().filter(|last| *last > MAX_TIME);
+        late.map_or(Ok(()), |last| {
+            let (hours, most) = (last.as_secs() / 3600, MAX_TIME.as_secs() / 3600);
+            Err(format!("lasts {hours} h; at most {most} h are rehearsed at once"))
+        })
     }
 }
 
@@ -264,7 +277,16 @@ impl Ask {
         if self.body > MAX_BODY {
             return Err(format!("body {} must be at most {MAX_BODY} bytes", self.body));
         }
+        if self.path.contains('#') {
+            return Err(format!("path {:?} must have no '#': what is behind one is never sent", self.path));
+        }
         self.request().map(|_| ())
+    }
+
+    /// When the last of them is asked.
+    pub fn last(&self) -> Duration {
+        let more = u32::try_from(self.times.saturating_sub(1)).unwrap_or(u32::MAX);
+        self.at.0.saturating_add(self.every.0.saturating_mul(more))
     }
 
     /// The message, without its body.
@@ -311,6 +333,19 @@ mod tests {
     use std::time::Duration;
 
     use super::{Outcome, Scenario};
+
+    #[test]
+    fn what_would_never_end_or_never_be_sent_is_refused() {
+        for (ask, why) in [
+            ("times: 300000", "at most 200000"),
+            ("at: 8760h", "lasts 8760 h; at most 168 h"),
+            ("every: 8760h, times: 200000", "at most 168 h"),
+            ("path: /a#b", "must have no '#'"),
+        ] {
+            let refused = Scenario::read(&format!("requests: [{{ host: catalog, {ask} }}]"), "s").expect_err(ask);
+            assert!(refused.contains(why), "{ask}: {refused}");
+        }
+    }
 
     #[test]
     fn a_scenario_is_read_from_yaml() {
