@@ -174,8 +174,12 @@ pub struct Endpoint {
     pub address: String,
     /// The workload behind it.
     pub workload: String,
-    /// What it was to the balancer: `healthy`, `ejected`, `probing`, `draining`, `unhealthy`.
+    /// What it was to the balancer: `healthy`, `ejected`, `probing`, `failing` (its health checks), `unchecked` (it
+    /// waits for its first), `draining`, `unhealthy` (by its source).
     pub state: String,
+    /// Why its last health check failed, be it only rehearsed; none where it passed, or nobody asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
     /// Requests under way there.
     pub active: u32,
     /// The latency expected of it; none while it has never answered.
@@ -232,6 +236,9 @@ pub struct Attempt {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether it was given up because another attempt, beside it, answered first.
+    #[serde(skip_serializing_if = "is_false")]
+    pub lost: bool,
 }
 
 fn is_zero(number: &u32) -> bool {

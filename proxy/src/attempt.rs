@@ -199,11 +199,12 @@ impl Attempt {
             self.endpoint().load.observe(now, now.duration_since(self.started));
         }
         self.aim.cluster.traffic.attempt(outcome);
-        if let Some(reason) = self.reason.or_else(|| self.cut()) {
+        let reason = self.reason.or_else(|| self.cut());
+        if self.lost || reason.is_some() {
             let (number, took) = (self.aim.attempt, now.saturating_duration_since(self.started));
             self.aim.trail.note(|notes| {
                 if let Some(one) = notes.tries.of(number) {
-                    (one.took, one.reason) = (one.took.or(Some(took)), Some(reason));
+                    (one.took, one.reason, one.lost) = (one.took.or(Some(took)), reason, self.lost);
                 }
             });
         }
@@ -296,6 +297,7 @@ fn beginning(aim: &Aim, seat: &Seat, now: Instant) -> Try {
         status: 0,
         grpc: None,
         reason: None,
+        lost: false,
     }
 }
 

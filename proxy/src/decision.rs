@@ -42,6 +42,8 @@ pub struct Try {
     pub grpc: Option<u8>,
     /// Why it failed.
     pub reason: Option<Reason>,
+    /// Whether another attempt answered first.
+    pub lost: bool,
 }
 
 /// The attempts of a request: the first in place, further ones on the heap.

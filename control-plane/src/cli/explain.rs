@@ -44,8 +44,8 @@ pub(super) async fn explain(
     }
     let List { records } = read(&answer)?;
     if records.is_empty() {
-        let text =
-            "nothing to explain: no request failed, was tried again or took long; a record comes within 2 seconds";
+        let text = "nothing to explain: no request failed, was tried again or took as long as its proxy's --explain-slow says \
+             (1s); a record comes within 2 seconds";
         terminal.note(text);
         return Ok(());
     }
@@ -143,7 +143,11 @@ fn render(record: &Record, now: f64, paint: Paint) -> String {
         record.kept.join(", "),
         record.trace
     );
-    let text = format!("{head}  {}\n{}\n\n", paint.tone(tone, &outcome), paint.tone(Tone::Dim, &printable(&facts)));
+    let text = format!(
+        "{head}  {}\n{}\n\n",
+        paint.tone(tone, &printable(&outcome)),
+        paint.tone(Tone::Dim, &printable(&facts))
+    );
     let mut page = Page { text, paint };
     page.add("why", tone, why(record));
     page.add("to change", Tone::Bold, remedies(record));
@@ -198,6 +202,7 @@ fn attempt(one: &Attempt) -> String {
     let outcome = match (&one.reason, one.status) {
         (Some(reason), 0) => reason.clone(),
         (Some(reason), status) => format!("{status}, {reason}"),
+        (None, _) if one.lost => "another attempt answered first".to_owned(),
         (None, 0) => "under way".to_owned(),
         (None, status) => one.grpc.clone().unwrap_or_else(|| status.to_string()),
     };
@@ -217,9 +222,10 @@ fn candidates(destination: &Destination) -> Vec<String> {
         let workload = if one.workload.is_empty() { String::new() } else { format!(" {}", one.workload) };
         let latency = one.latency_ms.map(|latency| format!(", expected {}", millis(latency))).unwrap_or_default();
         let priority = if one.priority > 0 { format!(", priority {}", one.priority) } else { String::new() };
+        let check = one.check.as_ref().map(|why| format!(", its last check failed ({why})")).unwrap_or_default();
         let weight = one.weight;
         format!(
-            "{}{workload}: {}, {} under way{latency}, weight {weight}{priority}",
+            "{}{workload}: {}{check}, {} under way{latency}, weight {weight}{priority}",
             one.address, one.state, one.active
         )
     });
@@ -227,7 +233,7 @@ fn candidates(destination: &Destination) -> Vec<String> {
     if destination.more > 0 {
         lines.push(format!("and {} more", destination.more));
     }
-    let panic = if destination.panic { "; too few are in, so ejected ones take part" } else { "" };
+    let panic = if destination.panic { "; too few are in, so those left out take part" } else { "" };
     let at = millis(destination.at_ms);
     lines.push(format!("of {}, as they stood at {at}, chosen by {}{panic}", destination.name, destination.balancing));
     lines
@@ -241,7 +247,7 @@ fn limits(destination: &Destination) -> String {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_config::record::Record;
+    use outrigger_config::record::{Attempt, Record};
 
     use super::{Paint, list, render};
 
@@ -269,6 +275,50 @@ mod tests {
         let record = Record::read(RECORD.as_bytes()).expect("a record");
         let page = render(&record, 1_003_000.0, Paint(false));
         insta::assert_snapshot!(format!("{page}\n{}", list(&[record], 1_003_000.0, Paint(false))));
+    }
+
+    #[test]
+    fn no_part_of_a_record_moves_the_cursor() {
+        let mut value: serde_json::Value = serde_json::from_str(RECORD).expect("JSON");
+        hostile(&mut value);
+        let record: Record = serde_json::from_value(value).expect("a record");
+        let (page, table) = (render(&record, 0.0, Paint(false)), list(&[record], 0.0, Paint(false)));
+        for text in [page, table] {
+            assert!(text.contains('\u{fffd}') && !text.contains('\u{1b}') && !text.contains('\r'), "{text:?}");
+        }
+    }
+
+    /// Every text of it, and what it lacks, as somebody would write it who means harm.
+    fn hostile(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) => text.push_str("\u{1b}[2J\r"),
+            serde_json::Value::Array(all) => all.iter_mut().for_each(hostile),
+            serde_json::Value::Object(all) => {
+                if all.contains_key("status") {
+                    all.insert("grpc".to_owned(), "OK".into());
+                }
+                all.values_mut().for_each(hostile);
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn a_hedge_and_who_lost_to_it_are_said() {
+        let mut record = Record::read(RECORD.as_bytes()).expect("a record");
+        record.attempts[0] = Attempt { status: 0, took_ms: None, lost: true, ..record.attempts[0].clone() };
+        record.attempts[1] = Attempt { cause: Some("hedge".to_owned()), ..record.attempts[1].clone() };
+        if let Some(destination) = &mut record.destination {
+            destination.endpoints[0].check = Some("status 503 from 127.0.0.1:9001".to_owned());
+        }
+        let page = render(&record, 1_003_000.0, Paint(false));
+        for words in [
+            "127.0.0.1:9001: another attempt answered first;",
+            "a hedge: the one before it took long",
+            "ejected, its last check failed (status 503 from 127.0.0.1:9001)",
+        ] {
+            assert!(page.contains(words), "{words}: {page}");
+        }
     }
 
     #[test]

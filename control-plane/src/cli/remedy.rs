@@ -94,6 +94,9 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
             }
             None => change("timeouts", "raise the timeout"),
         },
+        "not_cached" => {
+            "the caller said Cache-Control: only-if-cached, and nothing is kept: let it ask without that".to_owned()
+        }
         "fault_injected" => change("fault", "nothing is wrong; take the fault out"),
         "downstream_reset" => {
             format!("the caller left after {}: its own timeout is shorter than this took", millis(record.took_ms))
@@ -134,6 +137,7 @@ mod tests {
             "fault_injected",
             "downstream_reset",
             "http_request_denied",
+            "not_cached",
         ] {
             assert!(!remedies(&failed(reason)).is_empty(), "{reason}");
         }

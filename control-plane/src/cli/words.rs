@@ -37,6 +37,9 @@ pub(super) fn explain(reason: &str) -> Option<&'static str> {
 
 /// Why a request was tried again: `tried again after code_503: the answer was 503`.
 pub(super) fn explain_retry(reason: &str) -> String {
+    if reason == "hedge" {
+        return "a hedge: the one before it took long".to_owned();
+    }
     let sentence = match (reason.strip_prefix("code_"), reason.strip_prefix("grpc_"), explain(reason)) {
         (Some(code), ..) => format!(": the answer was {code}"),
         (_, Some(status), _) => format!(": the answer was {}", status.to_ascii_uppercase()),

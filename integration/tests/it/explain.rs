@@ -110,3 +110,39 @@ async fn what_is_asked_from_outside_is_neither_answered_nor_passed_on() {
     assert_eq!((reply.status, reply.header(FIELD)), (200, None));
     assert!(!origin.seen()[0].headers.contains_key(FIELD));
 }
+
+#[tokio::test]
+async fn what_checks_found_and_who_lost_to_a_hedge_is_recorded() {
+    let (slow, quick) = (Origin::named("slow").await, Origin::named("quick").await);
+    slow.delay(std::time::Duration::from_secs(3));
+    let documents = small("http", &[ports::free(), slow.address(), quick.address()])
+        .route_policy("catalog", "retry: { hedge: { delay: 50ms } }")
+        .backend_policy(
+            "catalog",
+            "loadBalancing: { algorithm: RoundRobin }\nhealthCheck: { interval: 50ms, timeout: 500ms, unhealthyThreshold: 1, tcp: {} }",
+        );
+    let mut mesh = Mesh::standalone(documents).await;
+    wait::until("the checks to find out", async || {
+        (mesh.caller().metric("outrigger_endpoints", &["state=\"failing\""]).await == 1.0).then_some(())
+    })
+    .await;
+    let asked = || get("catalog", "/").with(FIELD, "1");
+    let record = wait::until("a hedge", async || {
+        let reply = mesh.send(asked()).await;
+        let record = read(reply.header(FIELD).expect("the record"));
+        (record.attempts.len() == 2).then_some(record)
+    })
+    .await;
+    assert_eq!((record.attempts[0].lost, record.attempts[1].lost), (true, false), "{record:#?}");
+    assert_eq!(record.attempts[1].cause.as_deref(), Some("hedge"));
+    let candidates = record.destination.expect("a destination").endpoints;
+    assert_eq!(candidates[0].state, "failing", "{candidates:?}");
+    assert!(candidates[0].check.as_ref().is_some_and(|why| why.contains("connection_refused")), "{candidates:?}");
+    let says = |about: &str| record.policies.iter().find(|one| one.about == about).map(|one| one.says.clone());
+    assert!(
+        says("retry").is_some_and(|says| says.contains("another beside one that takes 50ms")),
+        "{:?}",
+        record.policies
+    );
+    assert!(says("health check").is_some_and(|says| says.contains("a connection every 50ms")), "{:?}", record.policies);
+}

@@ -114,5 +114,6 @@ fn attempt(one: &Try) -> Attempt {
         status: one.status,
         grpc: one.grpc.map(|status| grpc_name(status).to_owned()),
         reason: one.reason.map(|reason| reason.word().to_owned()),
+        lost: one.lost,
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn endpoints(cluster: &Cluster, now: Instant) -> (Vec<Endpoint>, usiz
         address: one.address.to_string(),
         workload: one.workload.to_string(),
         state: one.state(now).to_owned(),
+        check: one.check.failure().map(String::from),
         active: one.load.active(),
         latency_ms: one.load.latency(now).map(millis),
         weight: one.weight(),

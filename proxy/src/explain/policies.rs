@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use outrigger_config::policy::{Fault, Limits, Mode, Origin, Outlier, RateLimit, Retry, Thresholds, Timeouts};
+use outrigger_config::policy::health_check::Probe;
+use outrigger_config::policy::{
+    Cache, Fault, HealthCheck, Hedge, Limits, Mode, Origin, Outlier, RateLimit, Retry, Thresholds, Timeouts,
+};
 use outrigger_config::record::Policy;
 use outrigger_config::value::format_duration;
 
@@ -28,12 +31,18 @@ pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> 
     if let Some(policy) = &config.retry {
         add("retry", &policy.origin, policy.mode, retry(policy));
     }
+    if let Some(policy) = &config.cache {
+        add("cache", &policy.origin, policy.mode, cache(policy));
+    }
     let Some(cluster) = cluster else { return all };
     if let Some(policy) = &cluster.config.limits {
         add("limits", &policy.origin, policy.mode, limits(policy.of(config.priority), policy));
     }
     if let Some(policy) = &cluster.config.outlier {
         add("outlier detection", &policy.origin, policy.mode, outlier(policy));
+    }
+    if let Some(policy) = &cluster.config.health_check {
+        add("health check", &policy.origin, policy.mode, health_check(policy));
     }
     all
 }
@@ -67,7 +76,11 @@ fn retry(policy: &Retry) -> String {
     let grpc = policy.grpc_codes.iter().map(|number| crate::telemetry::would::grpc_name(number).to_owned());
     let on = listed(conditions.chain(codes).chain(grpc)).unwrap_or_else(|| "nothing".to_owned());
     let each = policy.per_try_timeout.map(|each: Duration| format!("; each attempt {}", format_duration(each)));
-    format!("at most {} on {on}{}", policy.attempts, each.unwrap_or_default())
+    let hedge = policy.hedge.map(|hedge| match hedge {
+        Hedge::Delay(delay) => format!("; another beside one that takes {}", format_duration(delay)),
+        Hedge::Percentile(share) => format!("; another beside one that takes longer than {share} % of answers do"),
+    });
+    format!("at most {} on {on}{}{}", policy.attempts, each.unwrap_or_default(), hedge.unwrap_or_default())
 }
 
 /// The limits that hold for requests of a priority.
@@ -99,6 +112,30 @@ fn outlier(policy: &Outlier) -> String {
     let others = others.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned());
     let causes = listed(counts.chain(others)).unwrap_or_else(|| "nothing".to_owned());
     format!("ejects for {causes}; {} at first", format_duration(policy.base_ejection))
+}
+
+fn health_check(policy: &HealthCheck) -> String {
+    let what = match &policy.probe {
+        Probe::Http(probe) => format!("GET {}", probe.path),
+        Probe::Grpc { service, .. } if service.is_empty() => "gRPC health of the server".to_owned(),
+        Probe::Grpc { service, .. } => format!("gRPC health of {service}"),
+        Probe::Tcp => "a connection".to_owned(),
+    };
+    let (interval, timeout) = (format_duration(policy.interval), format_duration(policy.timeout));
+    let (out, back) = (policy.unhealthy_threshold, policy.healthy_threshold);
+    format!("{what} every {interval} within {timeout}; out after {out} failures, back after {back} successes")
+}
+
+fn cache(policy: &Cache) -> String {
+    let fresh = match (policy.ttl, policy.default_ttl) {
+        (Some(ttl), _) => format!("fresh for {}", format_duration(ttl)),
+        (None, Some(ttl)) => format!("fresh as responses say, or {}", format_duration(ttl)),
+        (None, None) => "fresh as responses say".to_owned(),
+    };
+    let windows =
+        [("stale while asked for anew", policy.stale_while_revalidate), ("stale for failures", policy.stale_if_error)];
+    let windows = windows.into_iter().filter_map(|(name, window)| Some(format!("{name} {}", format_duration(window?))));
+    listed([fresh].into_iter().chain(windows)).unwrap_or_default()
 }
 
 /// `a, b, c`; none of nothing.
