@@ -17,9 +17,6 @@ use parking_lot::Mutex;
 /// The field that marks an attempt, and says which it is, from 1.
 pub const MARK: HeaderName = HeaderName::from_static("x-outrigger-attempt");
 
-/// The same of a gRPC client that tries again by itself (gRFC A6).
-pub const GRPC_MARK: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
-
 /// Traces that are remembered; a marked request beyond them is as good as not marked.
 const MOST: usize = 65_536;
 
@@ -39,11 +36,6 @@ pub struct Carried {
 pub struct Held {
     carried: Arc<Carried>,
     trace: Trace,
-}
-
-/// Whether a request's fields say that a layer above tries it again.
-pub fn is_marked(headers: &HeaderMap) -> bool {
-    headers.contains_key(MARK) || headers.contains_key(GRPC_MARK)
 }
 
 /// Marks an attempt, the first being 0.

@@ -68,6 +68,12 @@ impl Tries {
         self.first.iter_mut().chain(&mut self.more).find(|one| one.number == number)
     }
 
+    /// When the attempt of this number was answered, after the request began, and how long that took it.
+    pub fn answered(&self, number: u32) -> Option<(Duration, Duration)> {
+        let one = self.iter().find(|one| one.number == number)?;
+        one.took.map(|took| (one.at + took, took))
+    }
+
     /// All of them, in the order they began.
     pub fn iter(&self) -> impl Iterator<Item = &Try> {
         self.first.iter().chain(&self.more)

@@ -22,6 +22,8 @@ pub struct Error {
 pub enum More {
     /// The request, not a byte of which was sent: whoever retries may send it again as it is.
     Unsent(Box<http::Request<Body>>),
+    /// The request was sent and most likely not seen: whoever kept a copy may send that as if nothing had been sent.
+    Unseen,
     /// What an injected fault answers.
     Fault {
         /// The HTTP status.
@@ -60,6 +62,18 @@ impl Error {
     pub fn with_unsent(mut self, request: Box<http::Request<Body>>) -> Self {
         self.more = Some(Box::new(More::Unsent(request)));
         self
+    }
+
+    /// Adds that the request was most likely not seen.
+    #[must_use]
+    pub fn unseen(mut self) -> Self {
+        self.more = Some(Box::new(More::Unseen));
+        self
+    }
+
+    /// Whether the request was sent and most likely not seen.
+    pub fn is_unseen(&self) -> bool {
+        matches!(self.more.as_deref(), Some(More::Unseen))
     }
 
     /// Adds how the refusal looks.

@@ -22,6 +22,7 @@ use crate::carried::Carried;
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::cluster::limits::{Limits, Permit};
+use crate::decision::Roll;
 use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::io::{Hidden, Side};
@@ -160,6 +161,8 @@ pub struct Aim {
     pub attempt: u32,
     /// Why there was an attempt before this one and no answer of it.
     pub retry_of: Option<Cause>,
+    /// Whether whoever tries again has a copy of the request, whatever becomes of this one.
+    pub kept: bool,
     /// By when the request must be over.
     pub deadline: Option<tokio::time::Instant>,
 }
@@ -346,14 +349,15 @@ impl Routed {
 }
 
 impl Targeted {
-    /// The request that `target` takes.
-    pub fn new(routed: Routed, cluster: Arc<Cluster>, target: &Target) -> Self {
+    /// The request that `target` takes; of one that was split, by which roll.
+    pub fn new(routed: Routed, cluster: Arc<Cluster>, target: &Target, roll: Option<Roll>) -> Self {
         let Routed { http, trail, authority, route } = routed;
         trail.note(|notes| {
+            notes.roll = roll;
             notes.edge = Some(Arc::clone(&target.edge));
             notes.host = Some(Arc::clone(&cluster.label));
         });
-        let aim = Aim { trail, authority, route, cluster, attempt: 0, retry_of: None, deadline: None };
+        let aim = Aim { trail, authority, route, cluster, attempt: 0, retry_of: None, kept: false, deadline: None };
         Targeted { http, aim, permit: None, edits: target.edits.clone() }
     }
 }

@@ -28,7 +28,7 @@ impl Fields {
     pub const CONTENT_TYPE: Fields = Fields(1 << 8);
     /// `X-Outrigger-Explain`.
     pub const EXPLAIN: Fields = Fields(1 << 9);
-    /// A mark of a request that a layer above tries again.
+    /// A mark of a request that a layer above tries again: ours, or that of a gRPC client (gRFC A6).
     pub const MARK: Fields = Fields(1 << 10);
     /// Any field whose name begins with `x-envoy-`.
     pub const ENVOY: Fields = Fields(1 << 11);

@@ -75,12 +75,14 @@ fn join_cookies(headers: &mut http::HeaderMap) {
 /// A second copy of a request that may be lost to a race, of which no policy need say anything: its connection's peer
 /// may just be closing it, unseen. A request of an idempotent method without a body may then be sent again (RFC 9110,
 /// 9.2.2; RFC 9112, 9.3.1).
-pub fn repeatable(request: &http::Request<Body>) -> Option<Box<http::Request<Body>>> {
+pub fn copy(request: &http::Request<Body>) -> Option<Box<http::Request<Body>>> {
+    is_repeatable(request).then(|| Box::new(head::copy(request).map(|()| Body::empty())))
+}
+
+/// Whether a request that was lost to such a race may be sent again.
+pub fn is_repeatable(request: &http::Request<Body>) -> bool {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
-    if !safe || !request.body().is_empty() {
-        return None;
-    }
-    Some(Box::new(head::copy(request).map(|()| Body::empty())))
+    safe && request.body().is_empty()
 }
 
 /// Makes an endpoint's response head the caller's: without the fields of one hop, in the caller's version.

@@ -24,6 +24,8 @@ const SLOTS: u64 = 10;
 pub struct Budget {
     model: Model,
     epoch: Instant,
+    /// How long a slot is, in nanoseconds.
+    slot: u64,
     requests: Window,
     retries: Window,
     /// Retries under way.
@@ -35,8 +37,10 @@ impl Budget {
     /// A budget with an empty window. `epoch` is the time its slots count from.
     pub fn new(model: Model, epoch: Instant) -> Self {
         Budget {
-            model,
             epoch,
+            // Slots of 580 years fit.
+            slot: (model.interval / SLOTS as u32).max(Duration::from_millis(1)).as_nanos() as u64,
+            model,
             requests: Window::default(),
             retries: Window::default(),
             active: AtomicU32::new(0),
@@ -106,9 +110,8 @@ impl Budget {
     }
 
     fn slot(&self, now: Instant) -> u32 {
-        let length = (self.model.interval / SLOTS as u32).max(Duration::from_millis(1));
         // Nanoseconds of 580 years and slots of 100 ms over 13 years fit; the wrap after that is harmless.
-        (now.saturating_duration_since(self.epoch).as_nanos() as u64 / length.as_nanos() as u64) as u32
+        (now.saturating_duration_since(self.epoch).as_nanos() as u64 / self.slot) as u32
     }
 }
 

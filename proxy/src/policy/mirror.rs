@@ -136,7 +136,7 @@ fn address(mut http: http::Request<Body>, trail: &Trail, authority: &HeaderValue
     let trail = Arc::new(Trail::new(&http, Arc::new(trail.connection.aside())));
     let (authority, route) = (authority.clone(), Arc::clone(&mirror.route));
     let routed = Routed { http: Box::new(http), trail, authority, route };
-    Some(Targeted::new(routed, cluster, mirror.target()?))
+    Some(Targeted::new(routed, cluster, mirror.target()?, None))
 }
 
 async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted, mirror: Arc<Target>, place: Place) {

@@ -86,14 +86,15 @@ fn check(routed: &Routed) -> Verdict<'_> {
 }
 
 fn decide<'a>(routed: &'a Routed, limiter: &'a Limiter) -> Verdict<'a> {
-    let facts = Facts::of(&routed.http, &routed.authority, routed.trail.grpc);
     let connection = &routed.trail.connection;
     let entrance = &connection.entrance;
     // Who calls through an outbound listener is whom the proxy stands beside, whatever it says.
     let beside = entrance.caller.as_ref().filter(|_| entrance.direction == Direction::Outbound);
     let address: IpAddr = connection.peer.ip();
-    let caller = Caller { headers: facts.headers, address, workload: beside.map(HeaderValue::as_bytes) };
-    limiter.check(&facts, &caller, clock::now())
+    let headers = routed.http.headers();
+    let caller = Caller { headers, address, workload: beside.map(HeaderValue::as_bytes) };
+    let facts = || Facts::of(&routed.http, &routed.authority, routed.trail.grpc);
+    limiter.check(facts, &caller, clock::now())
 }
 
 /// Counts what was refused, or would have been.

@@ -22,6 +22,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::Either;
+use http::HeaderMap;
 use outrigger_config::policy::{Conditions, Mode, Retry as Policy};
 use outrigger_config::value::Percent;
 use tower::{Layer, Service};
@@ -93,32 +94,35 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
         // Apart, so that what it works with is not part of every request's future.
         return Box::pin(hedge::run(inner, targeted, policy, rehearsed, &route)).await;
     }
-    let (copy, mut http) = Copy::of(http, policy, &aim.trail.connection.shared.replay);
+    let (copy, mut http) = Copy::of(http, policy, aim.trail.fields, &aim.trail.connection.shared.replay);
+    aim.kept = matches!(copy, Copy::Head(_));
     let marks = copy.is_whole();
     let rules = Rules { policy, rehearsed, copy: &copy, route: &route };
     // Held while a retry is under way: it counts against the budget from its decision to its end.
     let mut retrying: Option<RetryPermit> = None;
     loop {
-        let begun = route.retrying.as_ref().map(|_| clock::now());
         if marks {
             carried::mark(http.headers_mut(), aim.attempt);
         }
-        let outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None }).await;
+        let mut outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None }).await;
         drop(retrying.take());
-        let again = match rules.judge(outcome, &aim).await {
-            Judged::Final(outcome) => {
-                if let (Some(begun), Some(retrying), Ok(_)) = (begun, &route.retrying, &outcome) {
-                    let now = clock::now();
-                    retrying.pace.observe(now, now.duration_since(begun));
-                }
-                return outcome;
+        let mut again = rules.judge(&mut outcome, &aim);
+        if again.is_none() && rules.trailers_matter(&outcome, &aim) {
+            // Apart, as few requests need it.
+            again = Box::pin(rules.peek(&mut outcome, &aim)).await;
+        }
+        let Some(again) = again else {
+            if let (Some(retrying), Ok(_)) = (&route.retrying, &outcome)
+                && let Some((ended, took)) = aim.trail.read(|notes| notes.tries.answered(aim.attempt))
+            {
+                retrying.pace.observe(aim.trail.started + ended, took);
             }
-            Judged::Again(again) => again,
+            return outcome;
         };
-        let Some((permit, wait)) = admit(policy, &aim, again.cause, again.asked) else { return again.outcome };
+        let Some((permit, wait)) = admit(policy, &aim, again.cause, again.asked) else { return outcome };
         retrying = Some(permit);
         aim.trail.note(|notes| notes.retried = true);
-        if let Ok(response) = again.outcome {
+        if let Ok(response) = outcome {
             discard(response);
         }
         tokio::time::sleep(wait).await;
@@ -143,17 +147,8 @@ struct Rules<'a> {
     route: &'a Route,
 }
 
-/// What an attempt's outcome means.
-enum Judged {
-    /// It is the request's.
-    Final(Result<Response, Error>),
-    /// Another attempt may help.
-    Again(Again),
-}
-
-/// An outcome that another attempt may better.
+/// What another attempt may better.
 struct Again {
-    outcome: Result<Response, Error>,
     cause: Cause,
     /// How long the answer asks to be left alone.
     asked: Asked,
@@ -161,57 +156,66 @@ struct Again {
 }
 
 impl Rules<'_> {
-    async fn judge(&self, outcome: Result<Response, Error>, aim: &Aim) -> Judged {
+    /// Why and how an attempt's outcome may be bettered; nothing where it is the request's.
+    fn judge(&self, outcome: &mut Result<Response, Error>, aim: &Aim) -> Option<Again> {
         match outcome {
-            Ok(response) => self.answered(response, aim).await,
+            Ok(response) => self.answered(response, aim),
             Err(error) => self.failed(error, aim),
         }
     }
 
-    async fn answered(&self, response: Response, aim: &Aim) -> Judged {
-        if let Some(cause) = self.worth_repeating(&response, self.policy, aim) {
-            let asked = wait::asked(response.headers(), &self.policy.retry_after, SystemTime::now());
-            return self.again(Ok(response), cause, asked, aim);
+    fn answered(&self, response: &Response, aim: &Aim) -> Option<Again> {
+        if let Some(cause) = self.worth_repeating(response, self.policy, aim) {
+            return self.again(cause, response.headers(), aim);
         }
-        if self.rehearsed.is_some_and(|policy| self.worth_repeating(&response, policy, aim).is_some()) {
+        if self.rehearsed.is_some_and(|policy| self.worth_repeating(response, policy, aim).is_some()) {
             aim.trail.note(|notes| notes.would |= Would::RETRY);
         }
-        // Only where its trailers could lead to another attempt.
-        let more = aim.attempt < self.policy.attempts && self.copy.is_whole();
-        if !aim.trail.grpc || self.policy.grpc_codes.is_empty() || !more {
-            return Judged::Final(Ok(response));
-        }
-        match peek::trailers(response, aim).await {
-            Ok((response, Some(trailers))) => match judge::trailers(&trailers, self.policy) {
-                Some(cause) => {
-                    let asked = wait::asked(&trailers, &self.policy.retry_after, SystemTime::now());
-                    self.again(Ok(response), cause, asked, aim)
-                }
-                None => Judged::Final(Ok(response)),
-            },
-            Ok((response, None)) => Judged::Final(Ok(response)),
-            Err(error) => self.failed(error, aim),
-        }
+        None
     }
 
-    fn again(&self, outcome: Result<Response, Error>, cause: Cause, asked: Asked, aim: &Aim) -> Judged {
-        match self.copy.again() {
-            Some(next) => Judged::Again(Again { outcome, cause, asked, next }),
-            None => {
-                withhold(aim, self.copy.withheld());
-                Judged::Final(outcome)
+    /// Whether an answer's trailers could lead to another attempt.
+    fn trailers_matter(&self, outcome: &Result<Response, Error>, aim: &Aim) -> bool {
+        let asks = aim.trail.grpc && !self.policy.grpc_codes.is_empty();
+        asks && outcome.is_ok() && aim.attempt < self.policy.attempts && self.copy.is_whole()
+    }
+
+    /// Judges an answer by its trailers.
+    async fn peek(&self, outcome: &mut Result<Response, Error>, aim: &Aim) -> Option<Again> {
+        // What stands there meanwhile is seen by nobody.
+        let response = std::mem::replace(outcome, Err(Error::new(Reason::ProxyInternalError))).ok()?;
+        match peek::trailers(response, aim).await {
+            Ok((response, trailers)) => {
+                *outcome = Ok(response);
+                let trailers = trailers?;
+                self.again(judge::trailers(&trailers, self.policy)?, &trailers, aim)
+            }
+            Err(error) => {
+                *outcome = Err(error);
+                self.judge(outcome, aim)
             }
         }
     }
 
-    fn failed(&self, mut error: Error, aim: &Aim) -> Judged {
-        let fault = |policy: &Policy| judge::injected(&error, aim.trail.grpc, policy);
-        let (injected, rehearses) = (fault(self.policy), self.rehearsed.is_some_and(|policy| fault(policy).is_some()));
-        let next = match error.take_unsent() {
+    fn again(&self, cause: Cause, fields: &HeaderMap, aim: &Aim) -> Option<Again> {
+        let Some(next) = self.copy.again() else {
+            withhold(aim, self.copy.withheld());
+            return None;
+        };
+        let asked = wait::asked(fields, &self.policy.retry_after, SystemTime::now());
+        Some(Again { cause, asked, next })
+    }
+
+    fn failed(&self, error: &mut Error, aim: &Aim) -> Option<Again> {
+        let fault = |error: &Error, policy: &Policy| judge::injected(error, aim.trail.grpc, policy);
+        let injected = fault(error, self.policy);
+        let rehearses = self.rehearsed.is_some_and(|policy| fault(error, policy).is_some());
+        let unsent = if error.is_unseen() { self.copy.again() } else { error.take_unsent() };
+        let next = match unsent {
             // An injected fault stands for an answer, which is not this layer's to better where one above does.
             Some(unsent) if injected.is_some() && !self.copy.is_carried() => Some(unsent),
-            Some(unsent) if judge::unsent(&error, self.policy) => Some(unsent),
-            _ if judge::sent(&error, self.policy) => {
+            Some(unsent) if judge::unsent(error, self.policy) => Some(unsent),
+            _ if judge::sent(error, self.policy) => {
                 let next = self.copy.again();
                 if next.is_none() {
                     withhold(aim, self.copy.withheld());
@@ -219,17 +223,14 @@ impl Rules<'_> {
                 next
             }
             _ => {
-                if rehearses || self.rehearsed.is_some_and(|policy| judge::sent(&error, policy)) {
+                if rehearses || self.rehearsed.is_some_and(|policy| judge::sent(error, policy)) {
                     aim.trail.note(|notes| notes.would |= Would::RETRY);
                 }
                 None
             }
         };
         let cause = injected.unwrap_or(Cause::Reason(error.reason));
-        match next {
-            Some(next) => Judged::Again(Again { outcome: Err(error), cause, asked: Asked::Nothing, next }),
-            None => Judged::Final(Err(error)),
-        }
+        Some(Again { cause, asked: Asked::Nothing, next: next? })
     }
 
     fn worth_repeating(&self, response: &Response, policy: &Policy, aim: &Aim) -> Option<Cause> {

@@ -214,14 +214,18 @@ async fn over_h1(
                 Err(error) => return Err(error.with_unsent(http)),
             },
         };
-        let second = if repeated { None } else { message::repeatable(&http) };
+        // Whoever tries again knows other endpoints and counts; where nobody does it is sent again here.
+        let kept = aim.kept && message::is_repeatable(&http);
+        let second = if repeated || aim.kept { None } else { message::copy(&http) };
         let reused = connection.is_reused();
         match connection.send(*http).await {
             Sent::Response(response) => return Ok((response, Lease::H1(connection))),
             Sent::Unsent(back, _) if reused => http = back,
             Sent::Unsent(back, failure) => return Err(message::classify(&failure).with_unsent(back)),
+            Sent::Failed(failure) if kept && message::is_unseen(&failure, reused) => {
+                return Err(message::classify(&failure).unseen());
+            }
             Sent::Failed(failure) => match second {
-                // The retry room knows other endpoints and counts; only where there is none it is sent again here.
                 Some(again) if message::is_unseen(&failure, reused) && retries(aim) => {
                     return Err(message::classify(&failure).with_unsent(again));
                 }

@@ -57,10 +57,10 @@ impl Limiter {
         Limiter { mode: policy.mode, tell, rules: policy.rules.iter().map(rule).collect() }
     }
 
-    /// Takes a token of each rule that counts the request.
-    pub fn check(&self, facts: &Facts<'_>, caller: &Caller<'_>, now: Instant) -> Verdict<'_> {
+    /// Takes a token of each rule that counts the request. `facts` are asked for only where a rule looks at them.
+    pub fn check<'r>(&self, facts: impl Fn() -> Facts<'r>, caller: &Caller<'_>, now: Instant) -> Verdict<'_> {
         let mut told = Vec::new();
-        for rule in self.rules.iter().filter(|rule| rule.counts(facts)) {
+        for rule in self.rules.iter().filter(|rule| rule.counts(&facts)) {
             match rule.bucket.take(caller, now) {
                 Ok(level) if self.tell => told.push((&rule.config, level)),
                 Ok(_) => {}
@@ -83,8 +83,12 @@ impl Limiter {
 }
 
 impl Rule {
-    fn counts(&self, facts: &Facts<'_>) -> bool {
-        self.matches.is_empty() || self.matches.iter().any(|one| one.matches(facts))
+    fn counts<'r>(&self, facts: impl Fn() -> Facts<'r>) -> bool {
+        if self.matches.is_empty() {
+            return true;
+        }
+        let facts = facts();
+        self.matches.iter().any(|one| one.matches(&facts))
     }
 }
 
@@ -120,7 +124,7 @@ mod tests {
         let (method, headers) = (Method::GET, HeaderMap::new());
         let caller = Caller { headers: &headers, address: IpAddr::from([127, 0, 0, 1]), workload: None };
         let facts = Facts { authority: "", path, query: None, method: &method, headers: &headers, grpc: false };
-        limiter.check(&facts, &caller, now)
+        limiter.check(|| facts, &caller, now)
     }
 
     #[test]

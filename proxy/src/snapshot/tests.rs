@@ -94,7 +94,7 @@ fn allowed(snapshot: &Snapshot, tries: usize) -> usize {
     let caller = Caller { headers: &headers, address: IpAddr::from([127, 0, 0, 1]), workload: None };
     let route = route(snapshot);
     let limiter = route.limiter.as_ref().expect("a limiter");
-    (0..tries).filter(|_| limiter.check(&facts, &caller, Instant::now()) == Verdict::Allowed).count()
+    (0..tries).filter(|_| limiter.check(|| facts, &caller, Instant::now()) == Verdict::Allowed).count()
 }
 
 #[test]

@@ -7,6 +7,7 @@ use outrigger_config::policy::Retry as Policy;
 
 use crate::body::{Body, Bound, Memory, ReplaySource};
 use crate::carried;
+use crate::fields::Fields;
 use crate::head;
 use crate::telemetry::Withheld;
 
@@ -25,15 +26,18 @@ impl Copy {
     pub(super) fn of(
         http: Box<http::Request<Body>>,
         policy: &Policy,
+        fields: Fields,
         memory: &Arc<Memory>,
     ) -> (Copy, Box<http::Request<Body>>) {
         if policy.only_unsent() || policy.attempts == 0 {
             return (Copy::None(None), http);
         }
-        if !policy.methods.allows(http.method().as_str()) || is_upgrade(http.headers()) {
+        if !policy.methods.allows(http.method().as_str()) || is_upgrade(http.headers(), fields) {
             return (Copy::None(Some(Withheld::Method)), http);
         }
-        if !policy.nested && carried::is_marked(http.headers()) {
+        // A mark that came is known; one that was carried here is only in the fields.
+        let marked = fields.any(Fields::MARK) || http.headers().contains_key(carried::MARK);
+        if marked && !policy.nested {
             return (Copy::None(Some(Withheld::Carried)), http);
         }
         let head = head::copy(&http);
@@ -98,6 +102,6 @@ impl Copy {
     }
 }
 
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(http::header::UPGRADE)
+fn is_upgrade(headers: &HeaderMap, fields: Fields) -> bool {
+    fields.any(Fields::UPGRADE) && headers.contains_key(http::header::UPGRADE)
 }

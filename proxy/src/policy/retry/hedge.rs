@@ -16,7 +16,7 @@ use outrigger_config::policy::{Hedge, Retry as Policy};
 
 use super::copy::Copy;
 use super::wait::Asked;
-use super::{Again, Judged, Rules, admit, discard};
+use super::{Again, Rules, admit, discard};
 use crate::body::Body;
 use crate::carried;
 use crate::clock;
@@ -100,7 +100,7 @@ pub(super) async fn run<S: Next<Targeted>>(
     route: &Arc<Route>,
 ) -> Result<Response, Error> {
     let Targeted { http, aim, .. } = targeted;
-    let (copy, http) = Copy::of(http, policy, &aim.trail.connection.shared.replay);
+    let (copy, http) = Copy::of(http, policy, aim.trail.fields, &aim.trail.connection.shared.replay);
     let rules = Rules { policy, rehearsed, copy: &copy, route };
     let acts = policy.hedge.is_some();
     let delay = policy.hedge.or(rehearsed.and_then(|one| one.hedge)).and_then(|hedge| delay(hedge, &aim));
@@ -117,32 +117,31 @@ pub(super) async fn run<S: Next<Targeted>>(
     loop {
         tokio::select! {
             biased;
-            Some(Finished { number, aim, outcome }) = race.racing.next() => {
+            Some(Finished { number, aim, mut outcome }) = race.racing.next() => {
                 let now = clock::now();
                 let took = race.finish(number, now);
                 // It was this attempt's; another may be under way.
                 aim.trail.note(|notes| notes.cut = None);
-                match rules.judge(outcome, &aim).await {
-                    Judged::Final(Ok(response)) => {
-                        if let (Some(took), Some(retrying)) = (took, &route.retrying) {
-                            retrying.pace.observe(now, took);
-                        }
-                        aim.trail.note(|notes| notes.reason = None);
-                        race.cancel(&aim, now);
-                        replace(&mut last, None);
-                        return Ok(response);
-                    }
-                    Judged::Final(Err(error)) => replace(&mut last, Some(Err(error))),
-                    Judged::Again(again) => {
-                        if due.is_none() && let Some((permit, wait)) = admit(policy, &latest, again.cause, again.asked) {
-                            let Again { cause, next, outcome, .. } = again;
-                            due = Some(Due { at: tokio::time::Instant::now() + wait, permit, cause, http: next });
-                            replace(&mut last, Some(outcome));
-                        } else {
-                            replace(&mut last, Some(again.outcome));
-                        }
-                    }
+                let mut again = rules.judge(&mut outcome, &aim);
+                if again.is_none() && rules.trailers_matter(&outcome, &aim) {
+                    again = Box::pin(rules.peek(&mut outcome, &aim)).await;
                 }
+                if again.is_none() && outcome.is_ok() {
+                    if let (Some(took), Some(retrying)) = (took, &route.retrying) {
+                        retrying.pace.observe(now, took);
+                    }
+                    aim.trail.note(|notes| notes.reason = None);
+                    race.cancel(&aim, now);
+                    replace(&mut last, None);
+                    return outcome;
+                }
+                if due.is_none()
+                    && let Some(Again { cause, asked, next }) = again
+                    && let Some((permit, wait)) = admit(policy, &latest, cause, asked)
+                {
+                    due = Some(Due { at: tokio::time::Instant::now() + wait, permit, cause, http: next });
+                }
+                replace(&mut last, Some(outcome));
                 if race.racing.is_empty() && due.is_none() {
                     // There is always a last one: it has just come.
                     return last.unwrap_or_else(|| Err(Error::new(Reason::ProxyInternalError)));

@@ -1,7 +1,7 @@
 //! Whether another attempt may help: what came back, held against the policy's conditions. Decides nothing else; who
 //! asks knows attempts, time and budget.
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use outrigger_config::policy::{Condition, Retry as Policy};
 
 use crate::error::{Error, RetryClass};
@@ -9,7 +9,7 @@ use crate::exchange::{Cause, grpc_status};
 use crate::route::retrying::AnswerFields;
 
 /// The field by which an endpoint says that a rate limit answered.
-const RATE_LIMITED: &str = "x-envoy-ratelimited";
+const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 /// Whether a request that was never sent is tried again.
 pub(super) fn unsent(error: &Error, policy: &Policy) -> bool {
@@ -46,17 +46,19 @@ pub(super) fn head(
     fields: &AnswerFields,
 ) -> Option<Cause> {
     let answered = Some(Cause::Status(status.as_u16()));
-    if headers.contains_key(RATE_LIMITED) {
+    let cause = if fields.any(headers) {
+        answered
+    } else if grpc && status == StatusCode::OK {
+        grpc_status(headers).and_then(|number| by_grpc(number, policy))
+    } else {
+        by_status(status, policy)
+    };
+    let limits = policy.on.has(Condition::RateLimited);
+    if (cause.is_some() || limits) && headers.contains_key(RATE_LIMITED) {
         // The limit is there to spare its service: whoever asks again at once is what it is for.
-        return answered.filter(|_| policy.on.has(Condition::RateLimited));
+        return answered.filter(|_| limits);
     }
-    if fields.any(headers) {
-        return answered;
-    }
-    if grpc && status == StatusCode::OK {
-        return by_grpc(grpc_status(headers)?, policy);
-    }
-    by_status(status, policy)
+    cause
 }
 
 /// Why a call is worth repeating, by its trailers.

@@ -12,6 +12,7 @@ use super::copy::Copy;
 use crate::body::{Body, Memory};
 use crate::carried::{self, Carried};
 use crate::cluster::Budget;
+use crate::fields::Fields;
 
 /// The proxy of a caller: what it remembers of what came in, and its budget for the next service.
 struct Proxy {
@@ -39,14 +40,15 @@ impl Chain {
 
     /// A call through the proxy at `hop`, as the outbound rooms make it.
     fn call(&mut self, hop: usize, mut headers: HeaderMap, trace: [u8; 16], now: Instant) {
-        if !carried::is_marked(&headers) && self.proxies[hop].carried.holds(&trace) {
+        let fields = Fields::of(&headers);
+        if !fields.any(Fields::MARK) && self.proxies[hop].carried.holds(&trace) {
             carried::mark(&mut headers, 0);
         }
         let budget = Arc::clone(&self.proxies[hop].budget);
         budget.request(now);
         let mut request = Request::new(Body::empty());
         *request.headers_mut() = headers.clone();
-        let (copy, _) = Copy::of(Box::new(request), &self.policy, &self.memory);
+        let (copy, _) = Copy::of(Box::new(request), &self.policy, fields, &self.memory);
         let mut retrying = None;
         for attempt in 0..=self.policy.attempts {
             if copy.is_whole() {
@@ -68,7 +70,7 @@ impl Chain {
     fn serve(&mut self, hop: usize, headers: &HeaderMap, trace: [u8; 16], now: Instant) {
         self.received[hop] += 1;
         let Some(passes_mark) = self.passes_mark.get(hop).copied() else { return };
-        let marked = carried::is_marked(headers);
+        let marked = Fields::of(headers).any(Fields::MARK);
         let _held = marked.then(|| self.proxies[hop + 1].carried.hold(trace));
         let mut passed = HeaderMap::new();
         if passes_mark && marked {
