@@ -124,25 +124,21 @@ fn normalise(target: &mut Uri) -> Result<(), Error> {
     path::put(target, made).map_err(|_| denied("a path that is too long"))
 }
 
-/// What a byte may be in a host.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Plain,
-    Upper,
-    Colon,
-    Never,
-}
+/// What a byte may be in a host, a bit each; none of a plain one.
+const UPPER: u8 = 1;
+const COLON: u8 = 1 << 1;
+const NEVER: u8 = 1 << 2;
 
 /// One pass over a host decides; a table is as quick as it gets.
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Never; 256];
+const CLASSES: [u8; 256] = {
+    let mut classes = [NEVER; 256];
     let mut byte = 0x21;
     while byte < 0x7f {
         classes[byte] = match byte as u8 {
-            b'@' | b'/' | b'\\' | b'?' | b'#' | b',' | b'"' => Class::Never,
-            b'A'..=b'Z' => Class::Upper,
-            b':' => Class::Colon,
-            _ => Class::Plain,
+            b'@' | b'/' | b'\\' | b'?' | b'#' | b',' | b'"' => NEVER,
+            b'A'..=b'Z' => UPPER,
+            b':' => COLON,
+            _ => 0,
         };
         byte += 1;
     }
@@ -152,23 +148,17 @@ const CLASSES: [Class; 256] = {
 /// A host in lower case and without a trailing dot. `same` is the value it was read from, used again where nothing
 /// has to change.
 fn canonical(host: &[u8], same: Option<&HeaderValue>) -> Result<HeaderValue, Error> {
-    let (mut upper, mut colon, mut valid) = (false, false, !host.is_empty() && host.len() <= 260);
-    for byte in host {
-        let class = CLASSES[usize::from(*byte)];
-        upper |= class == Class::Upper;
-        colon |= class == Class::Colon;
-        valid &= class != Class::Never;
-    }
-    if !valid {
+    let seen = host.iter().fold(0, |seen, byte| seen | CLASSES[usize::from(*byte)]);
+    if host.is_empty() || host.len() > 260 || seen & NEVER != 0 {
         return Err(denied("a Host that is empty, too long or no host name"));
     }
-    let (name, port) = if colon { split_port(host) } else { (host, &b""[..]) };
+    let (name, port) = if seen & COLON != 0 { split_port(host) } else { (host, &b""[..]) };
     if !port.iter().skip(1).all(u8::is_ascii_digit) || port.len() > 6 {
         return Err(denied("a Host whose port is no number"));
     }
     let dotted = name.len() > 1 && name.ends_with(b".");
     if !dotted
-        && !upper
+        && seen & UPPER == 0
         && let Some(same) = same
     {
         return Ok(same.clone());

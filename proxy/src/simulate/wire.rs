@@ -45,7 +45,7 @@ impl Wire for Scripted {
         // HTTP/2 shares a connection; one of HTTP/1 is an attempt's alone, as long as it lasts.
         let lease = match version {
             Version::HTTP_2 => Lease::Scripted(None),
-            _ => match upstream::right_to_connect(attempt).await {
+            _ => match upstream::connect::right(attempt).await {
                 Ok(permit) => Lease::Scripted(Some(permit)),
                 Err(error) => return Err(error.with_unsent(http)),
             },
