@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::endpoint::Locality;
 use crate::error::Problem;
 use crate::name::{ListenerName, ObjectName, TableName};
+use crate::policy::AdaptiveConcurrency;
 use crate::route::RouteTable;
 use crate::value::Percent;
 
@@ -71,6 +72,8 @@ pub struct Listener {
     pub identity: Option<Identity>,
     /// What its spans and logs are like.
     pub telemetry: Telemetry,
+    /// As many requests at once as what is behind it bears (`adaptive_concurrency`).
+    pub adaptive: Option<AdaptiveConcurrency>,
 }
 
 /// A listener of a gRPC client: no address, only the table under the name that was asked for
@@ -88,6 +91,9 @@ impl Listener {
     pub fn check(&self) -> Result<(), Problem> {
         if self.address.port() == 0 {
             return Err(Problem::invalid(0, "must be a port between 1 and 65535").at_field("port"));
+        }
+        if let Some(adaptive) = &self.adaptive {
+            adaptive.check().map_err(|problem| problem.at_field("adaptiveConcurrency"))?;
         }
         match &self.table {
             TableSource::Inline(table) => table.check(),

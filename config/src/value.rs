@@ -85,6 +85,11 @@ impl Percent {
         Ok(Percent((percent * 10_000.0).round() as u32))
     }
 
+    /// From hundredths of a percent, at most 10,000, of which more are all: for numbers that are written down.
+    pub const fn from_hundredths(hundredths: u32) -> Self {
+        if hundredths > 10_000 { Percent::HUNDRED } else { Percent(hundredths * 100) }
+    }
+
     /// From millionths, at most 1,000,000.
     pub fn from_millionths(millionths: u32) -> Result<Self, Problem> {
         if millionths > 1_000_000 {

@@ -168,6 +168,7 @@ fn find() -> std::io::Result<()> {
         table: TableSource::Rds(name("outbound/shop")),
         identity: None,
         telemetry: Telemetry::default(),
+        adaptive: None,
     };
     let entrance = listener.name.clone();
     let table = RouteTable { name: name("outbound/shop"), hosts: (0..100).map(host).collect() };

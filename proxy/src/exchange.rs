@@ -25,6 +25,7 @@ use crate::cluster::limits::{Limits, Permit};
 use crate::decision::Roll;
 use crate::drain::Drain;
 use crate::fields::Fields;
+use crate::gradient::Gradient;
 use crate::io::{Hidden, Side};
 use crate::overload::Overload;
 use crate::reason::Reason;
@@ -131,6 +132,8 @@ pub struct Routed {
     pub authority: HeaderValue,
     /// The route.
     pub route: Arc<Route>,
+    /// How many requests at once its listener lets in; taken by the room that asks it.
+    pub gradient: Option<Arc<Gradient>>,
 }
 
 /// A request whose destination is chosen.
@@ -351,7 +354,7 @@ impl Routed {
 impl Targeted {
     /// The request that `target` takes; of one that was split, by which roll.
     pub fn new(routed: Routed, cluster: Arc<Cluster>, target: &Target, roll: Option<Roll>) -> Self {
-        let Routed { http, trail, authority, route } = routed;
+        let Routed { http, trail, authority, route, .. } = routed;
         trail.note(|notes| {
             notes.roll = roll;
             notes.edge = Some(Arc::clone(&target.edge));

@@ -24,6 +24,7 @@ pub mod endpoint;
 pub mod balance;
 pub mod cluster;
 pub mod overload;
+pub mod gradient;
 pub mod route;
 pub mod snapshot;
 pub mod decision;

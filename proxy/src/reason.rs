@@ -57,6 +57,8 @@ pub enum Reason {
     BreakerPending,
     /// The destination's limit allows no connection (UO).
     BreakerConnections,
+    /// What is behind the listener has as many requests under way as it bears.
+    AdaptiveConcurrency,
     /// The proxy itself runs short of memory, descriptors or connections (OM).
     Overloaded,
     /// The caller went away (DC).
@@ -99,7 +101,7 @@ pub struct Disposition {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Reason; 27] = [
+    pub const ALL: [Reason; 28] = [
         Reason::DestinationNotFound,
         Reason::DestinationUnavailable,
         Reason::NoHealthyEndpoint,
@@ -123,6 +125,7 @@ impl Reason {
         Reason::BreakerRequests,
         Reason::BreakerPending,
         Reason::BreakerConnections,
+        Reason::AdaptiveConcurrency,
         Reason::Overloaded,
         Reason::DownstreamReset,
         Reason::ProxyConfigurationError,
@@ -156,6 +159,7 @@ impl Reason {
             Reason::BreakerRequests => ("breaker_requests", 503, 14, "UO", Never),
             Reason::BreakerPending => ("breaker_pending", 503, 14, "UO", Never),
             Reason::BreakerConnections => ("breaker_connections", 503, 14, "UO", Never),
+            Reason::AdaptiveConcurrency => ("adaptive_concurrency", 503, 14, "-", Never),
             Reason::Overloaded => ("overloaded", 503, 14, "OM", Never),
             Reason::DownstreamReset => ("downstream_reset", 499, 1, "DC", Never),
             Reason::ProxyConfigurationError => ("proxy_configuration_error", 500, 13, "-", Never),

@@ -9,6 +9,7 @@ use tower::ServiceBuilder;
 use tower::util::BoxCloneSyncService;
 
 use crate::exchange::{Request, Response};
+use crate::policy::adaptive::AdaptiveLayer;
 use crate::policy::admission::AdmissionLayer;
 use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
@@ -52,6 +53,7 @@ pub fn outbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(FaultLayer)
         .layer(AnswerLayer)
         .layer(CacheLayer)
+        .layer(AdaptiveLayer)
         .layer(SplitLayer) // Routed -> Targeted
         .layer(EditLayer)
         .layer(MirrorLayer)
@@ -84,6 +86,7 @@ pub fn inbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(RateLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)
+        .layer(AdaptiveLayer) // as much as the service bears
         .layer(SplitLayer)
         .layer(EditLayer)
         .layer(MirrorLayer)

@@ -83,6 +83,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         table: TableSource::Inline(RouteTable { name: name("inline"), hosts }),
         identity: None,
         telemetry: ListenerTelemetry { sample: Percent::ZERO, access_log: false },
+        adaptive: None,
     };
     let set: ResourceSet = [Resource::Cluster(destination), Resource::Listener(listener)].into_iter().collect();
     let telemetry = Arc::new(Telemetry::default());

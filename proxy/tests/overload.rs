@@ -45,6 +45,7 @@ fn proxy(bounds: Bounds) -> (DataPlane, SocketAddr, Arc<Overload>) {
         table: TableSource::Inline(RouteTable { name: name("inline"), hosts }),
         identity: None,
         telemetry: ListenerTelemetry { sample: Percent::ZERO, access_log: false },
+        adaptive: None,
     };
     let set: ResourceSet = [Resource::Listener(listener)].into_iter().collect();
     let telemetry = Arc::new(Telemetry::default());

@@ -32,6 +32,7 @@ mod outlier;
 mod load_balancing;
 mod retry;
 mod route_policy;
+mod adaptive;
 mod rate_limit_policy;
 mod mesh_policy;
 mod parse;

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
+use super::adaptive::read_adaptive;
+use super::kind::Kind as Target;
 use super::matches::read_match;
 use super::policy::{TARGETS, read_mode};
 use super::reader::Field;
 use super::reference::TargetRef;
 use crate::error::{Code, Problem};
 use crate::name::{ObjectName, check_subdomain};
-use crate::policy::{Origin, Per, RateLimit, RateLimitRule, Tell};
+use crate::policy::{AdaptiveConcurrency, Origin, Per, RateLimit, RateLimitRule, Tell};
 
 /// The spec of a RateLimitPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct RateLimitPolicy {
     pub targets: Vec<TargetRef>,
     /// The rules and the answer.
     pub limit: RateLimit,
+    /// As many requests at once as the service bears; on Services only.
+    pub adaptive: Option<AdaptiveConcurrency>,
 }
 
 /// A header field of an answer: name and value.
@@ -31,21 +35,38 @@ const RESERVED: [&str; 6] =
     ["connection", "content-length", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"];
 
 impl RateLimitPolicy {
+    /// The limit, where there are rules.
+    pub fn rules(&self) -> Option<&RateLimit> {
+        Some(&self.limit).filter(|limit| !limit.rules.is_empty())
+    }
+
     pub(super) fn read(field: &Field<'_>, owner: &ObjectName, origin: &Origin) -> Self {
         let mut fields = field.fields();
         let mode = read_mode(&mut fields);
         let targets = fields.required("targetRefs").some(|field| TargetRef::read(field, owner, TARGETS));
-        let field = fields.required("rules");
-        let rules = field.some(read_rule);
-        field.unique("name", rules.iter().map(|rule| &*rule.name));
+        let adaptive = fields.optional("adaptiveConcurrency").map(|field| read_adaptive(&field, mode, origin));
+        // One of the two there must be.
+        let field = match &adaptive {
+            Some(_) => fields.optional("rules"),
+            None => Some(fields.required("rules")),
+        };
+        let rules = field.as_ref().map(|field| field.some(read_rule)).unwrap_or_default();
+        if let Some(field) = field {
+            field.unique("name", rules.iter().map(|rule| &*rule.name));
+        }
         let (status, headers) = match fields.optional("onLimit") {
             Some(field) => read_answer(&field),
             None => (429, Vec::new()),
         };
         let words = [("Limited", Tell::Limited), ("Always", Tell::Always), ("Never", Tell::Never)];
         let tell = fields.optional("rateLimitFields").and_then(|field| field.choice(&words)).unwrap_or_default();
-        fields.finish();
-        RateLimitPolicy { targets, limit: RateLimit { origin: origin.clone(), mode, rules, status, headers, tell } }
+        let field = fields.finish();
+        if adaptive.is_some() && targets.iter().any(|target| target.kind != Target::Service) {
+            let reason = "is for Services only: the proxies before a service know how long it takes";
+            field.note(Problem::new(Code::Conflict, reason).at_field("adaptiveConcurrency"));
+        }
+        let limit = RateLimit { origin: origin.clone(), mode, rules, status, headers, tell };
+        RateLimitPolicy { targets, limit, adaptive }
     }
 }
 

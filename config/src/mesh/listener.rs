@@ -14,7 +14,7 @@ use crate::document::{Service, Workload, WorkloadPort};
 use crate::endpoint::{Assignment, Endpoint, Health};
 use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource};
 use crate::name::{Domain, ObjectName, TableName};
-use crate::policy::{Origin, RateLimit, Timeouts};
+use crate::policy::{AdaptiveConcurrency, Origin, RateLimit, Timeouts};
 use crate::resource::Resource;
 use crate::route::{Priority, Rehearsed, Route, RouteTable, VirtualHost};
 
@@ -36,15 +36,16 @@ pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
 pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<Resource> {
     let identity = identity(index, name);
     let telemetry = index.telemetry(name.namespace());
-    let listener = |resource, address, direction, table: TableName| {
+    let listener = |resource, address, direction, table: TableName, adaptive| {
         let (identity, telemetry, table) = (Some(identity.clone()), telemetry.clone(), TableSource::Rds(table));
-        Resource::Listener(Listener { name: resource, address, direction, table, identity, telemetry })
+        Resource::Listener(Listener { name: resource, address, direction, table, identity, telemetry, adaptive })
     };
     let mut resources = Vec::new();
     for port in &workload.ports {
         let Some(app_port) = port.app_port else { continue };
         let (address, resource) = ((workload.address, port.port).into(), name::inbound(name, &port.name));
-        resources.push(listener(resource.clone(), address, Direction::Inbound, resource));
+        let adaptive = inbound_adaptive(index, name, port);
+        resources.push(listener(resource.clone(), address, Direction::Inbound, resource, adaptive));
         resources.push(Resource::Table(inbound_table(index, name, port)));
         resources.push(Resource::Cluster(local_cluster(index, name, port, app_port, &identity)));
     }
@@ -58,7 +59,7 @@ pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<
             },
         };
         let resource = name::outbound_listener(name, outbound.address.port());
-        resources.push(listener(resource, outbound.address, Direction::Outbound, table));
+        resources.push(listener(resource, outbound.address, Direction::Outbound, table, None));
     }
     resources
 }
@@ -90,6 +91,17 @@ fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Route
     RouteTable { name: name::inbound(name, &port.name), hosts: vec![host] }
 }
 
+/// Of the one service that limits the port, by `check`. One that is observed beside one that acts is not carried out: the
+/// limit that acts would decide what it sees.
+fn inbound_adaptive(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Option<AdaptiveConcurrency> {
+    let services = services_of(index, name, port);
+    let held = |(name, service): &(&ObjectName, &Service)| {
+        index.service_limit(name, service.port_named(&port.name)?).part(|policy| policy.adaptive.clone()).0
+    };
+    let all: Vec<_> = services.iter().filter_map(held).collect();
+    all.iter().find(|one| one.mode.enforces()).or(all.first()).cloned()
+}
+
 /// Each of the two comes from one service at most, by `check`.
 fn inbound_limit(
     index: &Index,
@@ -97,7 +109,12 @@ fn inbound_limit(
     port: &WorkloadPort,
 ) -> (Option<RateLimit>, Option<RateLimit>) {
     let limits = |(name, service): &(&ObjectName, &Service)| {
-        Some(index.service_limit(name, service.port_named(&port.name)?).each().map(|known| known.spec.limit.clone()))
+        Some(
+            index
+                .service_limit(name, service.port_named(&port.name)?)
+                .each()
+                .filter_map(|known| known.spec.rules().cloned()),
+        )
     };
     let (acting, observed): (Vec<_>, Vec<_>) =
         services.iter().filter_map(limits).flatten().partition(|limit| limit.mode.enforces());

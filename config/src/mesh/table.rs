@@ -115,7 +115,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
     let policies = index.route_policy(Some(candidate.rule), name, port);
     let policy = policies.acting();
     let (fault, rehearsed_fault) = policies.part(|policy| policy.fault.clone());
-    let (rate_limit, rehearsed_limit) = index.route_limit(candidate.rule).part(|policy| Some(policy.limit.clone()));
+    let (rate_limit, rehearsed_limit) = index.route_limit(candidate.rule).part(|policy| policy.rules().cloned());
     let rehearsed = Rehearsed { retry: None, fault: rehearsed_fault, rate_limit: rehearsed_limit };
     let common = Route {
         origin: Origin(Arc::from(format!("{kind} {route}"))),

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+pub mod adaptive;
 pub mod cache;
 pub mod fault;
 pub mod health_check;
@@ -15,6 +16,7 @@ pub mod retry;
 pub mod session;
 pub mod timeout;
 
+pub use adaptive::AdaptiveConcurrency;
 pub use cache::Cache;
 pub use fault::Fault;
 pub use health_check::HealthCheck;

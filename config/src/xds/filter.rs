@@ -1,4 +1,4 @@
-//! HTTP filters: the four we send, and which of other control planes' we take.
+//! HTTP filters: the five we send, and which of other control planes' we take.
 //!
 //! A filter that is unknown is refused, because a request would pass that its author wanted changed, checked or
 //! stopped. Taken are those marked optional or disabled, and those that only watch.
@@ -8,11 +8,13 @@ use xds_api::pb::envoy::extensions::filters::http::router::v3::Router;
 use xds_api::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use xds_api::pb::google::protobuf as pb;
 
-use super::rate_limit;
 use super::value::{missing, refused, unsupported};
+use super::wire::adaptive::AdaptiveConcurrency as AdaptiveFilter;
 use super::wire::session::{StatefulSession, StatefulSessionPerRoute};
 use super::wire::{self, fault::HttpFault, rate_limit::LocalRateLimit};
+use super::{adaptive, rate_limit};
 use crate::error::{Code, Problem};
+use crate::policy::AdaptiveConcurrency;
 use crate::resource::ClientKind;
 
 /// The name of the filter that sends requests on; always the last.
@@ -45,8 +47,8 @@ struct TypedStruct {
     type_url: String,
 }
 
-/// The chain a client gets.
-pub(super) fn chain(client: ClientKind) -> Vec<hcm::HttpFilter> {
+/// The chain a client gets, with what acts on the whole listener.
+pub(super) fn chain(client: ClientKind, concurrency: Option<&AdaptiveConcurrency>) -> Vec<hcm::HttpFilter> {
     let filter = |name: &str, config: pb::Any| hcm::HttpFilter {
         name: name.to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
@@ -60,19 +62,22 @@ pub(super) fn chain(client: ClientKind) -> Vec<hcm::HttpFilter> {
     let limit = filter(LocalRateLimit::FILTER, wire::pack(&rate_limit::idle()));
     let fault = filter(HttpFault::FILTER, wire::pack(&HttpFault::default()));
     let session = filter(StatefulSession::FILTER, wire::pack(&StatefulSession::default()));
-    vec![limit, fault, session, router]
+    let concurrency = concurrency.filter(|policy| policy.mode.enforces()).map(adaptive::encode);
+    let concurrency = concurrency.map(|policy| filter(AdaptiveFilter::FILTER, wire::pack(&policy)));
+    [Some(limit), Some(fault), concurrency, Some(session), Some(router)].into_iter().flatten().collect()
 }
 
-/// Requires a chain that ends in a router and has nothing else that acts.
-pub(super) fn check_chain(filters: &[hcm::HttpFilter]) -> Result<(), Problem> {
+/// Requires a chain that ends in a router and has nothing else that acts but adaptive concurrency, which comes back.
+pub(super) fn read_chain(filters: &[hcm::HttpFilter]) -> Result<Option<AdaptiveConcurrency>, Problem> {
+    let mut found = None;
     for (index, filter) in filters.iter().enumerate() {
         let last = index + 1 == filters.len();
-        check_filter(filter, last).map_err(|problem| problem.at_index(index).at_field("http_filters"))?;
+        check_filter(filter, last, &mut found).map_err(|problem| problem.at_index(index).at_field("http_filters"))?;
     }
-    if filters.is_empty() { Err(missing("http_filters")) } else { Ok(()) }
+    if filters.is_empty() { Err(missing("http_filters")) } else { Ok(found) }
 }
 
-fn check_filter(filter: &hcm::HttpFilter, last: bool) -> Result<(), Problem> {
+fn check_filter(filter: &hcm::HttpFilter, last: bool, found: &mut Option<AdaptiveConcurrency>) -> Result<(), Problem> {
     let config = match &filter.config_type {
         Some(hcm::http_filter::ConfigType::TypedConfig(any)) => any,
         Some(hcm::http_filter::ConfigType::ConfigDiscovery(_)) => return Err(refused("config_discovery")),
@@ -83,6 +88,15 @@ fn check_filter(filter: &hcm::HttpFilter, last: bool) -> Result<(), Problem> {
         (true, false) => return Err(Problem::new(Code::Conflict, "a router must be the last filter")),
         (false, true) => return Err(Problem::new(Code::Conflict, "the last filter must be a router")),
         (false, false) => {}
+    }
+    if wire::is::<AdaptiveFilter>(config) && !filter.disabled {
+        let message = wire::unpack(config).map_err(|problem| problem.at_field("typed_config"))?;
+        let policy = adaptive::decode(&message).map_err(|problem| problem.at_field("typed_config"))?;
+        if found.is_some() && policy.is_some() {
+            return Err(Problem::new(Code::Conflict, "stands twice in one chain").at_field("typed_config"));
+        }
+        *found = policy.or(found.take());
+        return Ok(());
     }
     if filter.is_optional || filter.disabled || is_harmless(config)? {
         return Ok(());

@@ -15,11 +15,12 @@ use super::value::{
     unsupported,
 };
 use super::wire::{self, outrigger};
-use super::{filter, own, route};
+use super::{adaptive, filter, own, route};
 use crate::endpoint::Locality;
 use crate::error::Problem;
 use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use crate::name::{ObjectName, ResourceName};
+use crate::policy::AdaptiveConcurrency;
 use crate::resource::{ClientKind, Resource};
 use crate::value::Percent;
 
@@ -51,7 +52,7 @@ pub(super) fn encode(listener: &Listener, client: ClientKind) -> Option<xds::Lis
         normalize_path: Some(pb::BoolValue { value: true }),
         path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
-        ..connection_manager(listener.name.as_str(), table, client)
+        ..connection_manager(listener.name.as_str(), table, client, listener.adaptive.as_ref())
     };
     let filter = xds::Filter {
         name: HTTP_CONNECTION_MANAGER.into(),
@@ -69,7 +70,7 @@ pub(super) fn encode(listener: &Listener, client: ClientKind) -> Option<xds::Lis
 
 /// Encodes a listener without an address; only gRPC has a use for one.
 pub(super) fn encode_api(listener: &ApiListener, client: ClientKind) -> Option<xds::Listener> {
-    let manager = connection_manager(listener.name.as_str(), rds(&listener.table), client);
+    let manager = connection_manager(listener.name.as_str(), rds(&listener.table), client, None);
     (client == ClientKind::Grpc).then(|| xds::Listener {
         name: listener.name.to_string(),
         api_listener: Some(xds::ApiListener { api_listener: Some(wire::pack(&manager)) }),
@@ -81,11 +82,16 @@ fn rds(name: &ResourceName) -> RouteSpecifier {
     RouteSpecifier::Rds(hcm::Rds { config_source: ads(), route_config_name: name.to_string() })
 }
 
-fn connection_manager(stat_prefix: &str, table: RouteSpecifier, client: ClientKind) -> hcm::HttpConnectionManager {
+fn connection_manager(
+    stat_prefix: &str,
+    table: RouteSpecifier,
+    client: ClientKind,
+    concurrency: Option<&AdaptiveConcurrency>,
+) -> hcm::HttpConnectionManager {
     hcm::HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(table),
-        http_filters: filter::chain(client),
+        http_filters: filter::chain(client, concurrency),
         ..Default::default()
     }
 }
@@ -101,6 +107,7 @@ fn encode_own(listener: &Listener) -> outrigger::Listener {
         }),
         sample_millionths: listener.telemetry.sample.millionths(),
         access_log: listener.telemetry.access_log,
+        adaptive: listener.adaptive.as_ref().map(adaptive::encode_own),
     }
 }
 
@@ -120,9 +127,10 @@ pub(super) fn decode(message: &xds::Listener) -> Result<Resource, Problem> {
         ..Telemetry::default()
     };
     let own: Option<outrigger::Listener> = read_metadata(message.metadata.as_ref())?;
-    let (identity, telemetry) = match own {
+    let (table, foreign) = decode_table(&manager).map_err(at_manager)?;
+    let (identity, telemetry, adaptive) = match own {
         Some(own) => decode_own(&own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata"))?,
-        None => (None, telemetry_of(&manager)),
+        None => (None, telemetry_of(&manager), foreign),
     };
     let listener = Listener {
         name,
@@ -131,15 +139,19 @@ pub(super) fn decode(message: &xds::Listener) -> Result<Resource, Problem> {
             Ok(core::TrafficDirection::Inbound) => Direction::Inbound,
             _ => Direction::Outbound,
         },
-        table: decode_table(&manager).map_err(at_manager)?,
+        table,
         identity,
         telemetry,
+        adaptive,
     };
     listener.check()?;
     Ok(Resource::Listener(listener))
 }
 
-fn decode_own(own: &outrigger::Listener) -> Result<(Option<Identity>, Telemetry), Problem> {
+/// What rides in our own words.
+type Own = (Option<Identity>, Telemetry, Option<AdaptiveConcurrency>);
+
+fn decode_own(own: &outrigger::Listener) -> Result<Own, Problem> {
     let identity = own.identity.as_ref().map(|identity| {
         let workload = ObjectName::parse(&identity.workload)
             .map_err(|problem| problem.at_field("workload").at_field("identity"))?;
@@ -151,19 +163,22 @@ fn decode_own(own: &outrigger::Listener) -> Result<(Option<Identity>, Telemetry)
         })
     });
     let sample: Percent = own::percent("sample_millionths", own.sample_millionths)?;
-    Ok((identity.transpose()?, Telemetry { sample, access_log: own.access_log }))
+    let adaptive = own.adaptive.as_ref().map(adaptive::decode_own).transpose();
+    let adaptive = adaptive.map_err(|problem| problem.at_field("adaptive"))?;
+    Ok((identity.transpose()?, Telemetry { sample, access_log: own.access_log }, adaptive))
 }
 
 fn decode_api(any: &pb::Any) -> Result<ResourceName, Problem> {
     let manager: hcm::HttpConnectionManager = wire::unpack(any)?;
-    match decode_table(&manager)? {
+    match decode_table(&manager)?.0 {
         TableSource::Rds(name) => Ok(name),
         TableSource::Inline(_) => Err(unsupported("route_config", "only rds is supported here")),
     }
 }
 
-fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<TableSource, Problem> {
-    filter::check_chain(&manager.http_filters)?;
+/// The table, and what acts on the whole listener.
+fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<(TableSource, Option<AdaptiveConcurrency>), Problem> {
+    let adaptive = filter::read_chain(&manager.http_filters)?;
     let kept =
         [PathWithEscapedSlashesAction::ImplementationSpecificDefault, PathWithEscapedSlashesAction::KeepUnchanged];
     refuse_all([
@@ -173,7 +188,7 @@ fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<TableSource, Pro
             !kept.iter().any(|action| manager.path_with_escaped_slashes_action == i32::from(*action)),
         ),
     ])?;
-    match &manager.route_specifier {
+    let table = match &manager.route_specifier {
         Some(RouteSpecifier::Rds(rds)) => {
             let inner = |problem: Problem| problem.at_field("rds");
             check_ads("config_source", rds.config_source.as_ref()).map_err(inner)?;
@@ -191,7 +206,8 @@ fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<TableSource, Pro
         }
         Some(RouteSpecifier::ScopedRoutes(_)) => Err(refused("scoped_routes")),
         None => Err(missing("route_specifier")),
-    }
+    };
+    Ok((table?, adaptive))
 }
 
 fn refuse_unsupported(message: &xds::Listener) -> Result<(), Problem> {

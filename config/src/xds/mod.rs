@@ -26,6 +26,7 @@ mod session;
 mod cache;
 mod retry;
 mod own;
+mod adaptive;
 mod rate_limit;
 mod breaker;
 mod outlier;

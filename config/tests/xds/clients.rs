@@ -80,6 +80,7 @@ fn listener_of(table: TableSource) -> Resource {
         table,
         identity: None,
         telemetry: Telemetry::default(),
+        adaptive: None,
     })
 }
 

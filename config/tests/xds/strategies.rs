@@ -11,6 +11,7 @@ use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality, Localit
 use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
+use outrigger_config::policy::adaptive::{AdaptiveConcurrency, Baseline, Measured};
 use outrigger_config::policy::cache::{AlsoStore, CacheKey};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope, Throttle};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
@@ -54,16 +55,46 @@ fn listener() -> impl Strategy<Value = Listener> {
         .prop_map(|(workload, service, version, locality)| Identity { workload, service, version, locality });
     let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    (name(), address(), direction, source, of(identity), telemetry).prop_map(
-        |(name, address, direction, table, identity, telemetry)| Listener {
+    (name(), address(), direction, source, of(identity), telemetry, of(adaptive())).prop_map(
+        |(name, address, direction, table, identity, telemetry, adaptive)| Listener {
             name,
             address,
             direction,
             table,
             identity,
             telemetry,
+            adaptive,
         },
     )
+}
+
+fn adaptive() -> impl Strategy<Value = AdaptiveConcurrency> {
+    let share = || (1..=1_000_000_u32).prop_map(|part| Percent::from_millionths(part).expect("a share"));
+    let measured =
+        (some_time(), percent(), 1..1000_u32, 1..1000_u32).prop_map(|(interval, jitter, requests, concurrency)| {
+            Baseline::Measured(Measured { interval, jitter, requests, concurrency })
+        });
+    let baseline = prop_oneof![some_time().prop_map(Baseline::Fixed), measured];
+    (policy(), share(), 1..1000_u32, 0..1000_u32, some_time(), baseline, percent(), 400..=599_u16).prop_map(
+        |((origin, mode), percentile, min_limit, more, update_interval, baseline, buffer, status)| {
+            AdaptiveConcurrency {
+                origin,
+                mode,
+                percentile,
+                min_limit,
+                max_limit: min_limit + more,
+                update_interval,
+                baseline,
+                buffer,
+                status,
+            }
+        },
+    )
+}
+
+/// Any time longer than none.
+fn some_time() -> impl Strategy<Value = Duration> {
+    (1..100_000_000_u64).prop_map(Duration::from_micros)
 }
 
 fn table() -> impl Strategy<Value = RouteTable> {

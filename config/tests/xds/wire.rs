@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::extensions::filters::common::fault::v3 as delays;
+use envoy_types::pb::envoy::extensions::filters::http::adaptive_concurrency::v3 as adaptive_concurrency;
 use envoy_types::pb::envoy::extensions::filters::http::fault::v3 as fault;
 use envoy_types::pb::envoy::extensions::filters::http::local_ratelimit::v3 as local_ratelimit;
 use envoy_types::pb::envoy::extensions::load_balancing_policies as balancing;
@@ -180,6 +181,7 @@ fn delta_discovery_response() {
 
 /// The messages that nest in xds-api's are of prost 0.13.
 mod nested {
+    use outrigger_config::xds::wire::adaptive::{AdaptiveConcurrency, GradientController, LimitParams, MinRttParams};
     use outrigger_config::xds::wire::balancing::{
         ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin, SlowStartConfig,
         WrrLocality,
@@ -195,7 +197,7 @@ mod nested {
     use xds_api::pb::envoy::r#type::v3 as kinds;
     use xds_api::pb::google::protobuf as pb;
 
-    use super::{balancing, delays, fault, local_ratelimit, theirs, upstream};
+    use super::{adaptive_concurrency, balancing, delays, fault, local_ratelimit, theirs, upstream};
     use prost::Message as NewMessage;
 
     /// Their message of ours, under the name that both have.
@@ -398,6 +400,54 @@ mod nested {
         let by_grpc = FaultAbort { grpc_status: Some(8), percentage: share(1), ..Default::default() };
         let theirs = <fault::FaultAbort as NewMessage>::decode(by_grpc.encode_to_vec().as_slice()).expect("valid");
         assert_eq!(theirs.error_type, Some(fault::fault_abort::ErrorType::GrpcStatus(8)));
+    }
+
+    #[test]
+    fn the_limit_that_adapts() {
+        let whole = |value| Some(pb::UInt32Value { value });
+        let time = |seconds| Some(pb::Duration { seconds, nanos: 0 });
+        let share = |value| Some(kinds::Percent { value });
+        let flag =
+            core::RuntimeFeatureFlag { default_value: Some(pb::BoolValue { value: true }), runtime_key: "key".into() };
+        let filter: adaptive_concurrency::AdaptiveConcurrency = read(&AdaptiveConcurrency {
+            gradient_controller_config: Some(GradientController {
+                sample_aggregate_percentile: share(1.0),
+                concurrency_limit_params: Some(LimitParams {
+                    max_concurrency_limit: whole(2),
+                    concurrency_update_interval: time(3),
+                    min_concurrency_limit: whole(4),
+                }),
+                min_rtt_calc_params: Some(MinRttParams {
+                    interval: time(5),
+                    request_count: whole(6),
+                    jitter: share(7.0),
+                    min_concurrency: whole(8),
+                    buffer: share(9.0),
+                    fixed_value: time(10),
+                }),
+            }),
+            enabled: Some(flag),
+            concurrency_limit_exceeded_status: Some(kinds::HttpStatus { code: 503 }),
+        });
+        assert_eq!(filter.enabled.expect("a flag").runtime_key, "key");
+        assert_eq!(filter.concurrency_limit_exceeded_status.expect("a status").code, 503);
+        let Some(adaptive_concurrency::adaptive_concurrency::ConcurrencyControllerConfig::GradientControllerConfig(
+            gradient,
+        )) = filter.concurrency_controller_config
+        else {
+            panic!()
+        };
+        let limit = gradient.concurrency_limit_params.expect("numbers");
+        let of = |message: Option<envoy_types::pb::google::protobuf::UInt32Value>| message.map(|one| one.value);
+        let after = |message: Option<envoy_types::pb::google::protobuf::Duration>| message.map(|one| one.seconds);
+        let part = |message: Option<envoy_types::pb::envoy::r#type::v3::Percent>| message.map(|one| one.value);
+        assert_eq!(part(gradient.sample_aggregate_percentile), Some(1.0));
+        assert_eq!((of(limit.max_concurrency_limit), after(limit.concurrency_update_interval)), (Some(2), Some(3)));
+        assert_eq!(of(limit.min_concurrency_limit), Some(4));
+        let rtt = gradient.min_rtt_calc_params.expect("numbers");
+        assert_eq!((after(rtt.interval), of(rtt.request_count), part(rtt.jitter)), (Some(5), Some(6), Some(7.0)));
+        assert_eq!((of(rtt.min_concurrency), part(rtt.buffer)), (Some(8), Some(9.0)));
+        assert_eq!(after(rtt.fixed_value), Some(10));
     }
 
     #[test]

@@ -76,6 +76,11 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
         "breaker_requests" | "breaker_pending" | "breaker_connections" => {
             change("limits", "find what the requests under way wait for, or raise the limit")
         }
+        "adaptive_concurrency" => {
+            "the service is slower than without load: give it more workloads, or see outrigger_adaptive_* of its proxy \
+             and adaptiveConcurrency of its RateLimitPolicy"
+                .to_owned()
+        }
         "overloaded" => {
             "the proxy itself runs short: give its container more, or raise --memory-limit or the limit of open files; \
              priority: High in a RoutePolicy says which requests go last"
@@ -131,6 +136,7 @@ mod tests {
             "rate_limited",
             "breaker_requests",
             "overloaded",
+            "adaptive_concurrency",
             "retries_exhausted",
             "retry_budget_exhausted",
             "http_response_timeout",

@@ -2,6 +2,7 @@
 //! writes down is what its reader should remember.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod adaptive;
 mod admin;
 mod admission;
 mod bad_input;

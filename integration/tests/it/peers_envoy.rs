@@ -87,3 +87,27 @@ async fn over_sotw() {
 async fn over_delta() {
     is_steered("DELTA_GRPC", "delta").await;
 }
+
+#[tokio::test]
+async fn before_a_service_it_lets_in_what_our_policy_says() {
+    let Some(envoy) = peers::envoy() else { return };
+    let origin = Origin::start().await;
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .sidecar("catalog-1", "catalog", origin.address())
+        .rate_limit_policy("catalog", "adaptiveConcurrency: { minConcurrency: 4, maxConcurrency: 4 }");
+    let control_plane = ControlPlane::start().await;
+    control_plane.apply(documents.text()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let _envoy = envoy::start(&envoy, folder.path(), "catalog-1", "DELTA_GRPC", control_plane.xds());
+    let address = documents.inbound("catalog-1");
+    wait::until("Envoy to serve", async || {
+        tokio::net::TcpStream::connect(address).await.ok()?;
+        (Client::http1(address).await.send(get("catalog", "/")).await.status == 200).then_some(())
+    })
+    .await;
+    let ask = || async { Client::http1(address).await.send(get("catalog", "/slow/500")).await.status };
+    let statuses = futures_util::future::join_all((0..10).map(|_| ask())).await;
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 4, "{statuses:?}");
+    refused_nothing(&control_plane.proxy("catalog-1").await.unwrap());
+}

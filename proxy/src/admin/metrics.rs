@@ -8,7 +8,7 @@ use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
 
 use crate::admin::clusters::state;
-use crate::admin::{overload, policies};
+use crate::admin::{adaptive, overload, policies};
 use crate::cache::Store;
 use crate::cluster::{Cause, Limit, Limits};
 use crate::discovery::status::Standing;
@@ -28,6 +28,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(replay(shared));
     families.extend(cache(&shared.caching.store));
+    families.extend(adaptive::families(&shared.snapshots.load_full()));
     families.extend(overload::families(&shared.overload));
     families.extend(process(shared, started, now));
     families.sort_by(|a, b| a.name().cmp(b.name()));

@@ -30,6 +30,7 @@ pub mod clusters;
 mod explain;
 mod policies;
 mod overload;
+mod adaptive;
 pub mod metrics;
 mod query;
 

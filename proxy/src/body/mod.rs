@@ -55,6 +55,26 @@ pub trait Ending: Send + Sync {
     fn end(self: Box<Self>, how: End);
 }
 
+/// Keeps something until a body is over.
+struct Holding<T> {
+    inner: Option<Box<dyn Ending>>,
+    _held: T,
+}
+
+impl<T: Send + Sync> Ending for Holding<T> {
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(inner) = &mut self.inner {
+            inner.trailers(trailers);
+        }
+    }
+
+    fn end(self: Box<Self>, how: End) {
+        if let Some(inner) = self.inner {
+            inner.end(how);
+        }
+    }
+}
+
 /// Why a body broke, as its receiver sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken(pub Reason);
@@ -189,6 +209,11 @@ impl Body {
     /// Who acts when the attempt's part is over.
     pub fn on_attempt_end(&mut self, ending: Box<dyn Ending>) {
         self.attempt = Some(ending);
+    }
+
+    /// Keeps something until the attempt's part is over.
+    pub fn hold(&mut self, what: impl Send + Sync + 'static) {
+        self.attempt = Some(Box::new(Holding { inner: self.attempt.take(), _held: what }));
     }
 
     /// Who acts when the request is over, after the attempt.

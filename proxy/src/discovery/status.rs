@@ -162,6 +162,7 @@ mod tests {
             direction: Direction::Outbound,
             identity: None,
             telemetry: Telemetry::default(),
+            adaptive: None,
         };
         let serves = |standing: &mut Standing| {
             standing.serving = true;

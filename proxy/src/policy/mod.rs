@@ -14,6 +14,7 @@ use tower::Service;
 use crate::error::Error;
 use crate::exchange::Response;
 
+pub mod adaptive;
 pub mod admission;
 pub mod answer;
 pub mod breaker;

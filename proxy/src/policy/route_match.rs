@@ -15,6 +15,7 @@ use crate::error::{Error, Reason};
 use crate::exchange::{Request, Routed};
 use crate::explain;
 use crate::fields::Fields;
+use crate::gradient::Gradient;
 use crate::route::{Facts, Found};
 
 /// Puts [`RouteMatch`] around a room.
@@ -46,16 +47,18 @@ impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
 
     fn call(&mut self, request: Request) -> Self::Future {
         match find(&request) {
-            Ok(route) => {
+            Ok((route, gradient)) => {
                 let Request { http, trail, authority, .. } = request;
-                Either::Left(self.inner.call(Routed { http, trail, authority, route }))
+                Either::Left(self.inner.call(Routed { http, trail, authority, route, gradient }))
             }
             Err(error) => refuse(error),
         }
     }
 }
 
-fn find(request: &Request) -> Result<Arc<crate::route::Route>, Error> {
+type Taken = (Arc<crate::route::Route>, Option<Arc<Gradient>>);
+
+fn find(request: &Request) -> Result<Taken, Error> {
     let snapshot = request.trail.connection.shared.snapshots.load();
     let Some(table) = snapshot.table_for(&request.trail.connection.entrance.name) else {
         request.trail.note(|notes| notes.snapshot = snapshot.number);
@@ -71,7 +74,7 @@ fn find(request: &Request) -> Result<Arc<crate::route::Route>, Error> {
             if request.trail.fields.any(Fields::EXPLAIN) {
                 explain::note_missed(&request.trail, table, Some(route), &facts);
             }
-            Ok(Arc::clone(route))
+            Ok((Arc::clone(route), snapshot.gradient_for(&request.trail.connection.entrance.name).map(Arc::clone)))
         }
         missed => {
             request.trail.note(|notes| notes.snapshot = snapshot.number);

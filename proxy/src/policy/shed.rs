@@ -80,7 +80,7 @@ fn check(routed: &Routed) -> Result<(), Error> {
     Err(error.refusing(StatusCode::SERVICE_UNAVAILABLE, Some(fastrand::u64(least..=most)), HeaderMap::new()))
 }
 
-fn asks_for_health(method: &Method, path: &str) -> bool {
+pub(super) fn asks_for_health(method: &Method, path: &str) -> bool {
     path.starts_with(GRPC_HEALTH) || (matches!(*method, Method::GET | Method::HEAD) && HEALTH.contains(&path))
 }
 

@@ -20,6 +20,7 @@ use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteMode
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
+use crate::gradient::Gradient;
 use crate::route::cache::Cache;
 use crate::route::fault::Fault;
 use crate::route::hash::{FastHasher, FastMap};
@@ -78,7 +79,17 @@ pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context
         };
         serving.extend(table.map(|table| (name.clone(), table)));
     }
+    let gradient = |(name, listener): (&ListenerName, &Listener)| {
+        let model = listener.adaptive.as_ref()?;
+        let old = previous.and_then(|previous| previous.gradients.get(name));
+        let gradient = match old.filter(|old| old.model() == model) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(Gradient::new(model.clone(), old.map(|old| &**old), context.now)),
+        };
+        Some((name.clone(), gradient))
+    };
     Snapshot {
+        gradients: set.listeners.iter().filter_map(gradient).collect(),
         number: previous.map_or(1, |previous| previous.number + 1),
         listeners: set.listeners.values().map(|listener| keep_listener(listener, previous)).collect(),
         serving,

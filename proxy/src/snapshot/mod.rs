@@ -13,6 +13,7 @@ use outrigger_config::listener::Listener;
 use outrigger_config::name::{ClusterName, ListenerName, TableName};
 
 use crate::cluster::Cluster;
+use crate::gradient::Gradient;
 use crate::route::hash::FastMap;
 use crate::route::pace::Pace;
 use crate::route::{Bucket, Table};
@@ -31,6 +32,7 @@ pub struct Snapshot {
     /// Where the proxy listens, in the order of names. One that did not change is the same `Arc` as before.
     pub listeners: Vec<Arc<Listener>>,
     serving: FastMap<ListenerName, Arc<Table>>,
+    gradients: FastMap<ListenerName, Arc<Gradient>>,
     tables: BTreeMap<TableName, Arc<Table>>,
     clusters: BTreeMap<ClusterName, Arc<Cluster>>,
     buckets: HashMap<compile::BucketKey, Arc<Bucket>>,
@@ -41,6 +43,16 @@ impl Snapshot {
     /// The table that a listener serves by; none if there is no such listener, or its table has not come yet.
     pub fn table_for(&self, listener: &ListenerName) -> Option<&Arc<Table>> {
         self.serving.get(listener)
+    }
+
+    /// How many requests at once a listener lets in, where that follows what is behind it.
+    pub fn gradient_for(&self, listener: &ListenerName) -> Option<&Arc<Gradient>> {
+        if self.gradients.is_empty() { None } else { self.gradients.get(listener) }
+    }
+
+    /// All of these, in no order.
+    pub fn gradients(&self) -> impl Iterator<Item = (&ListenerName, &Arc<Gradient>)> {
+        self.gradients.iter()
     }
 
     /// Every table that has a name of its own, in the order of names.

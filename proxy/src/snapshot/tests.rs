@@ -48,6 +48,7 @@ fn listener(text: &str, table: &str) -> Resource {
         table: TableSource::Rds(name(table)),
         identity: None,
         telemetry: Telemetry::default(),
+        adaptive: None,
     })
 }
 

@@ -27,8 +27,10 @@ impl Would {
     pub const CACHE_HIT: Would = Would(64);
     /// The proxy, running short, would have shed it.
     pub const SHED: Would = Would(128);
+    /// More requests were under way than the service bears.
+    pub const ADAPTIVE_CONCURRENCY: Would = Would(256);
     /// Everything that may be.
-    pub const ALL: [Would; 8] = [
+    pub const ALL: [Would; 9] = [
         Would::RATE_LIMIT,
         Would::BREAKER,
         Would::RETRY,
@@ -37,6 +39,7 @@ impl Would {
         Would::HEDGE,
         Would::CACHE_HIT,
         Would::SHED,
+        Would::ADAPTIVE_CONCURRENCY,
     ];
 
     /// The single ones of the set.
@@ -60,6 +63,7 @@ impl Would {
             Would::HEDGE => "hedge",
             Would::CACHE_HIT => "cache_hit",
             Would::SHED => "shed",
+            Would::ADAPTIVE_CONCURRENCY => "adaptive_concurrency",
             _ => "",
         }
     }

@@ -27,6 +27,6 @@ fn status(number: &u32) -> Result<u16, Problem> {
     u16::try_from(*number).map_err(|_| Problem::new(Code::InvalidValue, "must be a status").with_value(number))
 }
 
-fn mode(observe: bool) -> Mode {
+pub(super) fn mode(observe: bool) -> Mode {
     if observe { Mode::Observe } else { Mode::Enforce }
 }

@@ -9,6 +9,7 @@ use xds_api::pb::google::protobuf::Any;
 
 use crate::error::{Code, Problem};
 
+pub mod adaptive;
 pub mod balancing;
 pub mod cache;
 pub mod fault;

@@ -1,5 +1,7 @@
 //! Listeners.
 
+use std::time::Duration;
+
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::listener::v3 as listener;
 use envoy_types::pb::envoy::config::route::v3 as route;
@@ -8,12 +10,19 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::error::{Code, Problem};
 use outrigger_config::listener::{Direction, Listener, TableSource};
+use outrigger_config::policy::adaptive::{AdaptiveConcurrency, Baseline, Measured};
+use outrigger_config::policy::{Mode, Origin};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::xds::decode;
 use prost::Message;
 
 use super::tables;
 use super::{address, ads, any, pack, refused};
+use concurrency::adaptive_concurrency::ConcurrencyControllerConfig as Config;
+use concurrency::gradient_controller_config::{
+    ConcurrencyLimitCalculationParams as Limit, MinimumRttCalculationParams as Rtt,
+};
+use http_filters::adaptive_concurrency::v3 as concurrency;
 
 fn filter(config: pb::Any) -> hcm::HttpFilter {
     let config_type = Some(hcm::http_filter::ConfigType::TypedConfig(config));
@@ -94,6 +103,58 @@ fn filters_that_change_nothing_are_taken() {
         let label = format!("{harmless:?}");
         let manager = hcm::HttpConnectionManager { http_filters: vec![harmless, router()], ..manager() };
         read(&base(&manager)).expect(&label);
+    }
+}
+
+#[test]
+fn adaptive_concurrency_of_a_chain_is_the_listeners() {
+    let whole = |value| Some(pb::UInt32Value { value });
+    let interval = |seconds| Some(pb::Duration { seconds, nanos: 0 });
+    let controller = |limit, rtt| {
+        Config::GradientControllerConfig(concurrency::GradientControllerConfig {
+            concurrency_limit_params: Some(limit),
+            min_rtt_calc_params: Some(rtt),
+            ..Default::default()
+        })
+    };
+    let limit = Limit { concurrency_update_interval: interval(1), ..Default::default() };
+    let rtt = Rtt { interval: interval(30), ..Default::default() };
+    let with = |limit, rtt| concurrency::AdaptiveConcurrency {
+        concurrency_controller_config: Some(controller(limit, rtt)),
+        ..Default::default()
+    };
+    let chain = |filters: Vec<hcm::HttpFilter>| {
+        let manager = hcm::HttpConnectionManager { http_filters: filters, ..manager() };
+        read(&base(&manager))
+    };
+    let plain = with(limit, rtt);
+    let policy = chain(vec![filter(pack(&plain)), router()]).expect("taken").adaptive.expect("a policy");
+    let usual = AdaptiveConcurrency::with_defaults(Origin::default(), Mode::Enforce);
+    let baseline = Baseline::Measured(Measured { interval: Duration::from_secs(30), ..Measured::DEFAULT });
+    assert_eq!(policy, AdaptiveConcurrency { update_interval: Duration::from_secs(1), baseline, ..usual });
+    let off = core::RuntimeFeatureFlag { default_value: Some(pb::BoolValue { value: false }), ..Default::default() };
+    let off = concurrency::AdaptiveConcurrency { enabled: Some(off), ..plain };
+    assert_eq!(chain(vec![filter(pack(&off)), router()]).expect("taken").adaptive, None);
+    const AT: &str = "filter_chains[0].filters[0].typed_config.http_filters";
+    let at = |path: &str| format!("{AT}[0].typed_config.{path}");
+    let twice = vec![filter(pack(&plain)), filter(pack(&plain)), router()];
+    refused("twice", chain(twice), Code::Conflict, &format!("{AT}[1].typed_config"));
+    for (label, wrong, code, path) in [
+        ("no numbers", Default::default(), Code::MissingField, "gradient_controller_config"),
+        (
+            "no interval",
+            with(limit, Rtt::default()),
+            Code::MissingField,
+            "gradient_controller_config.min_rtt_calc_params.interval",
+        ),
+        (
+            "none at once",
+            with(Limit { min_concurrency_limit: whole(0), ..limit }, rtt),
+            Code::InvalidValue,
+            "minConcurrency",
+        ),
+    ] {
+        refused(label, chain(vec![filter(pack(&wrong)), router()]), code, &at(path));
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use outrigger_config::listener::{Listener, TableSource};
 use outrigger_config::name::ResourceName;
 use outrigger_config::policy::Mode;
+use outrigger_config::policy::adaptive::{AdaptiveConcurrency, Baseline};
+use outrigger_config::value::format_duration;
 use serde_json::{Map, Value, json};
 
 use crate::discovery::status::Standing;
@@ -70,6 +72,30 @@ fn listener(listener: &Listener) -> Value {
         "service": listener.identity.as_ref().map(|identity| &*identity.service),
         "samplePercent": listener.telemetry.sample.ratio() * 100.0,
         "accessLog": listener.telemetry.access_log,
+        "adaptiveConcurrency": listener.adaptive.as_ref().map(adaptive),
+    })
+}
+
+fn adaptive(policy: &AdaptiveConcurrency) -> Value {
+    let min_rtt = match policy.baseline {
+        Baseline::Fixed(fixed) => json!({ "fixed": format_duration(fixed) }),
+        Baseline::Measured(measured) => json!({
+            "interval": format_duration(measured.interval),
+            "jitterPercent": measured.jitter.ratio() * 100.0,
+            "requests": measured.requests,
+            "concurrency": measured.concurrency,
+        }),
+    };
+    json!({
+        "origin": policy.origin.to_string(),
+        "mode": mode(policy.mode),
+        "minConcurrency": policy.min_limit,
+        "maxConcurrency": policy.max_limit,
+        "percentile": policy.percentile.ratio() * 100.0,
+        "updateInterval": format_duration(policy.update_interval),
+        "bufferPercent": policy.buffer.ratio() * 100.0,
+        "minRtt": min_rtt,
+        "status": policy.status,
     })
 }
 

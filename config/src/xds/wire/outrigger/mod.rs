@@ -6,6 +6,8 @@
 
 use prost_xds::Name;
 
+use super::adaptive::AdaptiveConcurrency;
+
 mod limit;
 mod route;
 mod cluster;
@@ -32,6 +34,27 @@ pub struct Listener {
     /// Whether each request is logged.
     #[prost(bool, tag = "3")]
     pub access_log: bool,
+    /// As many requests at once as what is behind it bears.
+    #[prost(message, optional, tag = "4")]
+    pub adaptive: Option<Adaptive>,
+}
+
+/// An adaptive concurrency policy.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Adaptive {
+    /// The document behind it.
+    #[prost(string, tag = "1")]
+    pub origin: String,
+    /// Whether it only says what it would have done.
+    #[prost(bool, tag = "2")]
+    pub observe: bool,
+    /// Its numbers.
+    #[prost(message, optional, tag = "3")]
+    pub concurrency: Option<AdaptiveConcurrency>,
+    /// The status of a refusal: any, which xDS has no word for.
+    #[prost(uint32, tag = "4")]
+    pub status: u32,
 }
 
 impl Name for Listener {

@@ -1,0 +1,85 @@
+//! Lets in as many requests at once as the listener's service bears ([`crate::gradient`]; xDS `adaptive_concurrency`).
+//! Raises [`Reason::AdaptiveConcurrency`]; in Observe it only notes what it would have done. What asks for the service's
+//! health is neither refused nor counted. Within the cache and faults, so that only the service's own time counts.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{Either, FutureExt};
+use http::{HeaderMap, StatusCode};
+use tower::{Layer, Service};
+
+use super::shed::asks_for_health;
+use super::{Next, PolicyFuture};
+use crate::clock;
+use crate::error::{Error, Reason};
+use crate::exchange::{Response, Routed};
+use crate::gradient::{Entered, Gradient, Place};
+use crate::telemetry::Would;
+
+/// Puts [`Adaptive`] around a room.
+#[derive(Clone, Copy, Debug)]
+pub struct AdaptiveLayer;
+
+/// Takes a place or refuses.
+#[derive(Clone, Debug)]
+pub struct Adaptive<S> {
+    inner: S,
+}
+
+impl<S> Layer<S> for AdaptiveLayer {
+    type Service = Adaptive<S>;
+
+    fn layer(&self, inner: S) -> Adaptive<S> {
+        Adaptive { inner }
+    }
+}
+
+impl<S: Next<Routed>> Service<Routed> for Adaptive<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = PolicyFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut routed: Routed) -> Self::Future {
+        let Some(gradient) = routed.gradient.take() else { return Either::Left(self.inner.call(routed)) };
+        if asks_for_health(routed.http.method(), routed.http.uri().path()) {
+            return Either::Left(self.inner.call(routed));
+        }
+        match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
+            Entered::Admitted(place) => {
+                let inner = self.inner.call(routed);
+                Either::Right(Box::pin(inner.map(|answer| answer.map(|response| held(response, place)))))
+            }
+            Entered::Full if gradient.model().mode.enforces() => {
+                let error = refusal(&routed, &gradient);
+                Either::Right(Box::pin(std::future::ready(Err(error))))
+            }
+            Entered::Full => {
+                routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
+                Either::Left(self.inner.call(routed))
+            }
+        }
+    }
+}
+
+/// The place is taken until the answer is over; its head says how long the service takes, unless it failed.
+fn held(mut response: Response, place: Place) -> Response {
+    if !response.status().is_server_error() {
+        place.answered(clock::now(), &mut fastrand::Rng::new());
+    }
+    response.body_mut().hold(place);
+    response
+}
+
+fn refusal(routed: &Routed, gradient: &Arc<Gradient>) -> Error {
+    // Refused before a destination was chosen: it counts for the route's first.
+    routed.count_for_first();
+    let status = StatusCode::from_u16(gradient.model().status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let limit = gradient.limit();
+    let detail = format!("the service has as many requests under way as it bears now, {limit}");
+    Error::new(Reason::AdaptiveConcurrency).because(detail).refusing(status, None, HeaderMap::new())
+}
