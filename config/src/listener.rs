@@ -7,6 +7,7 @@ use crate::endpoint::Locality;
 use crate::error::Problem;
 use crate::name::{ListenerName, ObjectName, TableName};
 use crate::policy::AdaptiveConcurrency;
+use crate::policy::asked::LimitFilter;
 use crate::route::RouteTable;
 use crate::value::Percent;
 
@@ -74,6 +75,8 @@ pub struct Listener {
     pub telemetry: Telemetry,
     /// As many requests at once as what is behind it bears (`adaptive_concurrency`).
     pub adaptive: Option<AdaptiveConcurrency>,
+    /// Who is asked whether requests are within their limits, where another control plane says so.
+    pub limits: Vec<LimitFilter>,
 }
 
 /// A listener of a gRPC client: no address, only the table under the name that was asked for

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::{Code, Problem};
 use crate::header::Headers;
 use crate::name::{ClusterName, Domain, TableName};
+use crate::policy::asked::Asked;
 use crate::policy::{Cache, Fault, Mode, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
 use crate::value::Percent;
@@ -83,6 +84,8 @@ pub struct Route {
     pub cache: Option<Cache>,
     /// How much is let in.
     pub rate_limit: Option<RateLimit>,
+    /// What a rate limit service of another control plane is asked.
+    pub asked: Vec<Asked>,
     /// What is only observed beside the policies above.
     pub rehearsed: Rehearsed,
     /// What a hash balancer keys by.
@@ -143,6 +146,7 @@ impl Route {
             fault: None,
             cache: None,
             rate_limit: None,
+            asked: Vec::new(),
             rehearsed: Rehearsed::default(),
             hash: Vec::new(),
             priority: Priority::Default,
@@ -183,6 +187,7 @@ impl Route {
             || self.retry.is_some()
             || self.rehearsed.retry.is_some()
             || self.cache.is_some()
+            || !self.asked.is_empty()
             || !self.hash.is_empty()
             || self.session.is_some()
             || self.priority != Priority::Default;

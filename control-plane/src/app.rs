@@ -25,6 +25,8 @@ use crate::api::serve::serve;
 use crate::api::{self, Api, Hosts};
 use crate::error::Error;
 use crate::follow::follow;
+use crate::limits::server::RateLimitService;
+use crate::limits::{Counters, Shared};
 use crate::otlp::forward::{Forwarder, Target};
 use crate::otlp::grpc::{LogsService, MetricsService, TraceService};
 use crate::otlp::{self, Receiver};
@@ -113,9 +115,12 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let api = listen(settings.api, "--api").await?;
     let (xds_address, api_address) = (xds.local_addr()?, api.local_addr()?);
     let ads = Ads::new(steering.snapshots(), steering.registry().clone(), stop.clone());
-    tasks.spawn(serve_grpc(xds, otlp_routes(Routes::new(ads), &receiver), stop.clone()));
+    let counters = Counters::new(redis(settings)?);
+    tasks.spawn(counters.clone().follow(steering.snapshots(), stop.clone()));
+    let routes = Routes::new(ads).add_service(RateLimitService::new(counters.clone()));
+    tasks.spawn(serve_grpc(xds, otlp_routes(routes, &receiver), stop.clone()));
     let hosts = Hosts::new(api_address, settings.api_host.iter().cloned());
-    let state = Api { steering: steering.clone(), signals, receiver: receiver.clone() };
+    let state = Api { steering: steering.clone(), signals, receiver: receiver.clone(), counters };
     tasks.spawn(serve(api, api::router(state, hosts), stop.clone()));
     if let Some(address) = settings.otlp_grpc {
         let listener = listen(address, "--otlp-grpc").await?;
@@ -129,6 +134,13 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
         tasks.spawn(follow(directory, steering.clone(), stop.clone()));
     }
     Ok(Running { xds: xds_address, api: api_address, steering, stop, tasks })
+}
+
+fn redis(settings: &Settings) -> Result<Option<Shared>, Error> {
+    let Some(url) = &settings.redis else { return Ok(None) };
+    // Not the URL itself: it may hold a password.
+    let wrong = |reason| Error::Usage(format!("--redis {reason}; try redis://127.0.0.1:6379"));
+    Shared::new(url, settings.redis_timeout).map(Some).map_err(wrong)
 }
 
 fn steer(settings: &Settings) -> Result<(), Error> {

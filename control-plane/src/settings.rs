@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
+use outrigger_config::value::{format_duration, parse_duration};
 
 /// Steers a mesh: documents in, xDS out; receives OTLP, and answers on its API.
 #[derive(Clone, Debug, Parser)]
@@ -38,6 +40,12 @@ pub struct Settings {
     /// Most memory that received traces may take, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 32 * 1024 * 1024)]
     pub trace_memory: usize,
+    /// Redis that counts global rate limits for several control planes; without it each counts in its own memory
+    #[arg(long, value_name = "URL", env = "OUTRIGGER_REDIS", hide_env_values = true)]
+    pub redis: Option<String>,
+    /// How long Redis may take to count one request, 1ms to 1s
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = redis_timeout)]
+    pub redis_timeout: Duration,
     /// Threads that serve
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
@@ -77,6 +85,15 @@ impl Settings {
     }
 }
 
+fn redis_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = parse_duration(text).map_err(|problem| problem.reason)?;
+    let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(1));
+    if !(shortest..=longest).contains(&timeout) {
+        return Err(format!("must be between {} and {}", format_duration(shortest), format_duration(longest)));
+    }
+    Ok(timeout)
+}
+
 /// The first sentence of clap's page on what is wrong.
 fn one_line(page: &str) -> String {
     let first: Vec<_> = page.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
@@ -103,7 +120,14 @@ mod tests {
 
     #[test]
     fn a_wrong_flag_takes_one_line() {
-        for line in ["x --nope", "x --xds nowhere", "x --workers 0", "x --log-format xml", "x positional"] {
+        for line in [
+            "x --nope",
+            "x --xds nowhere",
+            "x --workers 0",
+            "x --log-format xml",
+            "x positional",
+            "x --redis-timeout 2s",
+        ] {
             let Err(NoSettings::Wrong(text)) = read(line) else { panic!("{line} was taken") };
             assert!(!text.contains('\n') && text.ends_with("see --help"), "{text}");
         }

@@ -59,6 +59,13 @@ impl ControlPlane {
         .await;
     }
 
+    /// Sends it a signal: `STOP` makes it hang, `CONT` go on.
+    pub fn signal(&self, signal: &str) {
+        if let Some(process) = &self.process {
+            process.signal(signal);
+        }
+    }
+
     /// Kills it (SIGKILL).
     pub fn kill(&mut self) {
         self.process = None;

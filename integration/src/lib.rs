@@ -13,6 +13,7 @@ pub mod process;
 pub mod binaries;
 pub mod peers;
 pub mod envoy;
+pub mod redis;
 pub mod wire;
 pub mod grpc;
 pub mod behaviour;

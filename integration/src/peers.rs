@@ -1,4 +1,4 @@
-//! Other people's programs that the tests meet: Envoy, Python's grpcio, rotel, promtool, a suite for caches.
+//! Other people's programs that the tests meet: Envoy, Python's grpcio, rotel, promtool, a suite for caches, Redis.
 //!
 //! They are installed in a virtualenv (`OUTRIGGER_PEERS`, or `.peers` in the repository) or on the path. A peer that is
 //! not there makes its test say `skipped: REASON` and end; where peers are required (`CI=true` or
@@ -32,6 +32,14 @@ pub fn python_grpc() -> Option<PathBuf> {
 pub fn promtool() -> Option<PathBuf> {
     let found = Command::new("promtool").arg("--version").output().is_ok();
     found.then(|| "promtool".into()).or_else(|| missing("promtool is not installed (apt-get install prometheus)"))
+}
+
+/// redis-server (Debian `redis-server`).
+pub fn redis() -> Option<PathBuf> {
+    let found = Command::new("redis-server").arg("--version").output().is_ok();
+    found
+        .then(|| "redis-server".into())
+        .or_else(|| missing("redis-server is not installed (apt-get install redis-server)"))
 }
 
 /// The folder with the suite for caches (npm `http-cache-tests`, by `integration/cache/install`), for a node that is there.

@@ -12,6 +12,7 @@ use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery, S
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
+use outrigger_config::policy::rate_limit::Scope;
 use outrigger_config::policy::{
     Budget as BudgetModel, FailurePercentage, Limits as LimitsModel, Mode, Origin, Outlier, Per, PerEndpoint,
     RateLimitRule, SlowEndpoint, SuccessRate,
@@ -52,7 +53,9 @@ fn main() -> std::io::Result<()> {
     })?;
     let interval = Duration::from_secs(1);
     let (requests, burst, per, max_keys) = (1_000_000, 100, Per::Total, RateLimitRule::DEFAULT_KEYS);
-    let rule = RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst, per, max_keys };
+    let scope = Scope::Proxy;
+    let rule =
+        RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst, per, max_keys, scope };
     let mut headers = http::HeaderMap::new();
     headers.insert("x-user", http::HeaderValue::from_static("alice@example.com"));
     let caller = Caller { headers: &headers, address: std::net::IpAddr::from([127, 0, 0, 1]), workload: None };
@@ -169,6 +172,7 @@ fn find() -> std::io::Result<()> {
         identity: None,
         telemetry: Telemetry::default(),
         adaptive: None,
+        limits: Vec::new(),
     };
     let entrance = listener.name.clone();
     let table = RouteTable { name: name("outbound/shop"), hosts: (0..100).map(host).collect() };

@@ -19,6 +19,7 @@ use outrigger_proxy::cache::Caching;
 use outrigger_proxy::drain::Drain;
 use outrigger_proxy::exchange::Shared;
 use outrigger_proxy::listener::DataPlane;
+use outrigger_proxy::rls::LimitService;
 use outrigger_proxy::snapshot::{Context, Snapshots, compile};
 use outrigger_proxy::telemetry::Telemetry;
 
@@ -286,6 +287,7 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
         telemetry,
         caching: Caching::new(1 << 20),
         workers: 1,
+        limits: LimitService::default(),
         drain: Drain::new(),
         overload: Arc::default(),
         carried: Arc::default(),

@@ -20,8 +20,7 @@ use crate::body::{Body, End, Ending, Memory};
 use crate::cache::Caching;
 use crate::carried::Carried;
 use crate::clock;
-use crate::cluster::Cluster;
-use crate::cluster::limits::{Limits, Permit};
+use crate::cluster::{Cluster, Limits, Permit};
 use crate::decision::Roll;
 use crate::drain::Drain;
 use crate::fields::Fields;
@@ -29,6 +28,7 @@ use crate::gradient::Gradient;
 use crate::io::{Hidden, Side};
 use crate::overload::Overload;
 use crate::reason::Reason;
+use crate::rls::{Asking, LimitService};
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
@@ -48,6 +48,8 @@ pub struct Shared {
     pub caching: Caching,
     /// How many workers there are.
     pub workers: usize,
+    /// Who counts what is limited for all proxies together.
+    pub limits: LimitService,
     /// The scope of the whole process.
     pub drain: Drain,
     /// The traces of requests that layers above try again.
@@ -73,6 +75,8 @@ pub struct Entrance {
     pub sampler: Sampler,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// Who is asked whether requests are within their limits, where another control plane says so.
+    pub limits: Box<[Asking]>,
 }
 
 /// A caller's connection.

@@ -25,6 +25,7 @@ pub mod balance;
 pub mod cluster;
 pub mod overload;
 pub mod gradient;
+pub mod rls;
 pub mod route;
 pub mod snapshot;
 pub mod decision;

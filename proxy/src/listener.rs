@@ -17,6 +17,7 @@ use http::HeaderValue;
 use outrigger_config::error::{Code, Problem};
 use outrigger_config::listener::{Direction, Identity, Listener};
 use outrigger_config::name::ListenerName;
+use outrigger_config::policy::asked::LimitFilter;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use crate::drain::Drain;
 use crate::exchange::{Connection, Entrance, Shared};
 use crate::overload::Overload;
+use crate::rls::{Asking, Circuit};
 use crate::server;
 use crate::snapshot::Snapshot;
 use crate::stack::{self, HttpService};
@@ -128,7 +130,7 @@ impl DataPlane {
         });
         let mut problems = Vec::new();
         for (name, listener) in wanted {
-            let entrance = Arc::new(entrance(listener, self.shared.telemetry.sampler));
+            let entrance = Arc::new(entrance(listener, self.shared.telemetry.sampler, snapshot));
             if let Some(one) = open.get(name) {
                 one.door.entrance.store(entrance);
                 continue;
@@ -194,8 +196,13 @@ impl Drop for DataPlane {
 }
 
 /// What rooms may know of a listener.
-pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
+pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>, snapshot: &Snapshot) -> Entrance {
     let caller = |identity: &Identity| HeaderValue::from_str(&identity.workload.to_string()).ok();
+    let asking = |filter: &LimitFilter| Asking {
+        filter: filter.clone(),
+        cluster: snapshot.cluster(&filter.cluster).map(Arc::clone),
+        circuit: Circuit::default(),
+    };
     Entrance {
         caller: listener.identity.as_ref().and_then(caller),
         name: listener.name.clone(),
@@ -203,6 +210,7 @@ pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entranc
         identity: listener.identity.clone().map(Arc::new),
         sampler: sampler.unwrap_or(Sampler::following(listener.telemetry.sample)),
         access_log: listener.telemetry.access_log,
+        limits: listener.limits.iter().map(asking).collect(),
     }
 }
 

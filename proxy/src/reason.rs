@@ -45,6 +45,8 @@ pub enum Reason {
     RateLimited,
     /// The caller wanted no answer but a kept one, and there is none.
     NotCached,
+    /// The rate limit service said nothing in time, and the policy says Deny (RLSE).
+    RateLimitUnavailable,
     /// A policy asked for a fault (FI).
     FaultInjected,
     /// Every attempt failed (URX).
@@ -101,7 +103,7 @@ pub struct Disposition {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Reason; 28] = [
+    pub const ALL: [Reason; 29] = [
         Reason::DestinationNotFound,
         Reason::DestinationUnavailable,
         Reason::NoHealthyEndpoint,
@@ -119,6 +121,7 @@ impl Reason {
         Reason::HttpRequestTooLarge,
         Reason::RateLimited,
         Reason::NotCached,
+        Reason::RateLimitUnavailable,
         Reason::FaultInjected,
         Reason::RetriesExhausted,
         Reason::RetryBudgetExhausted,
@@ -153,6 +156,7 @@ impl Reason {
             Reason::HttpRequestTooLarge => ("http_request_denied", 431, 13, "DPE", Never),
             Reason::RateLimited => ("rate_limited", 429, 8, "RL", Never),
             Reason::NotCached => ("not_cached", 504, 14, "NFCF", Never),
+            Reason::RateLimitUnavailable => ("rate_limit_unavailable", 503, 14, "RLSE", Never),
             Reason::FaultInjected => ("fault_injected", 503, 14, "FI", Never),
             Reason::RetriesExhausted => ("retries_exhausted", 503, 14, "URX", Never),
             Reason::RetryBudgetExhausted => ("retry_budget_exhausted", 503, 14, "UO", Never),

@@ -18,6 +18,7 @@ use crate::policy::carry::CarryLayer;
 use crate::policy::deadline::DeadlineLayer;
 use crate::policy::edit::EditLayer;
 use crate::policy::fault::FaultLayer;
+use crate::policy::global_limit::GlobalLimitLayer;
 use crate::policy::mirror::MirrorLayer;
 use crate::policy::rate_limit::RateLimitLayer;
 use crate::policy::record::RecordLayer;
@@ -50,6 +51,7 @@ pub fn outbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(ShedLayer) // where the process runs short
         .layer(WishesLayer) // what the caller wishes for itself
         .layer(RateLimitLayer)
+        .layer(GlobalLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)
         .layer(CacheLayer)
@@ -84,6 +86,7 @@ pub fn inbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(ShedLayer)
         .layer(WishesLayer)
         .layer(RateLimitLayer)
+        .layer(GlobalLimitLayer)
         .layer(FaultLayer)
         .layer(AnswerLayer)
         .layer(AdaptiveLayer) // as much as the service bears

@@ -22,6 +22,7 @@ use outrigger_proxy::cache::Caching;
 use outrigger_proxy::drain::Drain;
 use outrigger_proxy::exchange::Shared;
 use outrigger_proxy::listener::DataPlane;
+use outrigger_proxy::rls::LimitService;
 use outrigger_proxy::snapshot::{Context, ResourceSet, Snapshots, compile};
 use outrigger_proxy::telemetry::Telemetry;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -84,6 +85,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         identity: None,
         telemetry: ListenerTelemetry { sample: Percent::ZERO, access_log: false },
         adaptive: None,
+        limits: Vec::new(),
     };
     let set: ResourceSet = [Resource::Cluster(destination), Resource::Listener(listener)].into_iter().collect();
     let telemetry = Arc::new(Telemetry::default());
@@ -94,6 +96,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         telemetry,
         caching: Caching::new(1 << 20),
         workers: 1,
+        limits: LimitService::default(),
         drain: Drain::new(),
         overload: Arc::default(),
         carried: Arc::default(),

@@ -18,6 +18,7 @@ use outrigger_proxy::drain::Drain;
 use outrigger_proxy::exchange::Shared;
 use outrigger_proxy::listener::DataPlane;
 use outrigger_proxy::overload::{Bounds, Overload};
+use outrigger_proxy::rls::LimitService;
 use outrigger_proxy::snapshot::{Context, ResourceSet, Snapshots, compile};
 use outrigger_proxy::telemetry::Telemetry;
 
@@ -46,6 +47,7 @@ fn proxy(bounds: Bounds) -> (DataPlane, SocketAddr, Arc<Overload>) {
         identity: None,
         telemetry: ListenerTelemetry { sample: Percent::ZERO, access_log: false },
         adaptive: None,
+        limits: Vec::new(),
     };
     let set: ResourceSet = [Resource::Listener(listener)].into_iter().collect();
     let telemetry = Arc::new(Telemetry::default());
@@ -56,6 +58,7 @@ fn proxy(bounds: Bounds) -> (DataPlane, SocketAddr, Arc<Overload>) {
         snapshots: Snapshots::new(),
         telemetry,
         workers: 1,
+        limits: LimitService::default(),
         drain: Drain::new(),
         overload: Arc::clone(&overload),
         caching: Caching::new(1 << 20),

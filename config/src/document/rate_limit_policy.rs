@@ -14,6 +14,7 @@ use super::reader::Field;
 use super::reference::TargetRef;
 use crate::error::{Code, Problem};
 use crate::name::{ObjectName, check_subdomain};
+use crate::policy::rate_limit::{GlobalLimit, OnError, Scope};
 use crate::policy::{AdaptiveConcurrency, Origin, Per, RateLimit, RateLimitRule, Tell};
 
 /// The spec of a RateLimitPolicy.
@@ -60,12 +61,18 @@ impl RateLimitPolicy {
         };
         let words = [("Limited", Tell::Limited), ("Always", Tell::Always), ("Never", Tell::Never)];
         let tell = fields.optional("rateLimitFields").and_then(|field| field.choice(&words)).unwrap_or_default();
+        let global = fields.optional("global").map(|field| read_global(&field));
         let field = fields.finish();
         if adaptive.is_some() && targets.iter().any(|target| target.kind != Target::Service) {
             let reason = "is for Services only: the proxies before a service know how long it takes";
             field.note(Problem::new(Code::Conflict, reason).at_field("adaptiveConcurrency"));
         }
-        let limit = RateLimit { origin: origin.clone(), mode, rules, status, headers, tell };
+        if global.is_some() && rules.iter().all(|rule| rule.scope != Scope::Global) {
+            let reason = "means something with a rule of scope: Global only";
+            field.note(Problem::new(Code::Conflict, reason).at_field("global"));
+        }
+        let (origin, global) = (origin.clone(), global.unwrap_or_default());
+        let limit = RateLimit { origin, mode, rules, status, headers, tell, global };
         RateLimitPolicy { targets, limit, adaptive }
     }
 }
@@ -82,6 +89,8 @@ fn read_rule(field: &Field<'_>) -> RateLimitRule {
         ("Header", Kind::Header),
     ];
     let kind = fields.optional("per").map_or(Some(Kind::Total), |field| field.choice(&words));
+    let words = [("Proxy", Scope::Proxy), ("Global", Scope::Global)];
+    let scope = fields.optional("scope").and_then(|field| field.choice(&words)).unwrap_or_default();
     let header = fields.optional("header").map(|field| field.parsed(parse_name));
     let keys = fields.optional("maxKeys").map(|field| field.integer(1..=RateLimitRule::MOST_KEYS));
     let field = fields.finish();
@@ -104,7 +113,7 @@ fn read_rule(field: &Field<'_>) -> RateLimitRule {
         (Some(Kind::Total) | None, None) | (None, Some(_)) => Per::Total,
     };
     let max_keys = keys.unwrap_or(RateLimitRule::DEFAULT_KEYS);
-    RateLimitRule { name, matches, requests, interval, burst, per, max_keys }
+    RateLimitRule { name, matches, requests, interval, burst, per, max_keys, scope }
 }
 
 /// The words of `per`.
@@ -119,6 +128,17 @@ enum Kind {
 fn parse_name(text: &str) -> Result<Arc<str>, Problem> {
     let name = HeaderName::from_bytes(text.as_bytes());
     name.map(|name| name.as_str().into()).map_err(|_| Problem::invalid(text, "must be the name of a header field"))
+}
+
+fn read_global(field: &Field<'_>) -> GlobalLimit {
+    let default = GlobalLimit::default();
+    let mut fields = field.fields();
+    let range = GlobalLimit::SHORTEST..=GlobalLimit::LONGEST;
+    let timeout = fields.optional("timeout").map_or(default.timeout, |field| field.duration(range));
+    let words = [("Allow", OnError::Allow), ("Deny", OnError::Deny)];
+    let on_error = fields.optional("onError").and_then(|field| field.choice(&words)).unwrap_or_default();
+    fields.finish();
+    GlobalLimit { timeout, on_error }
 }
 
 /// `requests` in each `interval`, and at most `burst` at once (absent: as many as `requests`).

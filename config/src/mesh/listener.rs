@@ -38,7 +38,17 @@ pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<
     let telemetry = index.telemetry(name.namespace());
     let listener = |resource, address, direction, table: TableName, adaptive| {
         let (identity, telemetry, table) = (Some(identity.clone()), telemetry.clone(), TableSource::Rds(table));
-        Resource::Listener(Listener { name: resource, address, direction, table, identity, telemetry, adaptive })
+        let limits = Vec::new();
+        Resource::Listener(Listener {
+            name: resource,
+            address,
+            direction,
+            table,
+            identity,
+            telemetry,
+            adaptive,
+            limits,
+        })
     };
     let mut resources = Vec::new();
     for port in &workload.ports {

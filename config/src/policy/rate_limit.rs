@@ -23,6 +23,51 @@ pub struct RateLimit {
     pub headers: Vec<(Arc<str>, Arc<str>)>,
     /// Which answers say how much is left.
     pub tell: Tell,
+    /// What holds for its global rules.
+    pub global: GlobalLimit,
+}
+
+/// Who counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Each proxy for itself.
+    #[default]
+    Proxy,
+    /// The rate limit service, for all proxies together.
+    Global,
+}
+
+/// What happens to a request that the rate limit service says nothing about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// It goes on.
+    #[default]
+    Allow,
+    /// It is refused.
+    Deny,
+}
+
+/// How the rate limit service is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GlobalLimit {
+    /// How long an answer may take, 1 ms to 10 s.
+    pub timeout: Duration,
+    /// What happens where there is none.
+    pub on_error: OnError,
+}
+
+impl GlobalLimit {
+    /// The shortest timeout.
+    pub const SHORTEST: Duration = Duration::from_millis(1);
+    /// The longest timeout.
+    pub const LONGEST: Duration = Duration::from_secs(10);
+}
+
+impl Default for GlobalLimit {
+    /// 20 ms, and then the request goes on, as with Envoy.
+    fn default() -> Self {
+        GlobalLimit { timeout: Duration::from_millis(20), on_error: OnError::Allow }
+    }
 }
 
 /// Which answers carry `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
@@ -73,9 +118,21 @@ pub struct RateLimitRule {
     pub per: Per,
     /// How many buckets are kept, at least 1; the one that was not used for longest makes way.
     pub max_keys: u32,
+    /// Who counts.
+    pub scope: Scope,
 }
 
 impl RateLimit {
+    /// What the policy is called, without its kind; empty for one of another control plane.
+    pub fn name(&self) -> &str {
+        self.origin.0.rsplit(' ').next().unwrap_or_default()
+    }
+
+    /// The rules that somebody counts.
+    pub fn rules_of(&self, scope: Scope) -> impl Iterator<Item = &RateLimitRule> {
+        self.rules.iter().filter(move |rule| rule.scope == scope)
+    }
+
     /// Whether a rule must know which workload calls.
     pub fn asks_for_callers(&self) -> bool {
         self.rules.iter().any(|rule| rule.per == Per::SourceWorkload)
@@ -87,6 +144,11 @@ impl RateLimit {
             return Err(Problem::invalid(self.status, "must be a status between 400 and 599")
                 .at_field("status")
                 .at_field("onLimit"));
+        }
+        let timeout = self.global.timeout;
+        if !(GlobalLimit::SHORTEST..=GlobalLimit::LONGEST).contains(&timeout) {
+            let told = crate::value::format_duration(timeout);
+            return Err(Problem::invalid(told, "must be between 1ms and 10s").at_field("timeout").at_field("global"));
         }
         for (index, rule) in self.rules.iter().enumerate() {
             rule.check().map_err(|problem| problem.at_index(index).at_field("rules"))?;

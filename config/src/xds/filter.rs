@@ -10,11 +10,13 @@ use xds_api::pb::google::protobuf as pb;
 
 use super::value::{missing, refused, unsupported};
 use super::wire::adaptive::AdaptiveConcurrency as AdaptiveFilter;
+use super::wire::global_limit::RateLimit as AskFilter;
 use super::wire::session::{StatefulSession, StatefulSessionPerRoute};
 use super::wire::{self, fault::HttpFault, rate_limit::LocalRateLimit};
-use super::{adaptive, rate_limit};
+use super::{adaptive, asked, global_limit, rate_limit};
 use crate::error::{Code, Problem};
 use crate::policy::AdaptiveConcurrency;
+use crate::policy::asked::LimitFilter;
 use crate::resource::ClientKind;
 
 /// The name of the filter that sends requests on; always the last.
@@ -47,16 +49,35 @@ struct TypedStruct {
     type_url: String,
 }
 
+/// What acts on a whole listener.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Acting {
+    /// As many requests at once as what is behind it bears.
+    pub(super) adaptive: Option<AdaptiveConcurrency>,
+    /// Who is asked whether requests are within their limits.
+    pub(super) asks: Vec<LimitFilter>,
+}
+
 /// The chain a client gets, with what acts on the whole listener.
-pub(super) fn chain(client: ClientKind, concurrency: Option<&AdaptiveConcurrency>) -> Vec<hcm::HttpFilter> {
+pub(super) fn chain(
+    client: ClientKind,
+    concurrency: Option<&AdaptiveConcurrency>,
+    asks: &[LimitFilter],
+) -> Vec<hcm::HttpFilter> {
     let filter = |name: &str, config: pb::Any| hcm::HttpFilter {
         name: name.to_owned(),
         config_type: Some(hcm::http_filter::ConfigType::TypedConfig(config)),
         ..Default::default()
     };
     let router = filter(ROUTER, wire::pack(&Router::default()));
+    let ask = |asked: &AskFilter| filter(AskFilter::FILTER, wire::pack(asked));
+    let mut asks: Vec<_> = asks.iter().map(|asks| ask(&asked::encode_filter(asks))).collect();
     if client != ClientKind::Envoy {
-        return vec![router];
+        asks.push(router);
+        return asks;
+    }
+    if asks.is_empty() {
+        asks.push(ask(&global_limit::filter()));
     }
     // Idle in the chain, switched on by routes; in the order in which our own proxy has them.
     let limit = filter(LocalRateLimit::FILTER, wire::pack(&rate_limit::idle()));
@@ -64,12 +85,12 @@ pub(super) fn chain(client: ClientKind, concurrency: Option<&AdaptiveConcurrency
     let session = filter(StatefulSession::FILTER, wire::pack(&StatefulSession::default()));
     let concurrency = concurrency.filter(|policy| policy.mode.enforces()).map(adaptive::encode);
     let concurrency = concurrency.map(|policy| filter(AdaptiveFilter::FILTER, wire::pack(&policy)));
-    [Some(limit), Some(fault), concurrency, Some(session), Some(router)].into_iter().flatten().collect()
+    [limit].into_iter().chain(asks).chain([fault]).chain(concurrency).chain([session, router]).collect()
 }
 
-/// Requires a chain that ends in a router and has nothing else that acts but adaptive concurrency, which comes back.
-pub(super) fn read_chain(filters: &[hcm::HttpFilter]) -> Result<Option<AdaptiveConcurrency>, Problem> {
-    let mut found = None;
+/// Requires a chain that ends in a router and has nothing else that acts but what comes back.
+pub(super) fn read_chain(filters: &[hcm::HttpFilter]) -> Result<Acting, Problem> {
+    let mut found = Acting::default();
     for (index, filter) in filters.iter().enumerate() {
         let last = index + 1 == filters.len();
         check_filter(filter, last, &mut found).map_err(|problem| problem.at_index(index).at_field("http_filters"))?;
@@ -77,7 +98,7 @@ pub(super) fn read_chain(filters: &[hcm::HttpFilter]) -> Result<Option<AdaptiveC
     if filters.is_empty() { Err(missing("http_filters")) } else { Ok(found) }
 }
 
-fn check_filter(filter: &hcm::HttpFilter, last: bool, found: &mut Option<AdaptiveConcurrency>) -> Result<(), Problem> {
+fn check_filter(filter: &hcm::HttpFilter, last: bool, found: &mut Acting) -> Result<(), Problem> {
     let config = match &filter.config_type {
         Some(hcm::http_filter::ConfigType::TypedConfig(any)) => any,
         Some(hcm::http_filter::ConfigType::ConfigDiscovery(_)) => return Err(refused("config_discovery")),
@@ -92,11 +113,21 @@ fn check_filter(filter: &hcm::HttpFilter, last: bool, found: &mut Option<Adaptiv
     if wire::is::<AdaptiveFilter>(config) && !filter.disabled {
         let message = wire::unpack(config).map_err(|problem| problem.at_field("typed_config"))?;
         let policy = adaptive::decode(&message).map_err(|problem| problem.at_field("typed_config"))?;
-        if found.is_some() && policy.is_some() {
+        if found.adaptive.is_some() && policy.is_some() {
             return Err(Problem::new(Code::Conflict, "stands twice in one chain").at_field("typed_config"));
         }
-        *found = policy.or(found.take());
+        found.adaptive = policy.or(found.adaptive.take());
         return Ok(());
+    }
+    if wire::is::<AskFilter>(config) && !filter.disabled {
+        let read = wire::unpack(config).and_then(|filter| asked::decode_filter(&filter));
+        return match read {
+            Err(_) if filter.is_optional => Ok(()),
+            read => {
+                found.asks.push(read.map_err(|problem| problem.at_field("typed_config"))?);
+                Ok(())
+            }
+        };
     }
     if filter.is_optional || filter.disabled || is_harmless(config)? {
         return Ok(());

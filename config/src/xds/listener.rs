@@ -52,7 +52,11 @@ pub(super) fn encode(listener: &Listener, client: ClientKind) -> Option<xds::Lis
         normalize_path: Some(pb::BoolValue { value: true }),
         path_with_escaped_slashes_action: PathWithEscapedSlashesAction::KeepUnchanged.into(),
         upgrade_configs: vec![UpgradeConfig { upgrade_type: "websocket".into(), ..Default::default() }],
-        ..connection_manager(listener.name.as_str(), table, client, listener.adaptive.as_ref())
+        ..connection_manager(
+            listener.name.as_str(),
+            table,
+            filter::chain(client, listener.adaptive.as_ref(), &listener.limits),
+        )
     };
     let filter = xds::Filter {
         name: HTTP_CONNECTION_MANAGER.into(),
@@ -70,7 +74,7 @@ pub(super) fn encode(listener: &Listener, client: ClientKind) -> Option<xds::Lis
 
 /// Encodes a listener without an address; only gRPC has a use for one.
 pub(super) fn encode_api(listener: &ApiListener, client: ClientKind) -> Option<xds::Listener> {
-    let manager = connection_manager(listener.name.as_str(), rds(&listener.table), client, None);
+    let manager = connection_manager(listener.name.as_str(), rds(&listener.table), filter::chain(client, None, &[]));
     (client == ClientKind::Grpc).then(|| xds::Listener {
         name: listener.name.to_string(),
         api_listener: Some(xds::ApiListener { api_listener: Some(wire::pack(&manager)) }),
@@ -85,13 +89,12 @@ fn rds(name: &ResourceName) -> RouteSpecifier {
 fn connection_manager(
     stat_prefix: &str,
     table: RouteSpecifier,
-    client: ClientKind,
-    concurrency: Option<&AdaptiveConcurrency>,
+    filters: Vec<hcm::HttpFilter>,
 ) -> hcm::HttpConnectionManager {
     hcm::HttpConnectionManager {
         stat_prefix: stat_prefix.to_owned(),
         route_specifier: Some(table),
-        http_filters: filter::chain(client, concurrency),
+        http_filters: filters,
         ..Default::default()
     }
 }
@@ -127,10 +130,10 @@ pub(super) fn decode(message: &xds::Listener) -> Result<Resource, Problem> {
         ..Telemetry::default()
     };
     let own: Option<outrigger::Listener> = read_metadata(message.metadata.as_ref())?;
-    let (table, foreign) = decode_table(&manager).map_err(at_manager)?;
+    let (table, acting) = decode_table(&manager).map_err(at_manager)?;
     let (identity, telemetry, adaptive) = match own {
         Some(own) => decode_own(&own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata"))?,
-        None => (None, telemetry_of(&manager), foreign),
+        None => (None, telemetry_of(&manager), acting.adaptive),
     };
     let listener = Listener {
         name,
@@ -143,6 +146,7 @@ pub(super) fn decode(message: &xds::Listener) -> Result<Resource, Problem> {
         identity,
         telemetry,
         adaptive,
+        limits: acting.asks,
     };
     listener.check()?;
     Ok(Resource::Listener(listener))
@@ -177,8 +181,8 @@ fn decode_api(any: &pb::Any) -> Result<ResourceName, Problem> {
 }
 
 /// The table, and what acts on the whole listener.
-fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<(TableSource, Option<AdaptiveConcurrency>), Problem> {
-    let adaptive = filter::read_chain(&manager.http_filters)?;
+fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<(TableSource, filter::Acting), Problem> {
+    let acting = filter::read_chain(&manager.http_filters)?;
     let kept =
         [PathWithEscapedSlashesAction::ImplementationSpecificDefault, PathWithEscapedSlashesAction::KeepUnchanged];
     refuse_all([
@@ -207,7 +211,7 @@ fn decode_table(manager: &hcm::HttpConnectionManager) -> Result<(TableSource, Op
         Some(RouteSpecifier::ScopedRoutes(_)) => Err(refused("scoped_routes")),
         None => Err(missing("route_specifier")),
     };
-    Ok((table?, adaptive))
+    Ok((table?, acting))
 }
 
 fn refuse_unsupported(message: &xds::Listener) -> Result<(), Problem> {

@@ -16,6 +16,7 @@ use crate::error::Problem;
 pub use crate::resource::{ClientKind, Resource, ResourceType};
 
 pub mod transport;
+pub mod rls;
 pub mod wire;
 mod value;
 mod priority;
@@ -28,6 +29,8 @@ mod retry;
 mod own;
 mod adaptive;
 mod rate_limit;
+mod asked;
+mod global_limit;
 mod breaker;
 mod outlier;
 mod health_check;

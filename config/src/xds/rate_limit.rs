@@ -14,6 +14,7 @@ use super::value::{duration, each, missing, number, read_number, refuse_all, req
 use super::wire::rate_limit::LocalRateLimit;
 use crate::error::Problem;
 use crate::header::HeaderField;
+use crate::policy::rate_limit::{GlobalLimit, Scope};
 use crate::policy::{Mode, Origin, Per, RateLimit, RateLimitRule, Tell};
 
 /// The shortest interval Envoy fills a bucket in.
@@ -46,7 +47,7 @@ pub(super) fn encode(limit: &RateLimit) -> Option<LocalRateLimit> {
 
 /// Whether every request draws from one bucket of the rule.
 fn counts_all(rule: &RateLimitRule) -> bool {
-    rule.matches.is_empty() && rule.per == Per::Total
+    rule.matches.is_empty() && rule.per == Per::Total && rule.scope == Scope::Proxy
 }
 
 fn rate(rule: &RateLimitRule) -> f64 {
@@ -104,10 +105,12 @@ pub(super) fn decode(message: &LocalRateLimit) -> Result<Option<RateLimit>, Prob
             burst: bucket.max_tokens,
             per: Per::Total,
             max_keys: RateLimitRule::DEFAULT_KEYS,
+            scope: Scope::Proxy,
         }],
         status: u16::try_from(status).ok().filter(|status| *status >= 400).unwrap_or(429),
         headers,
         tell: Tell::Never,
+        global: GlobalLimit::default(),
     }))
 }
 

@@ -12,10 +12,14 @@ use super::value::{
     duration, each, metadata, missing, optional_duration, ordered, read_metadata, read_timeout, refuse_all, timeout,
 };
 use super::wire::{self, fault::HttpFault, outrigger, rate_limit::LocalRateLimit, session::StatefulSession};
-use super::{action, backend, cache, fault, filter, header, matching, own, priority, rate_limit, retry, session};
+use super::{
+    action, asked, backend, cache, fault, filter, global_limit, header, matching, own, priority, rate_limit, retry,
+    session,
+};
 use crate::error::Problem;
 use crate::header::{HeaderChanges, Headers};
 use crate::name::{Domain, ResourceName};
+use crate::policy::asked::Asked;
 use crate::policy::{Cache, Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
@@ -151,6 +155,12 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
         action.retry_policy = retry::encode(route.retry.as_ref(), &route.timeouts, client);
         action.hedge_policy = retry::encode_hedge(route.retry.as_ref(), &route.timeouts, client);
     }
+    if client == ClientKind::Envoy {
+        action.rate_limits = route.rate_limit.iter().flat_map(global_limit::encode).collect();
+    }
+    if client != ClientKind::Grpc {
+        action.rate_limits.extend(route.asked.iter().map(asked::encode));
+    }
     if client == ClientKind::Grpc {
         // gRPC takes its deadline from here alone (gRFC A31).
         action.max_stream_duration = route
@@ -209,9 +219,11 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         Some(own) => own,
         None => decode_standard(message, action, host)?,
     };
+    let backends = backend::decode(action).map_err(inner)?;
     let route = Route {
         origin: policies.origin,
-        backends: backend::decode(action).map_err(inner)?,
+        asked: decode_asked(action, host, backends.len())?,
+        backends,
         mirrors: decode_mirrors(action, host)?,
         rewrite: action::read_rewrite(action, &common.matches.path).map_err(inner)?,
         timeouts: Timeouts {
@@ -232,6 +244,19 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
     };
     // Another control plane means Envoy's order, in which the route comes last.
     Ok(if is_own { route } else { folded(route, |outer, inner| inner.then(outer)) })
+}
+
+/// What a route has asked stands in the place of what its host has, unless it includes that.
+fn decode_asked(action: &xds::RouteAction, host: &xds::VirtualHost, clusters: usize) -> Result<Vec<Asked>, Problem> {
+    let inner = |problem: Problem| problem.at_field("route");
+    let read = |message: &xds::RateLimit| asked::decode(message, clusters);
+    let mut asked = each("rate_limits", &action.rate_limits, read).map_err(inner)?;
+    #[allow(deprecated)]
+    let includes = action.include_vh_rate_limits.as_ref().is_some_and(|include| include.value);
+    if includes || asked.is_empty() {
+        asked.extend(each("rate_limits", &host.rate_limits, read)?);
+    }
+    Ok(asked)
 }
 
 /// A route's mirrors stand in the place of its host's.

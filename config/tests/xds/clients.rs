@@ -15,6 +15,7 @@ use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{ApiListener, Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
+use outrigger_config::policy::rate_limit::{GlobalLimit, Scope};
 use outrigger_config::policy::{
     Condition, Conditions, FailurePercentage, GrpcCodes, Hedge, Limits, Mode, Origin, Outlier, Per, PerEndpoint,
     RateLimit, RateLimitRule, Retry, SuccessRate, Tell, Thresholds,
@@ -81,6 +82,7 @@ fn listener_of(table: TableSource) -> Resource {
         identity: None,
         telemetry: Telemetry::default(),
         adaptive: None,
+        limits: Vec::new(),
     })
 }
 
@@ -111,6 +113,10 @@ fn a_listener_of_envoy_has_all_that_envoy_insists_on() {
             (
                 "envoy.filters.http.local_ratelimit",
                 "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+            ),
+            (
+                "envoy.filters.http.ratelimit",
+                "type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimit"
             ),
             ("envoy.filters.http.fault", "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"),
             (
@@ -256,6 +262,7 @@ fn rate_limit(mode: Mode, status: u16) -> RateLimit {
         burst: 7,
         per: Per::Total,
         max_keys: RateLimitRule::DEFAULT_KEYS,
+        scope: Scope::Proxy,
     };
     let headers = vec![("x-policy".into(), "100%".into())];
     RateLimit {
@@ -265,6 +272,7 @@ fn rate_limit(mode: Mode, status: u16) -> RateLimit {
         status,
         headers,
         tell: Tell::default(),
+        global: GlobalLimit::default(),
     }
 }
 

@@ -12,9 +12,11 @@ use outrigger_config::header::{HeaderChanges, Headers};
 use outrigger_config::listener::{ApiListener, Direction, Identity, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ObjectName, ResourceName};
 use outrigger_config::policy::adaptive::{AdaptiveConcurrency, Baseline, Measured};
+use outrigger_config::policy::asked::{Action, Asked, LimitFilter};
 use outrigger_config::policy::cache::{AlsoStore, CacheKey};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope, Throttle};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
+use outrigger_config::policy::rate_limit::{self, GlobalLimit, OnError};
 use outrigger_config::policy::{
     Backoff, Budget, Cache, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode,
     Origin, Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample,
@@ -55,8 +57,9 @@ fn listener() -> impl Strategy<Value = Listener> {
         .prop_map(|(workload, service, version, locality)| Identity { workload, service, version, locality });
     let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    (name(), address(), direction, source, of(identity), telemetry, of(adaptive())).prop_map(
-        |(name, address, direction, table, identity, telemetry, adaptive)| Listener {
+    let acting = (of(adaptive()), vec(limit_filter(), 0..2));
+    (name(), address(), direction, source, of(identity), telemetry, acting).prop_map(
+        |(name, address, direction, table, identity, telemetry, (adaptive, limits))| Listener {
             name,
             address,
             direction,
@@ -64,6 +67,7 @@ fn listener() -> impl Strategy<Value = Listener> {
             identity,
             telemetry,
             adaptive,
+            limits,
         },
     )
 }
@@ -95,6 +99,45 @@ fn adaptive() -> impl Strategy<Value = AdaptiveConcurrency> {
 /// Any time longer than none.
 fn some_time() -> impl Strategy<Value = Duration> {
     (1..100_000_000_u64).prop_map(Duration::from_micros)
+}
+
+fn limit_filter() -> BoxedStrategy<LimitFilter> {
+    let on_error = prop_oneof![Just(OnError::Allow), Just(OnError::Deny)];
+    let statuses = (prop_oneof![Just(429), Just(503)], prop_oneof![Just(500), Just(503)]);
+    let said = (name(), "[a-z]{1,8}", 0..=10u32, (1..60_000u64).prop_map(Duration::from_millis));
+    (said, on_error, statuses, any::<bool>())
+        .prop_map(|((cluster, domain, stage, timeout), on_error, (status, status_on_error), exhausted)| LimitFilter {
+            cluster,
+            domain: domain.into(),
+            stage,
+            timeout,
+            on_error,
+            status,
+            status_on_error,
+            exhausted,
+        })
+        .boxed()
+}
+
+/// Of routes to one cluster or several: so nothing of the destination.
+fn asked() -> BoxedStrategy<Asked> {
+    let header_match =
+        (header_name(), text()).prop_map(|(name, value)| HeaderMatch { name, value: ValueMatch::Exact(value) });
+    let action = prop_oneof![
+        Just(Action::SourceCluster),
+        Just(Action::RemoteAddress),
+        (0..=32u32, 0..=128u32).prop_map(|(v4, v6)| Action::MaskedRemoteAddress(v4, v6)),
+        (header_name(), text(), any::<bool>()).prop_map(|(name, key, optional)| Action::RequestHeader {
+            name,
+            key,
+            optional
+        }),
+        ("[a-z]{1,8}", text()).prop_map(|(key, value)| Action::GenericKey { key: key.as_str().into(), value }),
+        ("[a-z]{1,8}", text(), any::<bool>(), vec(header_match, 0..2)).prop_map(|(key, value, expect, headers)| {
+            Action::HeaderValueMatch { key: key.as_str().into(), value, expect, headers }
+        }),
+    ];
+    (0..=10u32, vec(action, 1..4)).prop_map(|(stage, actions)| Asked { stage, actions }).boxed()
 }
 
 fn table() -> impl Strategy<Value = RouteTable> {
@@ -135,8 +178,16 @@ fn route() -> impl Strategy<Value = Route> {
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
     let priority = prop_oneof![Just(Priority::Default), Just(Priority::High)];
     // Boxed: all of it by value is more than the stack of a test holds in a debug build.
-    let policies =
-        (of(retry()), of(rate_limit()), of(fault()), of(cache()), rehearsed(), of(session()), priority).boxed();
+    let policies = (
+        of(retry()),
+        of(rate_limit()),
+        of(fault()),
+        of(cache()),
+        rehearsed(),
+        of(session()),
+        (priority, vec(asked(), 0..2)),
+    )
+        .boxed();
     let sends =
         (parts, (rewrite(), vec(mirror, 0..3)), headers(), policies, (vec(hash_key(), 0..3), vec(hash_key(), 0..2)))
             .prop_map(
@@ -144,7 +195,7 @@ fn route() -> impl Strategy<Value = Route> {
                     (name, origin, matches, backends, timeouts),
                     (mut rewrite, mirrors),
                     headers,
-                    (retry, rate_limit, fault, cache, rehearsed, session, priority),
+                    (retry, rate_limit, fault, cache, rehearsed, session, (priority, asked)),
                     (hash, sticky),
                 )| {
                     rewrite.path = rewrite.path.filter(|path| fits(path, &matches));
@@ -165,6 +216,7 @@ fn route() -> impl Strategy<Value = Route> {
                         fault,
                         cache,
                         rate_limit,
+                        asked,
                         rehearsed,
                         hash,
                         priority,
@@ -340,9 +392,10 @@ fn rate_limit() -> BoxedStrategy<RateLimit> {
         Just(Per::SourceIp),
         header_name().prop_map(Per::Header)
     ];
-    let keys = (per, 1..RateLimitRule::MOST_KEYS);
+    let scope = prop_oneof![Just(rate_limit::Scope::Proxy), Just(rate_limit::Scope::Global)];
+    let keys = (per, 1..RateLimitRule::MOST_KEYS, scope);
     let rule = (text(), vec(matches(), 0..2), 1..10_000u32, interval, 1..10_000u32, keys).prop_map(
-        |(name, matches, requests, interval, burst, (per, max_keys))| RateLimitRule {
+        |(name, matches, requests, interval, burst, (per, max_keys, scope))| RateLimitRule {
             name,
             matches,
             requests,
@@ -350,18 +403,23 @@ fn rate_limit() -> BoxedStrategy<RateLimit> {
             burst,
             per,
             max_keys,
+            scope,
         },
     );
     let headers = vec((header_name(), text()), 0..3);
     let tell = prop_oneof![Just(Tell::Limited), Just(Tell::Always), Just(Tell::Never)];
-    (policy(), vec(rule, 0..3), 400..600u16, headers, tell)
-        .prop_map(|((origin, mode), rules, status, headers, tell)| RateLimit {
+    let on_error = prop_oneof![Just(OnError::Allow), Just(OnError::Deny)];
+    let global = (1..10_000u64, on_error)
+        .prop_map(|(millis, on_error)| GlobalLimit { timeout: Duration::from_millis(millis), on_error });
+    (policy(), vec(rule, 0..3), 400..600u16, headers, (tell, global))
+        .prop_map(|((origin, mode), rules, status, headers, (tell, global))| RateLimit {
             origin,
             mode,
             rules,
             status,
             headers,
             tell,
+            global,
         })
         .boxed()
 }

@@ -27,6 +27,31 @@ fn both_ways<O: Message + Default + PartialEq + std::fmt::Debug, T: Message + De
     theirs
 }
 
+#[test]
+fn questions_and_answers_about_rate_limits() {
+    use envoy_types::pb::envoy::service::ratelimit::v3 as theirs;
+    use outrigger_config::xds::rls;
+    let entry = rls::Entry { key: "rule".into(), value: "all".into() };
+    let descriptors = vec![rls::Descriptor { entries: vec![entry] }];
+    let question = rls::RateLimitRequest { domain: "outrigger".into(), descriptors, hits_addend: 3 };
+    let read: theirs::RateLimitRequest = both_ways(&question);
+    assert_eq!((read.domain.as_str(), read.hits_addend), ("outrigger", 3));
+    assert_eq!(read.descriptors[0].entries[0].value, "all");
+    let limit = rls::CurrentLimit { requests_per_unit: 5, unit: rls::Unit::Hour.into(), name: "all".into() };
+    let status = rls::DescriptorStatus {
+        code: rls::Code::OverLimit.into(),
+        current_limit: Some(limit),
+        limit_remaining: 4,
+        duration_until_reset: Some(transport::Duration { seconds: 6, nanos: 7 }),
+    };
+    let answer = rls::RateLimitResponse { overall_code: rls::Code::OverLimit.into(), statuses: vec![status] };
+    let read: theirs::RateLimitResponse = both_ways(&answer);
+    assert_eq!(read.overall_code, theirs::rate_limit_response::Code::OverLimit as i32);
+    let limit = read.statuses[0].current_limit.as_ref().expect("a limit");
+    assert_eq!(limit.unit, theirs::rate_limit_response::rate_limit::Unit::Hour as i32);
+    assert_eq!((limit.requests_per_unit, read.statuses[0].limit_remaining), (5, 4));
+}
+
 fn any(text: &str) -> Any {
     Any { type_url: format!("type.googleapis.com/{text}"), value: Bytes::from(text.to_owned()) }
 }
@@ -448,6 +473,39 @@ mod nested {
         assert_eq!((after(rtt.interval), of(rtt.request_count), part(rtt.jitter)), (Some(5), Some(6), Some(7.0)));
         assert_eq!((of(rtt.min_concurrency), part(rtt.buffer)), (Some(8), Some(9.0)));
         assert_eq!(after(rtt.fixed_value), Some(10));
+    }
+
+    #[test]
+    fn global_rate_limit() {
+        use envoy_types::pb::envoy::extensions::filters::http::ratelimit::v3::RateLimit as Theirs;
+        use outrigger_config::xds::wire::global_limit::RateLimit;
+        let theirs: Theirs = read(&RateLimit {
+            domain: "outrigger".into(),
+            timeout: Some(pb::Duration { seconds: 0, nanos: 7 }),
+            failure_mode_deny: true,
+            rate_limited_as_resource_exhausted: true,
+            rate_limit_service: Some(Default::default()),
+            stage: 3,
+            request_type: "both".into(),
+            enable_x_ratelimit_headers: 1,
+            disable_x_envoy_ratelimited_header: true,
+            rate_limited_status: Some(kinds::HttpStatus { code: 503 }),
+            response_headers_to_add: vec![core::HeaderValueOption::default()],
+            status_on_error: Some(kinds::HttpStatus { code: 502 }),
+            filter_enabled: Some(core::RuntimeFractionalPercent::default()),
+            filter_enforced: Some(core::RuntimeFractionalPercent::default()),
+            failure_mode_deny_percent: Some(core::RuntimeFractionalPercent::default()),
+            rate_limits: vec![route::RateLimit::default(); 2],
+        });
+        assert_eq!((theirs.stage, theirs.request_type.as_str(), theirs.rate_limits.len()), (3, "both", 2));
+        assert_eq!(theirs.rate_limited_status.expect("a status").code, 503);
+        assert_eq!(theirs.status_on_error.expect("a status").code, 502);
+        assert!(theirs.disable_x_envoy_ratelimited_header && theirs.enable_x_ratelimit_headers == 1);
+        assert!(theirs.filter_enabled.is_some() && theirs.filter_enforced.is_some());
+        assert!(theirs.failure_mode_deny_percent.is_some() && theirs.response_headers_to_add.len() == 1);
+        assert_eq!((theirs.domain.as_str(), theirs.timeout.expect("a timeout").nanos), ("outrigger", 7));
+        assert!(theirs.failure_mode_deny && theirs.rate_limited_as_resource_exhausted);
+        assert!(theirs.rate_limit_service.is_some());
     }
 
     #[test]

@@ -50,6 +50,7 @@ fn render(api: &Api) -> String {
     let version = label("version", env!("CARGO_PKG_VERSION"));
     page.family("outrigger_build_info", "gauge", "Always 1; the version is a label.", [(version, 1)]);
     steering(api, &mut page);
+    limits(api, &mut page);
     signals(api, &mut page);
     page.0
 }
@@ -78,6 +79,14 @@ fn steering(api: &Api, page: &mut Page) {
     page.family("outrigger_proxies", "gauge", "Proxies, by how they stand to the newest change.", by_state);
     let refusing = refusing.into_iter().map(|(kind, count)| (label("type", kind), count));
     page.family("outrigger_xds_refusals", "gauge", "Proxies that refuse what they were sent, by type.", refusing);
+}
+
+fn limits(api: &Api, page: &mut Page) {
+    let (rules, failed) = api.counters.numbers();
+    page.gauge("outrigger_rate_limit_rules", "Rules of scope Global that are counted here.", rules as u64);
+    if let Some(failed) = failed {
+        page.counter("outrigger_redis_failures_total", "Requests that Redis did not count, or not in time.", failed);
+    }
 }
 
 fn state_of(proxy: &ProxyStatus) -> &'static str {

@@ -27,6 +27,7 @@ pub use shape::{
     AppliedView, ChangeView, DeletedView, DocumentList, LocationView, ObjectView, ProblemView, Refusal, StatusView,
 };
 
+use crate::limits::Counters;
 use crate::otlp::{self, Receiver};
 use crate::signals::Signals;
 use crate::state::Steering;
@@ -43,6 +44,8 @@ pub struct Api {
     pub signals: Signals,
     /// What arrives over OTLP, for its numbers and its paths.
     pub receiver: Receiver,
+    /// What is limited for all proxies together.
+    pub counters: Counters,
 }
 
 /// Every path of the API and of OTLP over HTTP, open to requests for `hosts` only.

@@ -23,6 +23,7 @@ pub(super) fn explain(reason: &str) -> Option<&'static str> {
         "tls_certificate_error" => "the other side's certificate is not trusted",
         "rate_limited" => "the rate limit was reached",
         "not_cached" => "the caller wanted a kept answer or none, and none is kept",
+        "rate_limit_unavailable" => "nobody could say whether the rate limit was reached, and the policy says Deny",
         "retries_exhausted" => "every attempt the route allows has failed",
         "retry_budget_exhausted" => "too many retries at once, so this one was not made",
         "breaker_requests" => "the limit of requests at the same time was reached",

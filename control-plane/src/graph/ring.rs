@@ -60,7 +60,7 @@ impl Answers<'_> {
 }
 
 /// The reasons that proxies give. They are known from the start, so that made-up ones cannot take their places.
-pub const REASONS: [&str; 21] = [
+pub const REASONS: [&str; 22] = [
     "destination_unavailable",
     "destination_not_found",
     "connection_refused",
@@ -75,6 +75,7 @@ pub const REASONS: [&str; 21] = [
     "proxy_internal_error",
     "rate_limited",
     "not_cached",
+    "rate_limit_unavailable",
     "retries_exhausted",
     "retry_budget_exhausted",
     "breaker_requests",

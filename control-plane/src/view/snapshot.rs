@@ -66,6 +66,11 @@ impl Snapshot {
         self.generation
     }
 
+    /// The mesh itself.
+    pub fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
     /// What a client of this kind, in this namespace, beside this workload, may see. Encodes what nobody has asked for
     /// yet, which takes as long as the namespace is large.
     pub fn view(&self, kind: ClientKind, namespace: &str, workload: Option<&ObjectName>) -> View {

@@ -20,6 +20,7 @@ mod discovery_foreign;
 mod drain;
 mod explain;
 mod faults;
+mod global_limit;
 mod grpc;
 mod headers;
 mod health_checks;

@@ -13,6 +13,7 @@ use crate::cache::Store;
 use crate::cluster::{Cause, Limit, Limits};
 use crate::discovery::status::Standing;
 use crate::exchange::Shared;
+use crate::rls::LimitService;
 use crate::snapshot::Snapshot;
 use crate::telemetry::family::Family;
 use crate::telemetry::metrics::DiscoveryState;
@@ -24,7 +25,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     let mut families = scrape::families(&telemetry.metrics, &telemetry.spans, &telemetry.records);
     families.extend(destinations(&shared.snapshots.load_full(), now));
     families.extend(policies::families(&shared.snapshots.load_full()));
-    families.extend(rate_limits(&shared.snapshots.load_full()));
+    families.extend(rate_limits(&shared.snapshots.load_full(), &shared.limits));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(replay(shared));
     families.extend(cache(&shared.caching.store));
@@ -174,8 +175,8 @@ fn replay(shared: &Shared) -> Vec<MetricFamily> {
     [used, limit, abandoned].into_iter().filter_map(Family::finish).collect()
 }
 
-/// The buckets that are kept for each caller, address or header value.
-fn rate_limits(snapshot: &Snapshot) -> Vec<MetricFamily> {
+/// The buckets that are kept for each caller, address or header value, and how questions to who counts for all end.
+fn rate_limits(snapshot: &Snapshot, service: &LimitService) -> Vec<MetricFamily> {
     let mut known =
         Family::gauge("outrigger_rate_limit_keys", "Callers, addresses or header values that have a bucket of a rule.");
     let mut forgotten = Family::counter(
@@ -187,7 +188,14 @@ fn rate_limits(snapshot: &Snapshot) -> Vec<MetricFamily> {
         known.add(&name, keys as f64);
         forgotten.add(&name, lost as f64);
     }
-    [known, forgotten].into_iter().filter_map(Family::finish).collect()
+    let mut asked = Family::counter(
+        "outrigger_rate_limit_service_total",
+        "Questions to the rate limit service, by how they ended.",
+    );
+    for (outcome, count) in service.outcomes().filter(|(_, count)| *count > 0) {
+        asked.add(&[("outcome", outcome.as_str())], count as f64);
+    }
+    [known, forgotten, asked].into_iter().filter_map(Family::finish).collect()
 }
 
 fn is_open(limits: &Limits) -> bool {

@@ -16,6 +16,7 @@ use crate::discovery::status::{Source, Status};
 use crate::drain::Drain;
 use crate::exchange::Shared;
 use crate::reason::Reason;
+use crate::rls::LimitService;
 use crate::snapshot::{Context, ResourceSet, Snapshots, compile};
 use crate::telemetry::logging::{Format, init};
 use crate::telemetry::{EdgeKey, RetryCause, Telemetry, Would};
@@ -57,6 +58,7 @@ fn admin() -> Admin {
         telemetry: Arc::new(Telemetry::default()),
         caching: crate::cache::Caching::default(),
         workers: 1,
+        limits: LimitService::default(),
         drain: Drain::new(),
         carried: Arc::default(),
         replay: Arc::default(),

@@ -27,6 +27,7 @@ use crate::exchange::Shared;
 use crate::health;
 use crate::listener::DataPlane;
 use crate::overload::{self, Overload};
+use crate::rls::LimitService;
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
 use crate::telemetry::reporter::Reporter;
@@ -114,6 +115,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), records, sampler }),
         caching: Caching::new(settings.cache_memory),
         workers: settings.workers,
+        limits: limit_service(control_plane)?,
         drain: Drain::new(),
         carried: Arc::default(),
         replay: Arc::new(Memory::new(settings.replay_memory)),
@@ -190,6 +192,12 @@ fn token(settings: &Settings) -> Result<Option<Box<[u8]>>, Error> {
         return Err(Error::Usage(format!("--explain-token {file} must hold at least 16 printable characters")));
     }
     Ok(Some(token.as_bytes().into()))
+}
+
+/// Who counts global limits: the control plane.
+fn limit_service(control_plane: Option<SocketAddr>) -> Result<LimitService, Error> {
+    let Some(address) = control_plane else { return Ok(LimitService::default()) };
+    LimitService::at(address).map_err(|error| Error::Usage(format!("--xds {address}: {error}")))
 }
 
 async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -163,6 +163,7 @@ mod tests {
             identity: None,
             telemetry: Telemetry::default(),
             adaptive: None,
+            limits: Vec::new(),
         };
         let serves = |standing: &mut Standing| {
             standing.serving = true;

@@ -23,6 +23,8 @@ pub mod cache;
 pub mod deadline;
 pub mod edit;
 pub mod fault;
+mod foreign_limit;
+pub mod global_limit;
 pub mod mirror;
 pub mod rate_limit;
 pub mod record;

@@ -9,18 +9,19 @@ use std::time::Duration;
 use futures_util::future::{Either, FutureExt};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use outrigger_config::listener::Direction;
+use outrigger_config::policy::gcra::Level;
 use outrigger_config::policy::{RateLimit as Policy, RateLimitRule, Tell};
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
 use crate::clock;
 use crate::error::{Error, Reason};
-use crate::exchange::{Response, Routed};
-use crate::route::{Caller, Facts, Level, Limiter, Verdict, told};
+use crate::exchange::{Response, Routed, Trail};
+use crate::route::{Caller, Facts, Limiter, Verdict, told};
 use crate::telemetry::Would;
 
 /// Says that a proxy's limit refused the request: whoever retries leaves it, as Envoy's word for it has it.
-const LIMITED: (HeaderName, HeaderValue) =
+pub(super) const LIMITED: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-envoy-ratelimited"), HeaderValue::from_static("true"));
 
 /// Puts [`RateLimit`] around a room.
@@ -55,13 +56,14 @@ impl<S: Next<Routed>> Service<Routed> for RateLimit<S> {
             Verdict::Allowed => return Either::Left(self.inner.call(routed)),
             Verdict::WouldLimit => {
                 if let Some(policy) = &routed.route.config.rate_limit {
-                    count(&routed, policy);
+                    count(&routed.trail, policy);
                 }
                 return Either::Left(self.inner.call(routed));
             }
             Verdict::Limited { rule, retry_after } => {
-                let error = refusal(&routed, rule, retry_after);
-                return Either::Right(Box::pin(std::future::ready(Err(error))));
+                let Some(policy) = &routed.route.config.rate_limit else { return refuse(Reason::RateLimited) };
+                let error = refusal(&routed, policy, rule, retry_after);
+                return refuse(error);
             }
             Verdict::Told(rules) => told::fields(&rules).collect(),
         };
@@ -80,47 +82,59 @@ fn check(routed: &Routed) -> Verdict<'_> {
     if let (Some(limiter), Some(policy)) = (&route.rehearsed.limiter, &route.config.rehearsed.rate_limit)
         && matches!(decide(routed, limiter), Verdict::WouldLimit)
     {
-        count(routed, policy);
+        count(&routed.trail, policy);
     }
     route.limiter.as_ref().map_or(Verdict::Allowed, |limiter| decide(routed, limiter))
 }
 
 fn decide<'a>(routed: &'a Routed, limiter: &'a Limiter) -> Verdict<'a> {
+    limiter.check(|| facts(routed), &caller(routed), clock::now())
+}
+
+/// What the rules' matches read.
+pub(super) fn facts(routed: &Routed) -> Facts<'_> {
+    Facts::of(&routed.http, &routed.authority, routed.trail.grpc)
+}
+
+/// Who calls, as far as a rule may ask.
+pub(super) fn caller(routed: &Routed) -> Caller<'_> {
     let connection = &routed.trail.connection;
     let entrance = &connection.entrance;
     // Who calls through an outbound listener is whom the proxy stands beside, whatever it says.
     let beside = entrance.caller.as_ref().filter(|_| entrance.direction == Direction::Outbound);
     let address: IpAddr = connection.peer.ip();
-    let headers = routed.http.headers();
-    let caller = Caller { headers, address, workload: beside.map(HeaderValue::as_bytes) };
-    let facts = || Facts::of(&routed.http, &routed.authority, routed.trail.grpc);
-    limiter.check(facts, &caller, clock::now())
+    Caller { headers: routed.http.headers(), address, workload: beside.map(HeaderValue::as_bytes) }
+}
+
+fn refuse<F>(error: impl Into<Error>) -> PolicyFuture<F> {
+    Either::Right(Box::pin(std::future::ready(Err(error.into()))))
 }
 
 /// Counts what was refused, or would have been.
-fn count(routed: &Routed, policy: &Policy) {
-    routed.trail.connection.shared.telemetry.metrics.rate_limited(&policy.origin, policy.mode);
+pub(super) fn count(trail: &Trail, policy: &Policy) {
+    trail.connection.shared.telemetry.metrics.rate_limited(&policy.origin, policy.mode);
     if !policy.mode.enforces() {
-        routed.trail.note(|notes| notes.would |= Would::RATE_LIMIT);
+        trail.note(|notes| notes.would |= Would::RATE_LIMIT);
     }
 }
 
-fn refusal(routed: &Routed, rule: &RateLimitRule, retry_after: Duration) -> Error {
+/// The answer to a request that is over a limit.
+pub(super) fn refusal(routed: &Routed, policy: &Policy, rule: &RateLimitRule, retry_after: Duration) -> Error {
     // Refused before a destination was chosen: it counts for the route's first.
     routed.count_for_first();
-    let error = Error::new(Reason::RateLimited);
-    let Some(policy) = &routed.route.config.rate_limit else { return error };
-    count(routed, policy);
+    count(&routed.trail, policy);
     let mut fields = extra_fields(policy);
     fields.extend([LIMITED]);
     if policy.tell != Tell::Never {
         fields.extend(told::fields(&[(rule, Level { left: 0, next: retry_after })]));
     }
-    error.because(format_args!("rule {} of {} has no token left", rule.name, policy.origin)).refusing(
-        StatusCode::from_u16(policy.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
-        Some(told::whole_seconds(retry_after)),
-        fields,
-    )
+    Error::new(Reason::RateLimited)
+        .because(format_args!("rule {} of {} has no token left", rule.name, policy.origin))
+        .refusing(
+            StatusCode::from_u16(policy.status).unwrap_or(StatusCode::TOO_MANY_REQUESTS),
+            Some(told::whole_seconds(retry_after)),
+            fields,
+        )
 }
 
 fn extra_fields(policy: &Policy) -> HeaderMap {

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName};
+use outrigger_config::policy::buckets::Key;
+use outrigger_config::policy::gcra::{Gcra, Level};
 use outrigger_config::policy::rate_limit::CALLER;
 use outrigger_config::policy::{Per, RateLimitRule};
 
-use super::gcra::{Gcra, Level};
-use super::keyed::{Key, Keyed};
+use super::keyed::Keyed;
 
 /// The field in which a caller's proxy says whom it stands beside.
 pub const CALLER_FIELD: HeaderName = HeaderName::from_static(CALLER);
@@ -37,8 +38,9 @@ enum Tokens {
     },
 }
 
+/// What has a bucket of its own.
 #[derive(Debug)]
-enum By {
+pub(super) enum By {
     SourceWorkload,
     SourceIp,
     Header(HeaderName),
@@ -63,15 +65,9 @@ impl Bucket {
             rng.fill(&mut secret);
             Tokens::Each { by, keyed: Keyed::new(rule.max_keys), secret }
         };
-        let tokens = match &rule.per {
-            Per::Total => Tokens::Total(AtomicU64::new(0)),
-            Per::SourceWorkload => each(By::SourceWorkload),
-            Per::SourceIp => each(By::SourceIp),
-            // A field that cannot be has no values: everybody has the same one.
-            Per::Header(name) => match HeaderName::from_bytes(name.as_bytes()) {
-                Ok(name) => each(By::Header(name)),
-                Err(_) => Tokens::Total(AtomicU64::new(0)),
-            },
+        let tokens = match By::new(&rule.per) {
+            None => Tokens::Total(AtomicU64::new(0)),
+            Some(by) => each(by),
         };
         Bucket { gcra: Gcra::new(rule), born: now, tokens }
     }
@@ -83,7 +79,7 @@ impl Bucket {
             Tokens::Total(full) => {
                 let mut seen = full.load(Relaxed);
                 loop {
-                    let filled = self.gcra.take(seen, now)?;
+                    let filled = self.gcra.take(seen, 1, now)?;
                     match full.compare_exchange_weak(seen, filled, Relaxed, Relaxed) {
                         Ok(_) => return Ok(self.gcra.level(filled, now)),
                         Err(other) => seen = other,
@@ -104,18 +100,28 @@ impl Bucket {
 }
 
 impl By {
+    /// Nothing where all share one bucket. A field that cannot be has no values: everybody has the same one.
+    pub(super) fn new(per: &Per) -> Option<Self> {
+        match per {
+            Per::Total => None,
+            Per::SourceWorkload => Some(By::SourceWorkload),
+            Per::SourceIp => Some(By::SourceIp),
+            Per::Header(name) => HeaderName::from_bytes(name.as_bytes()).ok().map(By::Header),
+        }
+    }
+
     /// The first byte tells apart what a caller said from what it did not say, and names from addresses.
     fn key(&self, secret: &[u8; 32], caller: &Caller<'_>) -> Key {
         let mut hasher = blake3::Hasher::new_keyed(secret);
         match self {
             By::SourceIp => address(&mut hasher, caller.address),
             By::Header(name) => {
-                lines(&mut hasher, caller.headers, name);
+                hash_lines(&mut hasher, caller.headers, name);
             }
             By::SourceWorkload => {
                 if let Some(workload) = caller.workload {
                     hasher.update(b"v").update(workload).update(b",");
-                } else if !lines(&mut hasher, caller.headers, &CALLER_FIELD) {
+                } else if !hash_lines(&mut hasher, caller.headers, &CALLER_FIELD) {
                     address(&mut hasher, caller.address);
                 }
             }
@@ -126,8 +132,14 @@ impl By {
     }
 }
 
-/// All lines of a field; whether there is any.
-fn lines(hasher: &mut blake3::Hasher, headers: &HeaderMap, name: &HeaderName) -> bool {
+/// All lines of a field as one value, where there is any.
+pub(super) fn lines(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let lines: Vec<_> = headers.get_all(name).iter().map(|line| line.as_bytes()).collect();
+    (!lines.is_empty()).then(|| lines.join(&b','))
+}
+
+/// Hashes all lines of a field; whether there is any.
+fn hash_lines(hasher: &mut blake3::Hasher, headers: &HeaderMap, name: &HeaderName) -> bool {
     let mut any = false;
     for line in headers.get_all(name) {
         let before: &[u8] = if any { b"" } else { b"v" };
@@ -152,6 +164,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use http::{HeaderMap, HeaderValue};
+    use outrigger_config::policy::rate_limit::Scope;
     use outrigger_config::policy::{Per, RateLimitRule};
 
     use super::{Bucket, Caller};
@@ -159,7 +172,8 @@ mod tests {
     fn bucket(per: Per, burst: u32, now: Instant) -> Bucket {
         let interval = Duration::from_secs(60);
         let (name, matches) = ("each".into(), Vec::new());
-        let rule = RateLimitRule { name, matches, requests: 1, interval, burst, per, max_keys: 100 };
+        let rule =
+            RateLimitRule { name, matches, requests: 1, interval, burst, per, max_keys: 100, scope: Scope::Proxy };
         Bucket::new(&rule, now, &mut fastrand::Rng::with_seed(7))
     }
 

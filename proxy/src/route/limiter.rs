@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outrigger_config::policy::gcra::Level;
+use outrigger_config::policy::rate_limit::Scope;
 use outrigger_config::policy::{Mode, RateLimit, RateLimitRule, Tell};
 
 use super::bucket::{Bucket, Caller};
-use super::gcra::Level;
 use super::matcher::{Facts, Matcher};
 
 /// What a limiter says.
@@ -54,7 +55,7 @@ impl Limiter {
         };
         // One that is only rehearsed tells nobody.
         let tell = policy.tell == Tell::Always && policy.mode.enforces();
-        Limiter { mode: policy.mode, tell, rules: policy.rules.iter().map(rule).collect() }
+        Limiter { mode: policy.mode, tell, rules: policy.rules_of(Scope::Proxy).map(rule).collect() }
     }
 
     /// Takes a token of each rule that counts the request. `facts` are asked for only where a rule looks at them.
@@ -100,15 +101,26 @@ mod tests {
 
     use http::{HeaderMap, Method};
     use outrigger_config::matching::{PathMatch, RouteMatch};
+    use outrigger_config::policy::gcra::Level;
+    use outrigger_config::policy::rate_limit::{GlobalLimit, Scope};
     use outrigger_config::policy::{Mode, Origin, Per, RateLimit, RateLimitRule, Tell};
 
     use super::{Limiter, Verdict};
+    use crate::route::Facts;
     use crate::route::bucket::{Bucket, Caller};
-    use crate::route::{Facts, Level};
 
     fn rule(requests: u32, interval: Duration, burst: u32) -> RateLimitRule {
         let max_keys = RateLimitRule::DEFAULT_KEYS;
-        RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst, per: Per::Total, max_keys }
+        RateLimitRule {
+            name: "all".into(),
+            matches: Vec::new(),
+            requests,
+            interval,
+            burst,
+            per: Per::Total,
+            max_keys,
+            scope: Scope::Proxy,
+        }
     }
 
     fn under(prefix: &str) -> RouteMatch {
@@ -116,7 +128,15 @@ mod tests {
     }
 
     fn limiter(mode: Mode, tell: Tell, rules: Vec<RateLimitRule>, now: Instant) -> Limiter {
-        let policy = RateLimit { origin: Origin::default(), mode, rules, status: 429, headers: Vec::new(), tell };
+        let policy = RateLimit {
+            origin: Origin::default(),
+            mode,
+            rules,
+            status: 429,
+            headers: Vec::new(),
+            tell,
+            global: GlobalLimit::default(),
+        };
         Limiter::new(&policy, |rule| Arc::new(Bucket::new(rule, now, &mut fastrand::Rng::with_seed(1))))
     }
 

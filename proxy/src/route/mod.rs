@@ -18,11 +18,13 @@ pub mod answer;
 pub mod cache;
 pub mod hash;
 pub mod matcher;
-pub mod gcra;
+
 pub mod told;
 pub mod keyed;
 pub mod bucket;
 pub mod limiter;
+pub mod global;
+pub mod asked;
 pub mod fault;
 pub mod pace;
 pub mod retrying;
@@ -33,7 +35,6 @@ pub mod table;
 pub use answer::Answer;
 pub use bucket::{Bucket, Caller};
 pub use edit::Edits;
-pub use gcra::Level;
 pub use limiter::{Limiter, Verdict};
 pub use matcher::{Facts, Matcher};
 pub use retrying::Retrying;
@@ -57,7 +58,11 @@ pub struct Route {
     pub cache: Option<cache::Cache>,
     /// How much it lets in.
     pub limiter: Option<Limiter>,
-    /// What is only observed beside the two above.
+    /// How much all proxies together let in.
+    pub globals: Option<global::Globals>,
+    /// What a rate limit service of another control plane is asked.
+    pub asked: asked::Descriptors,
+    /// What is only observed beside the four above.
     pub rehearsed: Rehearsed,
     /// What its retries keep, where they repeat more than what was never sent.
     pub retrying: Option<Retrying>,
@@ -70,6 +75,8 @@ pub struct Rehearsed {
     pub fault: Option<fault::Fault>,
     /// How much would be let in.
     pub limiter: Option<Limiter>,
+    /// How much all proxies together would let in.
+    pub globals: Option<global::Globals>,
 }
 
 /// A destination of a route.

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use outrigger_config::policy::RateLimitRule;
-
-use super::gcra::Level;
+use outrigger_config::policy::gcra::Level;
 
 /// What is left.
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
@@ -62,15 +61,16 @@ fn string(text: &str) -> String {
 mod tests {
     use std::time::Duration;
 
+    use outrigger_config::policy::gcra::Level;
+    use outrigger_config::policy::rate_limit::Scope;
     use outrigger_config::policy::{Per, RateLimitRule};
 
     use super::fields;
-    use crate::route::Level;
 
     fn rule(name: &str, requests: u32, millis: u64) -> RateLimitRule {
         let (interval, max_keys) = (Duration::from_millis(millis), RateLimitRule::DEFAULT_KEYS);
         let (name, matches, burst) = (name.into(), Vec::new(), requests);
-        RateLimitRule { name, matches, requests, interval, burst, per: Per::Total, max_keys }
+        RateLimitRule { name, matches, requests, interval, burst, per: Per::Total, max_keys, scope: Scope::Proxy }
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use outrigger_config::listener::Direction;
+use outrigger_config::listener::{Direction, TableSource};
 use outrigger_config::name::ObjectName;
+use outrigger_config::policy::rate_limit::Scope;
 
 use super::cases::Suite;
 use super::files::{Files, Wrong, read};
@@ -186,8 +187,23 @@ fn resources(files: &Files, node: Option<&str>) -> Result<ResourceSet, Failure> 
     };
     let node = node.map(name).transpose()?;
     let read = standalone::resources(documents, "the documents", node.as_ref());
-    read.map(|(_, resources)| resources).map_err(|error| match error {
+    read.map(|(_, resources)| alone(resources)).map_err(|error| match error {
         crate::app::Error::Documents(problems) => Failure::Failed(problems.to_string()),
         other => Failure::Usage(other.to_string()),
     })
+}
+
+/// Here one proxy is the whole mesh: it counts itself what the control plane would count for all.
+fn alone(mut resources: ResourceSet) -> ResourceSet {
+    let inline = resources.listeners.values_mut().filter_map(|listener| match &mut listener.table {
+        TableSource::Inline(table) => Some(table),
+        TableSource::Rds(_) => None,
+    });
+    let routes = resources.tables.values_mut().chain(inline).flat_map(|table| &mut table.hosts);
+    for route in routes.flat_map(|host| &mut host.routes) {
+        for limit in [&mut route.rate_limit, &mut route.rehearsed.rate_limit].into_iter().flatten() {
+            limit.rules.iter_mut().for_each(|rule| rule.scope = Scope::Proxy);
+        }
+    }
+    resources
 }

@@ -24,6 +24,7 @@ use crate::exchange::{Connection, Entrance, Request, Shared};
 use crate::explain;
 use crate::listener::entrance;
 use crate::policy::upstream::Upstream;
+use crate::rls::LimitService;
 use crate::snapshot::{Context, ResourceSet, Snapshots, compile};
 use crate::stack::{self, HttpService};
 use crate::telemetry::Telemetry;
@@ -69,7 +70,7 @@ async fn run(stage: Stage<'_>, scenario: &Scenario) -> Result<Played, String> {
     let (metrics, now) = (Arc::clone(&telemetry.metrics), clock::now());
     let snapshot = compile(stage.resources, None, &Context { workers: 1, metrics, seed: stage.seed, now });
     let listener = snapshot.listeners.iter().find(|listener| listener.direction == stage.direction);
-    let Some(entrance) = listener.map(|listener| Arc::new(entrance(listener, None))) else {
+    let Some(entrance) = listener.map(|listener| Arc::new(entrance(listener, None, &snapshot))) else {
         let way = crate::telemetry::direction_word(stage.direction);
         return Err(format!("the workload has no {way} listener, so no request can come to its proxy that way"));
     };
@@ -78,6 +79,7 @@ async fn run(stage: Stage<'_>, scenario: &Scenario) -> Result<Played, String> {
         snapshots: Snapshots::new(),
         telemetry,
         workers: 1,
+        limits: LimitService::default(),
         drain: Drain::new(),
         overload: Arc::default(),
         carried: Arc::default(),

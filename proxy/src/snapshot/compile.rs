@@ -21,8 +21,10 @@ use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteMode
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
 use crate::gradient::Gradient;
+use crate::route::asked::Descriptors;
 use crate::route::cache::Cache;
 use crate::route::fault::Fault;
+use crate::route::global::Globals;
 use crate::route::hash::{FastHasher, FastMap};
 use crate::route::mirror::Mirror;
 use crate::route::pace::Pace;
@@ -192,12 +194,26 @@ impl Tables<'_> {
             Cache::new(table.as_str(), model, policy, counters)
         });
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
+        let globals = model.rate_limit.as_ref().and_then(Globals::new);
         let rehearsed = Rehearsed {
             fault: model.rehearsed.fault.as_ref().map(Fault::new),
             limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
+            globals: model.rehearsed.rate_limit.as_ref().and_then(Globals::new),
         };
-        let (config, retrying) = (model.clone(), self.retrying(table, model));
-        Some(Arc::new(Route { config, targets, answer, mirrors, fault, cache, limiter, rehearsed, retrying }))
+        let (config, asked, retrying) = (model.clone(), Descriptors::new(&model.asked), self.retrying(table, model));
+        Some(Arc::new(Route {
+            config,
+            targets,
+            answer,
+            mirrors,
+            fault,
+            cache,
+            limiter,
+            globals,
+            asked,
+            rehearsed,
+            retrying,
+        }))
     }
 
     /// Copies have a route of their own: no policy of the request's holds for them but its timeout, or one that lets
@@ -209,9 +225,10 @@ impl Tables<'_> {
         copies.timeouts.idle = route.timeouts.idle;
         let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));
         let targets = Some(Split::new(copies.backends.iter().map(target))?);
-        let (answer, mirrors, fault, cache, limiter) = (None, Box::default(), None, None, None);
-        let (config, rehearsed, retrying) = (copies.clone(), Rehearsed::default(), None);
-        let compiled = Route { config, targets, answer, mirrors, fault, cache, limiter, rehearsed, retrying };
+        let (answer, mirrors, fault, cache, limiter, globals) = (None, Box::default(), None, None, None, None);
+        let (config, asked, rehearsed, retrying) = (copies.clone(), Descriptors::default(), Rehearsed::default(), None);
+        let compiled =
+            Route { config, targets, answer, mirrors, fault, cache, limiter, globals, asked, rehearsed, retrying };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 

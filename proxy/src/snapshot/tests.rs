@@ -9,6 +9,7 @@ use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery};
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
+use outrigger_config::policy::rate_limit::{GlobalLimit, Scope};
 use outrigger_config::policy::{Mode, Origin, Per, Priority, RateLimit, RateLimitRule, Tell};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
@@ -49,17 +50,26 @@ fn listener(text: &str, table: &str) -> Resource {
         identity: None,
         telemetry: Telemetry::default(),
         adaptive: None,
+        limits: Vec::new(),
     })
 }
 
 fn limit(origin: &str, requests: u32) -> RateLimit {
     let interval = Duration::from_secs(3600);
-    let (per, max_keys) = (Per::Total, RateLimitRule::DEFAULT_KEYS);
-    let rule =
-        RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst: requests, per, max_keys };
+    let (per, max_keys, scope) = (Per::Total, RateLimitRule::DEFAULT_KEYS, Scope::Proxy);
+    let rule = RateLimitRule {
+        name: "all".into(),
+        matches: Vec::new(),
+        requests,
+        interval,
+        burst: requests,
+        per,
+        max_keys,
+        scope,
+    };
     let origin = Origin(origin.into());
-    let (headers, tell) = (Vec::new(), Tell::default());
-    RateLimit { origin, mode: Mode::Enforce, rules: vec![rule], status: 429, headers, tell }
+    let (headers, tell, global) = (Vec::new(), Tell::default(), GlobalLimit::default());
+    RateLimit { origin, mode: Mode::Enforce, rules: vec![rule], status: 429, headers, tell, global }
 }
 
 fn table(text: &str, clusters: &[&str], limit: Option<RateLimit>) -> Resource {

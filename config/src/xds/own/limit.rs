@@ -5,6 +5,7 @@ use super::super::value::{duration, each, required_duration};
 use super::super::wire::outrigger as own;
 use super::{mode, status};
 use crate::error::Problem;
+use crate::policy::rate_limit::{GlobalLimit, OnError, Scope};
 use crate::policy::{Origin, Per, RateLimit, RateLimitRule, Tell};
 use crate::resource::ClientKind;
 
@@ -18,6 +19,7 @@ pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
         burst: rule.burst,
         per: encode_per(&rule.per),
         max_keys: rule.max_keys,
+        global: rule.scope == Scope::Global,
     };
     let header = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| own::Header {
         name: name.to_string(),
@@ -30,6 +32,10 @@ pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
         status: u32::from(limit.status),
         headers: limit.headers.iter().map(header).collect(),
         tell: encode_tell(limit.tell).into(),
+        global: Some(own::GlobalLimit {
+            timeout: duration(limit.global.timeout),
+            deny: limit.global.on_error == OnError::Deny,
+        }),
     }
 }
 
@@ -44,6 +50,7 @@ pub(in crate::xds) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLi
             burst: rule.burst,
             per: decode_per(rule.per.as_ref())?,
             max_keys: if rule.max_keys == 0 { RateLimitRule::DEFAULT_KEYS } else { rule.max_keys },
+            scope: if rule.global { Scope::Global } else { Scope::Proxy },
         })
     };
     let header = |header: &own::Header| (header.name.as_str().into(), header.value.as_str().into());
@@ -54,6 +61,15 @@ pub(in crate::xds) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLi
         status: status(&message.status).map_err(|problem| problem.at_field("status"))?,
         headers: message.headers.iter().map(header).collect(),
         tell: decode_tell(message.tell)?,
+        global: decode_global(message.global.as_ref()).map_err(|problem| problem.at_field("global"))?,
+    })
+}
+
+fn decode_global(message: Option<&own::GlobalLimit>) -> Result<GlobalLimit, Problem> {
+    let Some(message) = message else { return Ok(GlobalLimit::default()) };
+    Ok(GlobalLimit {
+        timeout: required_duration("timeout", message.timeout.as_ref())?,
+        on_error: if message.deny { OnError::Deny } else { OnError::Allow },
     })
 }
 

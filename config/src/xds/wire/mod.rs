@@ -13,6 +13,7 @@ pub mod adaptive;
 pub mod balancing;
 pub mod cache;
 pub mod fault;
+pub mod global_limit;
 pub mod http;
 pub mod session;
 pub mod outrigger;

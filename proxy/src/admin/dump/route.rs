@@ -3,6 +3,7 @@
 use outrigger_config::header::{HeaderChanges, HeaderField, Headers};
 use outrigger_config::matching::{PathMatch, RouteMatch, ValueMatch};
 use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope};
+use outrigger_config::policy::rate_limit as limits;
 use outrigger_config::policy::{Fault, Methods, Per, RateLimit, Retry, Timeouts};
 use outrigger_config::rewrite::{Answer, PathRewrite, Rewrite, Scheme};
 use outrigger_config::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
@@ -196,6 +197,7 @@ fn rate_limit(limit: &RateLimit) -> Value {
                 Per::SourceIp => json!("source IP"),
                 Per::Header(name) => json!(format!("header {name}")),
             },
+            "scope": if rule.scope == limits::Scope::Global { "global" } else { "proxy" },
             "maxKeys": Some(rule.max_keys).filter(|_| rule.per != Per::Total),
         })
     };
@@ -203,6 +205,8 @@ fn rate_limit(limit: &RateLimit) -> Value {
         "origin": limit.origin.to_string(),
         "mode": mode(limit.mode),
         "status": limit.status,
+        "timeout": format_duration(limit.global.timeout),
+        "onError": format!("{:?}", limit.global.on_error).to_lowercase(),
         "rules": limit.rules.iter().map(rule).collect::<Vec<_>>(),
     })
 }

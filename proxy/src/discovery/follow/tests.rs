@@ -35,6 +35,7 @@ use crate::discovery::status::{Source, Status as Standing};
 use crate::drain::Drain;
 use crate::exchange::Shared;
 use crate::listener::DataPlane;
+use crate::rls::LimitService;
 use crate::snapshot::Snapshots;
 use crate::telemetry::Telemetry;
 
@@ -243,6 +244,7 @@ spec: {{ address: 127.0.0.1, outbound: [{{ port: {port} }}] }}"
         telemetry: Arc::new(Telemetry::default()),
         caching: crate::cache::Caching::default(),
         workers: 1,
+        limits: LimitService::default(),
         drain: Drain::new(),
         carried: Arc::default(),
         replay: Arc::default(),

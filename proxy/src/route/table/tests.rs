@@ -7,6 +7,7 @@ use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::route::{PathMatch, Route as Model, RouteMatch, RouteTable, VirtualHost};
 
 use super::{Facts, Found, Table};
+use crate::route::asked::Descriptors;
 use crate::route::{Rehearsed, Route, Split, Target};
 use crate::telemetry::{EdgeKey, Metrics};
 
@@ -45,6 +46,8 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             fault: None,
             cache: None,
             limiter: None,
+            globals: None,
+            asked: Descriptors::default(),
             rehearsed: Rehearsed::default(),
             retrying: None,
         }))

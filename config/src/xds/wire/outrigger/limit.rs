@@ -25,6 +25,21 @@ pub struct RateLimit {
     /// Which answers say how much is left.
     #[prost(enumeration = "Tell", tag = "6")]
     pub tell: i32,
+    /// How the rate limit service is asked; absent is the default.
+    #[prost(message, optional, tag = "7")]
+    pub global: Option<GlobalLimit>,
+}
+
+/// How the rate limit service is asked.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct GlobalLimit {
+    /// How long an answer may take.
+    #[prost(message, optional, tag = "1")]
+    pub timeout: Option<Duration>,
+    /// Whether a request that there is no answer about is refused.
+    #[prost(bool, tag = "2")]
+    pub deny: bool,
 }
 
 /// Which answers say how much is left.
@@ -90,6 +105,9 @@ pub struct RateLimitRule {
     /// How many buckets are kept; 0 is the default.
     #[prost(uint32, tag = "7")]
     pub max_keys: u32,
+    /// Whether the rate limit service counts, for all proxies.
+    #[prost(bool, tag = "8")]
+    pub global: bool,
 }
 
 /// A header field.

@@ -13,7 +13,7 @@ mod route;
 mod cluster;
 
 pub use cluster::{Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster, Thresholds};
-pub use limit::{Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
+pub use limit::{GlobalLimit, Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
 pub use route::{Fault, Methods, RehearsedRoute, Retry, Route, Session};
 
 /// The key of these messages in `typed_filter_metadata`.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use outrigger_config::policy::RateLimitRule;
+use super::RateLimitRule;
 
 /// The longest time a full bucket may span: beyond it sums of 64-bit nanoseconds would overflow.
 const LONGEST: u64 = u64::MAX / 4;
@@ -38,15 +38,25 @@ impl Gcra {
         Gcra { period, span: if span > LONGEST { LONGEST - LONGEST % period } else { span } }
     }
 
-    /// Takes a token at `now` of a bucket that would be full at `full`: when it will be from here on. Without a token
-    /// it says when there will be one.
-    pub fn take(&self, full: u64, now: u64) -> Result<u64, Duration> {
+    /// Takes `hits` tokens at `now` of a bucket that would be full at `full`: when it will be from here on. Without so many
+    /// it takes none, and says when there will be.
+    pub fn take(&self, full: u64, hits: u32, now: u64) -> Result<u64, Duration> {
         let now = now.min(LONGEST);
-        let filled = full.max(now).saturating_add(self.period);
+        let filled = full.max(now).saturating_add(self.period.saturating_mul(u64::from(hits)));
         match filled.checked_sub(now.saturating_add(self.span)) {
             None | Some(0) => Ok(filled),
             Some(wait) => Err(Duration::from_nanos(wait)),
         }
+    }
+
+    /// From one token to the next.
+    pub fn period(&self) -> Duration {
+        Duration::from_nanos(self.period)
+    }
+
+    /// How long an empty bucket takes to fill.
+    pub fn span(&self) -> Duration {
+        Duration::from_nanos(self.span)
     }
 
     /// What a bucket has at `now` that will be full at `full`.
@@ -65,14 +75,15 @@ impl Gcra {
 mod tests {
     use std::time::Duration;
 
-    use outrigger_config::policy::{Per, RateLimitRule};
+    use crate::policy::{Per, RateLimitRule, rate_limit::Scope};
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
     use super::{Gcra, Level};
 
     fn rule(requests: u32, interval: Duration, burst: u32) -> RateLimitRule {
         let max_keys = RateLimitRule::DEFAULT_KEYS;
-        RateLimitRule { name: "all".into(), matches: Vec::new(), requests, interval, burst, per: Per::Total, max_keys }
+        let (name, matches, per, scope) = ("all".into(), Vec::new(), Per::Total, Scope::Proxy);
+        RateLimitRule { name, matches, requests, interval, burst, per, max_keys, scope }
     }
 
     #[test]
@@ -81,11 +92,11 @@ mod tests {
         let ms = |ms: u64| ms * 1_000_000;
         let level = |left, next| Level { left, next: Duration::from_millis(next) };
         assert_eq!(gcra.level(0, ms(5)), level(3, 0));
-        let full = gcra.take(0, ms(5)).expect("a token");
+        let full = gcra.take(0, 1, ms(5)).expect("a token");
         assert_eq!((full, gcra.level(full, ms(5))), (ms(105), level(2, 100)));
         assert_eq!(gcra.level(full, ms(50)), level(2, 55));
         assert_eq!(gcra.level(ms(305), ms(5)), level(0, 100));
-        assert_eq!(gcra.take(ms(305), ms(5)), Err(Duration::from_millis(100)));
+        assert_eq!(gcra.take(ms(305), 1, ms(5)), Err(Duration::from_millis(100)));
     }
 
     #[test]
@@ -95,7 +106,7 @@ mod tests {
         {
             let (gcra, mut full) = (Gcra::new(&rule(requests, interval, burst)), 0);
             for now in [0, 1, u64::MAX / 4, u64::MAX] {
-                full = gcra.take(full, now).expect("a token");
+                full = gcra.take(full, 1, now).expect("a token");
                 assert!(gcra.level(full, now).left > 0);
             }
         }
@@ -115,7 +126,7 @@ mod tests {
                 now += wait;
                 for _ in 0..wanted {
                     let level = gcra.level(full, now);
-                    let taken = gcra.take(full, now);
+                    let taken = gcra.take(full, 1, now);
                     prop_assert_eq!(taken.is_ok(), level.left > 0);
                     admitted += u64::from(taken.is_ok());
                     full = taken.unwrap_or(full);
@@ -124,12 +135,12 @@ mod tests {
                 prop_assert!(u128::from(admitted) <= most + u128::from(burst), "{admitted} of {most}");
             }
             // And whoever waits as long as told is admitted, and not a nanosecond sooner.
-            while let Ok(next) = gcra.take(full, now) {
+            while let Ok(next) = gcra.take(full, 1, now) {
                 full = next;
             }
-            let wait = gcra.take(full, now).map_or_else(|wait| wait.as_nanos() as u64, |_| 0);
-            prop_assert!(gcra.take(full, now + wait - 1).is_err());
-            prop_assert!(gcra.take(full, now + wait).is_ok());
+            let wait = gcra.take(full, 1, now).map_or_else(|wait| wait.as_nanos() as u64, |_| 0);
+            prop_assert!(gcra.take(full, 1, now + wait - 1).is_err());
+            prop_assert!(gcra.take(full, 1, now + wait).is_ok());
         }
     }
 }
