@@ -179,7 +179,9 @@ impl Attempt {
         }
         match self.reason.or_else(|| self.cut()) {
             // Neither a caller that left nor a limit of ours says anything of the endpoint.
-            Some(Reason::DownstreamReset | Reason::BreakerPending | Reason::BreakerConnections) => None,
+            Some(
+                Reason::DownstreamReset | Reason::BreakerPending | Reason::BreakerConnections | Reason::StreamTimeout,
+            ) => None,
             Some(_) => Some(Outcome::NoAnswer),
             None => (self.status != 0).then_some(Outcome::Success),
         }

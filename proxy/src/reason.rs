@@ -37,6 +37,8 @@ pub enum Reason {
     TryTimeout,
     /// Neither side sent anything for too long (SI).
     IdleTimeout,
+    /// The stream has lasted as long as it may (DT).
+    StreamTimeout,
     /// The request is one a proxy must not pass on (DPE).
     HttpRequestDenied,
     /// The request's header is too large (DPE).
@@ -117,6 +119,7 @@ impl Reason {
         Reason::HttpResponseTimeout,
         Reason::TryTimeout,
         Reason::IdleTimeout,
+        Reason::StreamTimeout,
         Reason::HttpRequestDenied,
         Reason::HttpRequestTooLarge,
         Reason::RateLimited,
@@ -152,6 +155,7 @@ impl Reason {
             Reason::HttpResponseTimeout => ("http_response_timeout", 504, 4, "UT", Never),
             Reason::TryTimeout => ("http_response_timeout", 504, 4, "UT", Timeout),
             Reason::IdleTimeout => ("http_response_timeout", 504, 4, "SI", Never),
+            Reason::StreamTimeout => ("http_response_timeout", 504, 4, "DT", Never),
             Reason::HttpRequestDenied => ("http_request_denied", 400, 13, "DPE", Never),
             Reason::HttpRequestTooLarge => ("http_request_denied", 431, 13, "DPE", Never),
             Reason::RateLimited => ("rate_limited", 429, 8, "RL", Never),

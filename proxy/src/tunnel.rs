@@ -1,11 +1,14 @@
 //! Upgrades (RFC 9110, 7.8): after a 101 both connections become a tunnel of bytes, WebSocket's or any other.
 //!
 //! The tunnel holds what its request took of the destination until both sides are done; one side's end is passed on
-//! as an end and leaves the other direction open. A drain lets tunnels go on until its hard stop.
+//! as an end and leaves the other direction open. A drain lets tunnels go on until its hard stop, and a route's bound of
+//! the stream (xDS `max_stream_duration`) ends them.
 
+use futures_util::future::OptionFuture;
 use http::{StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use crate::attempt::Attempt;
 use crate::body::{Body, End, Ending};
@@ -19,6 +22,8 @@ pub fn open(mut response: Response, caller: OnUpgrade, attempt: Box<Attempt>) ->
     let endpoint = hyper::upgrade::on(&mut response);
     let connection = &attempt.aim().trail.connection;
     let (busy, closing) = (connection.drain.busy(), connection.drain.closing());
+    let started = Instant::from_std(attempt.aim().trail.started);
+    let over = attempt.aim().timeouts().stream.map(|stream| tokio::time::sleep_until(started + stream));
     tokio::spawn(async move {
         let _busy = busy;
         let (caller, endpoint) = match tokio::try_join!(caller, endpoint) {
@@ -32,6 +37,7 @@ pub fn open(mut response: Response, caller: OnUpgrade, attempt: Box<Attempt>) ->
         tokio::select! {
             _ = tokio::io::copy_bidirectional(&mut caller, &mut endpoint) => {}
             () = closing => {}
+            Some(()) = OptionFuture::from(over) => return attempt.end(End::Failed(Reason::StreamTimeout)),
         }
         // The connection carried a tunnel and is not given back.
         drop(attempt);

@@ -135,7 +135,7 @@ fn a_request_costs_few_allocations() {
     let (_plain, address) = proxy(|_| {}, |_| {});
     let bare = allocations_a_request(address);
     let every_policy = |route: &mut Route| {
-        route.timeouts = Timeouts { request: Some(std::time::Duration::from_secs(5)), per_try: None, idle: None };
+        route.timeouts = Timeouts { request: Some(std::time::Duration::from_secs(5)), ..Timeouts::default() };
         let mut retry = Retry::default_policy();
         retry.on = [Condition::ServerError].into_iter().collect();
         retry.per_try_timeout = Some(std::time::Duration::from_secs(2));

@@ -21,5 +21,5 @@ fn read_timeouts(fields: &mut Fields<'_>) -> Timeouts {
     let request = fields.optional("request").and_then(|field| field.parsed(parse_duration));
     let per_try = fields.optional("backendRequest").and_then(|field| field.parsed(parse_duration));
     fields.finish();
-    Timeouts { request, per_try, idle: None }
+    Timeouts { request, per_try, ..Timeouts::default() }
 }

@@ -41,6 +41,7 @@ pub use backend_policy::BackendPolicy;
 pub use filter::{Filters, MirrorRef};
 pub use kind::Kind;
 pub use mesh_policy::{MESH_NAMESPACE, MeshPolicy};
+pub use metadata::Created;
 pub use parse::{Document, MAX_PROBLEMS, Spec, parse, values};
 pub use rate_limit_policy::RateLimitPolicy;
 pub use reference::{BackendRef, ParentRef, PortRef, TargetRef};

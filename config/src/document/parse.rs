@@ -156,12 +156,12 @@ impl Document {
         let spec = fields.required("spec");
         let read = kind.map(|kind| {
             let metadata = Metadata::read(&metadata, kind);
-            let spec = Spec::read(&spec, kind, &metadata.name);
+            let spec = Spec::read(&spec, kind, &metadata);
             (kind, metadata, spec)
         });
         fields.finish();
         let problems = log.into_problems();
-        let (Some((kind, Metadata { name, labels }, spec)), true) = (read, problems.is_empty()) else {
+        let (Some((kind, Metadata { name, labels, .. }, spec)), true) = (read, problems.is_empty()) else {
             return Err(problems);
         };
         let json = Arc::new(root.to_json());
@@ -170,13 +170,15 @@ impl Document {
 }
 
 impl Spec {
-    fn read(field: &Field<'_>, kind: Kind, name: &ObjectName) -> Self {
+    fn read(field: &Field<'_>, kind: Kind, metadata: &Metadata) -> Self {
+        let name = &metadata.name;
+        let of_route = |route: route::Route| route::Route { created: metadata.created.clone(), ..route };
         let origin = origin(kind, name);
         match kind {
             Kind::Service => Spec::Service(service::Service::read(field)),
             Kind::Workload => Spec::Workload(workload::Workload::read(field, name)),
-            Kind::HttpRoute => Spec::HttpRoute(http_route::read(field, name)),
-            Kind::GrpcRoute => Spec::GrpcRoute(grpc_route::read(field, name)),
+            Kind::HttpRoute => Spec::HttpRoute(of_route(http_route::read(field, name))),
+            Kind::GrpcRoute => Spec::GrpcRoute(of_route(grpc_route::read(field, name))),
             Kind::RoutePolicy => Spec::RoutePolicy(route_policy::RoutePolicy::read(field, name, &origin)),
             Kind::BackendPolicy => Spec::BackendPolicy(backend_policy::BackendPolicy::read(field, name, &origin)),
             Kind::RateLimitPolicy => {

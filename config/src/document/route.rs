@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::filter::{Filters, Place};
+use super::metadata::Created;
 use super::reader::{Field, Fields};
 use super::reference::{BackendRef, ParentRef};
 use crate::error::{Code, Problem};
@@ -14,6 +15,8 @@ use crate::rewrite::PathRewrite;
 /// The spec of an HTTPRoute or a GRPCRoute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// When it was made: of two that take the same, the older comes first.
+    pub created: Option<Created>,
     /// The services it routes for, at least one.
     pub parents: Vec<ParentRef>,
     /// Its rules, at least one.
@@ -76,7 +79,7 @@ impl Route {
             field.unsupported("a route of a Service takes the service's own hosts; take hostnames out");
         }
         fields.finish();
-        Route { parents, rules }
+        Route { created: None, parents, rules }
     }
 }
 

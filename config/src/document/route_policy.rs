@@ -1,6 +1,8 @@
 //! `RoutePolicy`: retries, timeouts, faults, caches and direct responses, carried out by the caller's proxy. Its targets are Services (every route of it),
 //! routes, or single rules; the most specific policy of a rule counts alone, nothing is merged.
 
+use std::time::Duration;
+
 use super::cache::read_cache;
 use super::fault::read_fault;
 use super::load_balancing::read_hash_key;
@@ -12,6 +14,7 @@ use crate::name::ObjectName;
 use crate::policy::{Cache, Fault, Mode, Origin, Timeouts};
 use crate::rewrite::DirectResponse;
 use crate::route::{HashKey, Priority};
+use crate::value::MAX_DURATION;
 
 /// What `priority` may say.
 const PRIORITIES: &[(&str, Priority)] = &[("Default", Priority::Default), ("High", Priority::High)];
@@ -77,6 +80,8 @@ fn read_timeouts(field: &Field<'_>) -> Timeouts {
     let mut fields = field.fields();
     let request = fields.optional("request").map(|field| field.duration(LONGER_THAN_ZERO));
     let idle = fields.optional("idle").map(|field| field.duration(LONGER_THAN_ZERO));
+    let stream = fields.optional("stream").map(|field| field.duration(LONGER_THAN_ZERO));
+    let grpc_max = fields.optional("grpcMax").map(|field| field.duration(Duration::ZERO..=MAX_DURATION));
     fields.finish();
-    Timeouts { request, per_try: None, idle }
+    Timeouts { request, per_try: None, idle, stream, grpc_max }
 }

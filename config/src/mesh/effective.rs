@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::index::{Index, Known, Named, RouteId};
 use crate::document::{
-    BackendPolicy, Kind, MESH_NAMESPACE, RateLimitPolicy, RetryChoice, Route, RoutePolicy, Rule, ServicePort, TargetRef,
+    BackendPolicy, Created, Kind, MESH_NAMESPACE, RateLimitPolicy, RetryChoice, Route, RoutePolicy, Rule, ServicePort,
+    TargetRef,
 };
 use crate::listener::Telemetry;
 use crate::name::ObjectName;
@@ -25,13 +26,16 @@ pub(super) struct RuleRef<'a> {
     /// Which of the route's rules it is.
     pub(super) number: usize,
     pub(super) rule: &'a Rule,
+    /// When the route was made.
+    pub(super) created: Option<&'a Created>,
 }
 
 impl<'a> RuleRef<'a> {
     /// The rules of a route.
     pub(super) fn all(route: &'a RouteId, known: &'a Known<Route>) -> impl Iterator<Item = RuleRef<'a>> {
         let rules = known.spec.rules.iter().enumerate();
-        rules.map(|(number, rule)| RuleRef { route, document: known.document, number, rule })
+        let created = known.spec.created.as_ref();
+        rules.map(move |(number, rule)| RuleRef { route, document: known.document, number, rule, created })
     }
 }
 
@@ -169,6 +173,8 @@ pub(super) fn sending(rule: Option<&Rule>, policies: &Held<'_, RoutePolicy>) -> 
         request: own.request.or(wider.request),
         per_try: own.per_try,
         idle: own.idle.or(wider.idle).or(Some(IDLE_TIMEOUT)),
+        stream: wider.stream,
+        grpc_max: wider.grpc_max,
     };
     let retry = match policy.map(|policy| &policy.retry) {
         Some(RetryChoice::Policy(retry)) => Some(retry.clone()),

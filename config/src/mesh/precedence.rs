@@ -1,12 +1,14 @@
 //! Which match is tried first, across all routes of a service (Gateway API, `HTTPRouteRule.matches`): an exact path, then
 //! a template (of several the one with more characters that stand for themselves), then the longest prefix, then a regular expression, then no path at all; of equals the one with a method, then with more
-//! header fields, then with more query parameters; then the first route by namespace and name, and in it the first rule.
+//! header fields, then with more query parameters; then the older route, then the first by
+//! namespace and name, and in it the first rule. A route that does not say how old it is comes after those that do.
 //!
 //! A regular expression stands before the prefix `/`, which is what a match without a path has, because behind it no
 //! regular expression would ever be reached.
 
 use std::cmp::Reverse;
 
+use crate::document::Created;
 use crate::matching::{PathMatch, RouteMatch};
 use crate::name::ObjectName;
 
@@ -28,6 +30,8 @@ pub(super) struct Precedence {
     has_method: Reverse<bool>,
     headers: Reverse<usize>,
     query: Reverse<usize>,
+    undated: bool,
+    created: Option<Created>,
     route: ObjectName,
     rule: usize,
     entry: usize,
@@ -35,7 +39,12 @@ pub(super) struct Precedence {
 
 impl Precedence {
     /// Of the match at `entry` in the rule at `rule` of a route.
-    pub(super) fn new(matches: &RouteMatch, route: &ObjectName, rule: usize, entry: usize) -> Self {
+    pub(super) fn new(
+        matches: &RouteMatch,
+        (created, route): (Option<&Created>, &ObjectName),
+        rule: usize,
+        entry: usize,
+    ) -> Self {
         let (path, length) = match &matches.path {
             PathMatch::Exact(path) => (PathRank::Exact, path.len()),
             PathMatch::Prefix(path) | PathMatch::RawPrefix(path) if &**path == "/" => (PathRank::Everything, 0),
@@ -49,6 +58,8 @@ impl Precedence {
             has_method: Reverse(matches.method.is_some()),
             headers: Reverse(matches.headers.len()),
             query: Reverse(matches.query.len()),
+            undated: created.is_none(),
+            created: created.cloned(),
             route: route.clone(),
             rule,
             entry,
@@ -91,7 +102,7 @@ mod tests {
         vec((matches(), 0_usize..3, any::<u64>()), 0..40).prop_map(|table| {
             let placed = table.iter().enumerate().map(|(index, (matches, route, shuffle))| {
                 let name = ObjectName::parse(&format!("shop/route-{route}")).expect("valid");
-                (Precedence::new(matches, &name, index / 2, index % 2), *shuffle)
+                (Precedence::new(matches, (None, &name), index / 2, index % 2), *shuffle)
             });
             placed.collect()
         })

@@ -75,7 +75,7 @@ pub(super) fn candidates<'a>(
 impl<'a> Candidate<'a> {
     fn of_rule(rule: RuleRef<'a>) -> impl Iterator<Item = Self> {
         rule.rule.matches.iter().enumerate().map(move |(entry, matches)| {
-            let precedence = Precedence::new(matches, &rule.route.1, rule.number, entry);
+            let precedence = Precedence::new(matches, (rule.created, &rule.route.1), rule.number, entry);
             Candidate { precedence, rule, entry, matches }
         })
     }

@@ -161,14 +161,28 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
     if client != ClientKind::Grpc {
         action.rate_limits.extend(route.asked.iter().map(asked::encode));
     }
-    if client == ClientKind::Grpc {
-        // gRPC takes its deadline from here alone (gRFC A31).
-        action.max_stream_duration = route
-            .timeouts
-            .request
-            .map(|timeout| MaxStreamDuration { max_stream_duration: duration(timeout), ..Default::default() });
-    }
+    action.max_stream_duration = encode_stream(&route.timeouts, client);
     action
+}
+
+/// What bounds a stream. gRPC takes its deadline from here alone (gRFC A31), and where something is said here Envoy
+/// leaves `timeout` out of account: for them the request's timeout is in it.
+fn encode_stream(timeouts: &Timeouts, client: ClientKind) -> Option<MaxStreamDuration> {
+    let folds = match client {
+        ClientKind::Outrigger => false,
+        ClientKind::Envoy => timeouts.stream.or(timeouts.grpc_max).is_some(),
+        ClientKind::Grpc => true,
+    };
+    let request = timeouts.request.filter(|_| folds);
+    let shorter = |other: Option<Duration>| request.into_iter().chain(other).min();
+    let stream = shorter(timeouts.stream);
+    // Zero is no bound.
+    let grpc_max = timeouts.grpc_max.map(|most| shorter(Some(most).filter(|most| !most.is_zero())));
+    (stream.is_some() || grpc_max.is_some()).then(|| MaxStreamDuration {
+        max_stream_duration: stream.and_then(duration),
+        grpc_timeout_header_max: grpc_max.and_then(timeout),
+        ..Default::default()
+    })
 }
 
 fn encode_own(route: &Route) -> outrigger::Route {
@@ -226,11 +240,7 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
         backends,
         mirrors: decode_mirrors(action, host)?,
         rewrite: action::read_rewrite(action, &common.matches.path).map_err(inner)?,
-        timeouts: Timeouts {
-            request: decode_request_timeout(action).map_err(inner)?,
-            per_try: policies.per_try,
-            idle: read_timeout("idle_timeout", action.idle_timeout.as_ref(), DEFAULT_IDLE).map_err(inner)?,
-        },
+        timeouts: Timeouts { per_try: policies.per_try, ..decode_timeouts(action).map_err(inner)? },
         retry: policies.retry,
         rate_limit: policies.rate_limit,
         fault: policies.fault,
@@ -351,11 +361,22 @@ fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
     ])
 }
 
-/// The shorter of the request's and the stream's timeout; for one response each they are the same.
-fn decode_request_timeout(action: &xds::RouteAction) -> Result<Option<Duration>, Problem> {
-    let stream = action.max_stream_duration.as_ref().and_then(|limits| limits.max_stream_duration.as_ref());
-    let stream = read_timeout("max_stream_duration", stream, Duration::ZERO)
-        .map_err(|problem| problem.at_field("max_stream_duration"))?;
-    let request = read_timeout("timeout", action.timeout.as_ref(), DEFAULT_TIMEOUT)?;
-    Ok([request, stream].into_iter().flatten().min())
+/// An absent `timeout` is one of 15 s only where nothing is said of the stream.
+fn decode_timeouts(action: &xds::RouteAction) -> Result<Timeouts, Problem> {
+    let idle = read_timeout("idle_timeout", action.idle_timeout.as_ref(), DEFAULT_IDLE)?;
+    let request = action.timeout.as_ref();
+    let Some(limits) = &action.max_stream_duration else {
+        let request = read_timeout("timeout", request, DEFAULT_TIMEOUT)?;
+        return Ok(Timeouts { request, idle, ..Timeouts::default() });
+    };
+    let of_stream = || {
+        let offset = limits.grpc_timeout_header_offset.as_ref();
+        refuse_all([("grpc_timeout_header_offset", offset.is_some_and(|offset| *offset != Default::default()))])?;
+        let stream = read_timeout("max_stream_duration", limits.max_stream_duration.as_ref(), Duration::ZERO)?;
+        let grpc_max = optional_duration("grpc_timeout_header_max", limits.grpc_timeout_header_max.as_ref())?;
+        Ok((stream, grpc_max))
+    };
+    let (stream, grpc_max) = of_stream().map_err(|problem: Problem| problem.at_field("max_stream_duration"))?;
+    let request = read_timeout("timeout", request, Duration::ZERO)?;
+    Ok(Timeouts { request, per_try: None, idle, stream, grpc_max })
 }

@@ -18,7 +18,7 @@ use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::rate_limit::{GlobalLimit, Scope};
 use outrigger_config::policy::{
     Condition, Conditions, FailurePercentage, GrpcCodes, Hedge, Limits, Mode, Origin, Outlier, Per, PerEndpoint,
-    RateLimit, RateLimitRule, Retry, SuccessRate, Tell, Thresholds,
+    RateLimit, RateLimitRule, Retry, SuccessRate, Tell, Thresholds, Timeouts,
 };
 use outrigger_config::resource::{ClientKind, Resource};
 use outrigger_config::route::{PathMatch, Route, RouteTable, VirtualHost};
@@ -251,6 +251,31 @@ fn grpc_gets_matches_and_deadlines_in_the_words_it_knows() {
     let Some(route::route_match::PathSpecifier::SafeRegex(regex)) = path else { panic!("{path:?}") };
     assert_eq!(regex.regex, "/shop\\.Pricing(?:/.*)?");
     assert_eq!(seconds(action.max_stream_duration.expect("a deadline").max_stream_duration), Some(9));
+}
+
+#[test]
+fn a_bound_of_the_stream_holds_the_request_s_for_who_takes_only_one() {
+    let secs = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+    let limits = |request, stream, grpc_max, client| {
+        let mut route = Route::forward("r", name("c"));
+        route.timeouts =
+            Timeouts { request: secs(request), stream: secs(stream), grpc_max: secs(grpc_max), ..Timeouts::default() };
+        let (_, action) = only_route(&table(route), client);
+        let limits = action.max_stream_duration;
+        limits.map(|limits| (seconds(limits.max_stream_duration), seconds(limits.grpc_timeout_header_max)))
+    };
+    for (request, stream, grpc_max, envoy, grpc, ours) in [
+        (Some(9), None, None, None, Some((Some(9), None)), None),
+        (Some(9), Some(20), None, Some((Some(9), None)), Some((Some(9), None)), Some((Some(20), None))),
+        (None, Some(20), Some(0), Some((Some(20), Some(0))), Some((Some(20), Some(0))), Some((Some(20), Some(0)))),
+        (Some(9), None, Some(0), Some((Some(9), Some(9))), Some((Some(9), Some(9))), Some((None, Some(0)))),
+        (Some(9), None, Some(5), Some((Some(9), Some(5))), Some((Some(9), Some(5))), Some((None, Some(5)))),
+        (None, None, None, None, None, None),
+    ] {
+        let found = [ClientKind::Envoy, ClientKind::Grpc, ClientKind::Outrigger]
+            .map(|client| limits(request, stream, grpc_max, client));
+        assert_eq!(found, [envoy, grpc, ours], "{request:?} {stream:?} {grpc_max:?}");
+    }
 }
 
 fn rate_limit(mode: Mode, status: u16) -> RateLimit {

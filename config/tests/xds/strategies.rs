@@ -328,11 +328,9 @@ fn pattern() -> impl Strategy<Value = Pattern> {
 }
 
 fn timeouts() -> impl Strategy<Value = Timeouts> {
-    (of(longer(20)), of(shorter(10)), of(shorter(600))).prop_map(|(request, per_try, idle)| Timeouts {
-        request,
-        per_try,
-        idle,
-    })
+    let stream = (of(shorter(600)), of(prop_oneof![Just(Duration::ZERO), shorter(600)]));
+    (of(longer(20)), of(shorter(10)), of(shorter(600)), stream)
+        .prop_map(|(request, per_try, idle, (stream, grpc_max))| Timeouts { request, per_try, idle, stream, grpc_max })
 }
 
 /// Boxed: as a part of the type of everything around it, it would not fit the stack of a test's thread.

@@ -48,7 +48,13 @@ pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> 
 }
 
 fn timeouts(timeouts: Timeouts) -> Option<String> {
-    let named = [("request", timeouts.request), ("attempt", timeouts.per_try), ("idle", timeouts.idle)];
+    let named = [
+        ("request", timeouts.request),
+        ("attempt", timeouts.per_try),
+        ("idle", timeouts.idle),
+        ("stream", timeouts.stream),
+        ("grpc-timeout", timeouts.grpc_max.filter(|most| !most.is_zero())),
+    ];
     listed(named.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", format_duration(value?)))))
 }
 

@@ -61,14 +61,16 @@ impl<S: Next<Routed>> Service<Routed> for Fault<S> {
         Either::Right(Box::pin(async move {
             let Some(delay) = verdict.delay else { return throttled(inner.call(routed).await, &verdict) };
             let start = Instant::from_std(routed.trail.started);
-            let timeout = routed.route.config.timeouts.request;
-            let deadline = allowed(timeout, routed.http.headers(), &routed.trail).map(|allowed| start + allowed);
+            let timeouts = routed.trail.timeouts(&routed.route);
+            let allowed = allowed(&timeouts, routed.http.headers(), &routed.trail);
+            let deadline = allowed.map(|(time, _)| start + time);
             let end = Instant::now() + delay;
             tokio::time::sleep_until(deadline.map_or(end, |deadline| deadline.min(end))).await;
             if deadline.is_some_and(|deadline| deadline < end) {
                 routed.count_for_first();
                 let detail = "an injected delay was longer than the request's timeout";
-                return Err(Error::new(Reason::HttpResponseTimeout).because(detail));
+                let reason = allowed.map_or(Reason::HttpResponseTimeout, |(_, reason)| reason);
+                return Err(Error::new(reason).because(detail));
             }
             match verdict.abort {
                 None => throttled(inner.call(routed).await, &verdict),

@@ -1,7 +1,8 @@
 //! Bounds the whole request: all attempts, the waits between them, and the response's body (xDS
-//! `RouteAction.timeout` and `idle_timeout`; Gateway API `timeouts.request`). Raises [`Reason::HttpResponseTimeout`]
-//! and [`Reason::IdleTimeout`] before the head; after it, the body breaks for the same reasons. A gRPC caller's own
-//! `grpc-timeout` counts where it is the shorter.
+//! `RouteAction.timeout`, `idle_timeout` and `max_stream_duration`; Gateway API `timeouts.request`). Raises
+//! [`Reason::HttpResponseTimeout`], [`Reason::IdleTimeout`] and [`Reason::StreamTimeout`] before the head; after it, the
+//! body breaks for the same reasons, and a tunnel by itself (`crate::tunnel`). A gRPC caller's own `grpc-timeout` counts
+//! where it is the shorter.
 //!
 //! A request counts as idle while neither its body nor its answer moves, so that a long upload is not taken for a
 //! silent one.
@@ -14,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use outrigger_config::policy::Timeouts;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -51,14 +53,14 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
     }
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
-        let mut timeouts = targeted.aim.timeouts();
-        timeouts.request = allowed(timeouts.request, targeted.http.headers(), &targeted.aim.trail);
-        if timeouts.request.is_none() && timeouts.idle.is_none() {
+        let timeouts = targeted.aim.timeouts();
+        let allowed = allowed(&timeouts, targeted.http.headers(), &targeted.aim.trail);
+        if allowed.is_none() && timeouts.idle.is_none() {
             return Either::Left(self.inner.call(targeted));
         }
         let start = Instant::from_std(targeted.aim.trail.started);
-        let deadline = timeouts.request.map(|request| start + request);
-        targeted.aim.deadline = deadline;
+        let deadline = allowed.map(|(time, reason)| (start + time, reason));
+        targeted.aim.deadline = deadline.map(|(at, _)| at);
         // Only a body can keep a request alive before its answer.
         let pulse: Option<Pulse> = (timeouts.idle.is_some() && !targeted.http.body().is_empty()).then(Arc::default);
         if let Some(pulse) = &pulse {
@@ -70,10 +72,20 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
     }
 }
 
-/// How long a request may take: what its route says, or what its gRPC caller waits where that is shorter.
-pub(super) fn allowed(route: Option<Duration>, headers: &http::HeaderMap, trail: &Trail) -> Option<Duration> {
+/// How long a request may take, and what it ends with after that: what its route says, or what its gRPC caller waits
+/// where that is shorter.
+pub(super) fn allowed(timeouts: &Timeouts, headers: &http::HeaderMap, trail: &Trail) -> Option<(Duration, Reason)> {
     let asked = trail.grpc.then(|| asked(headers)).flatten();
-    route.into_iter().chain(asked).min()
+    let (asked, stream) = match (asked, timeouts.grpc_max) {
+        (Some(asked), Some(most)) => (Some(if most.is_zero() { asked } else { asked.min(most) }), None),
+        (asked, _) => (asked, timeouts.stream),
+    };
+    let request = timeouts.request.into_iter().chain(asked).min();
+    match (request, stream) {
+        (None, Some(stream)) => Some((stream, Reason::StreamTimeout)),
+        (Some(request), Some(stream)) if stream < request => Some((stream, Reason::StreamTimeout)),
+        (request, _) => Some((request?, Reason::HttpResponseTimeout)),
+    }
 }
 
 /// How long a gRPC caller waits itself.
@@ -83,7 +95,7 @@ fn asked(headers: &http::HeaderMap) -> Option<Duration> {
 
 struct Watch {
     start: Instant,
-    deadline: Option<Instant>,
+    deadline: Option<(Instant, Reason)>,
     idle: Option<Duration>,
     pulse: Option<Pulse>,
     trail: Arc<Trail>,
@@ -98,8 +110,8 @@ async fn run(inner: impl Future<Output = Result<Response, Error>>, watch: Watch)
             return Err(error);
         }
     };
-    if let Some(deadline) = watch.deadline {
-        response.body_mut().set_deadline(deadline, Reason::HttpResponseTimeout);
+    if let Some((deadline, reason)) = watch.deadline {
+        response.body_mut().set_deadline(deadline, reason);
     }
     if let Some(idle) = watch.idle {
         response.body_mut().set_idle(idle);
@@ -117,15 +129,15 @@ impl Watch {
     async fn expired(&self) -> Error {
         loop {
             let idle_at = self.idle.map(|idle| self.last_moved() + idle);
-            let Some(next) = [idle_at, self.deadline].into_iter().flatten().min() else {
+            let Some(next) = [idle_at, self.deadline.map(|(at, _)| at)].into_iter().flatten().min() else {
                 return std::future::pending().await;
             };
             tokio::time::sleep_until(next).await;
             let now = Instant::now();
-            if self.deadline.is_some_and(|deadline| deadline <= now) {
+            if let Some((_, reason)) = self.deadline.filter(|(deadline, _)| *deadline <= now) {
                 let took = now.duration_since(self.start).as_millis();
-                return Error::new(Reason::HttpResponseTimeout)
-                    .because(format_args!("no complete answer within the request's {took} ms"));
+                let whose = if reason == Reason::StreamTimeout { "stream" } else { "request" };
+                return Error::new(reason).because(format_args!("no complete answer within the {whose}'s {took} ms"));
             }
             if let Some(idle) = self.idle
                 && self.last_moved() + idle <= now

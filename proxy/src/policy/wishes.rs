@@ -170,7 +170,7 @@ mod tests {
             let name = HeaderName::from_bytes(format!("x-envoy-{name}").as_bytes()).expect("a name");
             (name, HeaderValue::from_str(value).expect("a value"))
         };
-        let timeouts = Timeouts { request: Some(Duration::from_secs(1)), per_try: None, idle: None };
+        let timeouts = Timeouts { request: Some(Duration::from_secs(1)), ..Timeouts::default() };
         grant(&fields.iter().map(field).collect(), policy, timeouts)
     }
 

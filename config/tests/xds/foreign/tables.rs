@@ -187,7 +187,8 @@ fn a_retry_policy_as_istio_writes_it_is_taken() {
         action.max_stream_duration = Some(stream);
     });
     let route = route.expect("taken");
-    assert_eq!(route.timeouts.request, None);
+    assert_eq!((route.timeouts.request, route.timeouts.stream), (None, None));
+    assert_eq!(route.timeouts.grpc_max, Some(Duration::ZERO));
     let retry = route.retry.expect("a policy");
     let on = Conditions::from_iter([Condition::ConnectFailure, Condition::RefusedStream]);
     assert_eq!((retry.attempts, retry.on, retry.codes), (2, on, vec![503]));
@@ -303,6 +304,24 @@ fn mirrors_of_a_route_or_its_host_are_taken() {
     let Some(route::route::Action::Route(action)) = &mut table.virtual_hosts[0].routes[0].action else { panic!() };
     action.request_mirror_policies = vec![to("route", 5)];
     assert_eq!(mirrors(&table), [("route".to_owned(), 50_000)]);
+}
+
+#[test]
+fn a_stream_with_a_bound_of_its_own_has_no_timeout_by_default() {
+    let stream = |limits: route::route_action::MaxStreamDuration, timeout: Option<pb::Duration>| {
+        read_route(|_, action| {
+            action.timeout = timeout;
+            action.max_stream_duration = Some(limits);
+        })
+    };
+    let hour = route::route_action::MaxStreamDuration { max_stream_duration: secs(3600), ..Default::default() };
+    let timeouts = stream(hour, None).expect("taken").timeouts;
+    assert_eq!((timeouts.request, timeouts.stream), (None, Some(Duration::from_secs(3600))));
+    let timeouts = stream(hour, secs(5)).expect("taken").timeouts;
+    assert_eq!(timeouts.request, Some(Duration::from_secs(5)));
+    let early = route::route_action::MaxStreamDuration { grpc_timeout_header_offset: secs(1), ..hour };
+    let path = "virtual_hosts[0].routes[0].route.max_stream_duration.grpc_timeout_header_offset";
+    refused("an offset", stream(early, None), Code::Unsupported, path);
 }
 
 #[test]

@@ -162,6 +162,8 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         "request": timeouts.request.map(format_duration),
         "perTry": timeouts.per_try.map(format_duration),
         "idle": timeouts.idle.map(format_duration),
+        "stream": timeouts.stream.map(format_duration),
+        "grpcMax": timeouts.grpc_max.map(format_duration),
     }))
 }
 
