@@ -232,6 +232,18 @@ pub struct VirtualHost {
     pub domains: Vec<Domain>,
     /// The routes, in the order they are tried.
     pub routes: Vec<Route>,
+    /// Who is told which attempt it is.
+    pub counts: AttemptCounts,
+}
+
+/// Who learns from `x-envoy-attempt-count` how many attempts a request has had, the first included (xDS
+/// `VirtualHost.include_request_attempt_count`, `include_attempt_count_in_response`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttemptCounts {
+    /// The endpoint, with each attempt.
+    pub to_endpoint: bool,
+    /// The caller, with the answer.
+    pub to_caller: bool,
 }
 
 /// A table of routes (an RDS resource).

@@ -162,7 +162,7 @@ fn find() -> std::io::Result<()> {
         let names = ["", ".shop", ".shop.svc", ".shop.svc.cluster.local"];
         let domains = names.iter().map(|rest| Domain::Exact(format!("service-{index}{rest}").into())).collect();
         let route = RouteModel::forward("HTTPRoute shop/all/rule-0", name("shop/catalog/http"));
-        VirtualHost { name: index.to_string().into(), domains, routes: vec![route] }
+        VirtualHost { name: index.to_string().into(), domains, routes: vec![route], counts: Default::default() }
     };
     let listener = Listener {
         name: name("outbound/shop/storefront-1/15001"),

@@ -29,6 +29,7 @@ use crate::io::{Hidden, Side};
 use crate::overload::Overload;
 use crate::reason::Reason;
 use crate::rls::{Asking, LimitService};
+use crate::route::retrying::AnswerFields;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
@@ -309,6 +310,16 @@ impl Trail {
     /// How long it may take: as the caller wished, or else as its route says.
     pub fn timeouts(&self, route: &Route) -> Timeouts {
         self.wishes.get().map_or(route.config.timeouts, |wishes| wishes.timeouts)
+    }
+
+    /// Which fields of an answer make it worth repeating, as the caller wished.
+    pub fn wished_answers(&self) -> Option<&AnswerFields> {
+        self.wishes.get()?.answers.as_ref()
+    }
+
+    /// Whether the caller wished to have 204 in the place of a timeout's status.
+    pub fn wishes_alt_response(&self) -> bool {
+        self.wishes.get().is_some_and(|wishes| wishes.alt_response)
     }
 
     /// Keeps an interim response until the caller's task takes it.

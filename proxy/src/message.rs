@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::io::ErrorKind;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Uri, Version};
 use outrigger_config::listener::Direction;
@@ -17,6 +17,9 @@ use crate::head;
 use crate::hop;
 use crate::pool::Failure;
 use crate::route::bucket::CALLER_FIELD;
+
+/// Which attempt a request is, and how many an answer took, the first included.
+pub const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 
 /// Says whom this proxy stands beside, and not what the caller may have said of it.
 pub fn name_caller(request: &mut http::Request<Body>, trail: &Trail) {

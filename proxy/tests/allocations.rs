@@ -76,7 +76,12 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
     cluster(&mut destination);
     let mut rule = Route::forward("all", name("catalog"));
     route(&mut rule);
-    let hosts = vec![VirtualHost { name: "all".into(), domains: vec![Domain::Any], routes: vec![rule] }];
+    let hosts = vec![VirtualHost {
+        name: "all".into(),
+        domains: vec![Domain::Any],
+        routes: vec![rule],
+        counts: Default::default(),
+    }];
     let listener = Listener {
         name: name("outbound"),
         address,

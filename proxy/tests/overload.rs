@@ -38,7 +38,8 @@ fn proxy(bounds: Bounds) -> (DataPlane, SocketAddr, Arc<Overload>) {
         ..Route::forward("high", name("nowhere"))
     };
     let routes = vec![high, Route::answering("all", answer)];
-    let hosts = vec![VirtualHost { name: "all".into(), domains: vec![Domain::Any], routes }];
+    let hosts =
+        vec![VirtualHost { name: "all".into(), domains: vec![Domain::Any], routes, counts: Default::default() }];
     let listener = Listener {
         name: name("outbound"),
         address,

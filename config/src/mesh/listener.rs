@@ -16,7 +16,7 @@ use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource};
 use crate::name::{Domain, ObjectName, TableName};
 use crate::policy::{AdaptiveConcurrency, Origin, RateLimit, Timeouts};
 use crate::resource::Resource;
-use crate::route::{Priority, Rehearsed, Route, RouteTable, VirtualHost};
+use crate::route::{AttemptCounts, Priority, Rehearsed, Route, RouteTable, VirtualHost};
 
 /// The listeners of gRPC clients: each host of each service's port, as a namespace sees it.
 pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
@@ -97,7 +97,12 @@ fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Route
         priority: inbound_priority(index, &services, port),
         ..Route::forward(&label, name::local_cluster(name, &port.name))
     };
-    let host = VirtualHost { name: "inbound".into(), domains: vec![Domain::Any], routes: vec![route] };
+    let host = VirtualHost {
+        name: "inbound".into(),
+        domains: vec![Domain::Any],
+        routes: vec![route],
+        counts: AttemptCounts::default(),
+    };
     RouteTable { name: name::inbound(name, &port.name), hosts: vec![host] }
 }
 

@@ -12,7 +12,7 @@ use crate::matching::RouteMatch;
 use crate::name::{Domain, ObjectName};
 use crate::policy::{Origin, Session};
 use crate::rewrite::{Answer, Redirect, Scheme};
-use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
+use crate::route::{AttemptCounts, Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 
 /// The table of every service, one virtual host for each port.
 pub(super) fn outbound(index: &Index, namespace: &str) -> RouteTable {
@@ -21,6 +21,7 @@ pub(super) fn outbound(index: &Index, namespace: &str) -> RouteTable {
             name: format!("{name}/{}", port.name).into(),
             domains: hosts(name, &service.spec, port, namespace).iter().map(|host| exact(host)).collect(),
             routes: routes(index, namespace, name, port),
+            counts: AttemptCounts::default(),
         };
         service.spec.ports.iter().map(of_port).collect::<Vec<_>>()
     };
@@ -31,7 +32,8 @@ pub(super) fn outbound(index: &Index, namespace: &str) -> RouteTable {
 /// The table of one port of a service, whatever host is named.
 pub(super) fn service(index: &Index, namespace: &str, name: &ObjectName, port: &ServicePort) -> RouteTable {
     let routes = routes(index, namespace, name, port);
-    let host = VirtualHost { name: format!("{name}/{}", port.name).into(), domains: vec![Domain::Any], routes };
+    let (host, counts) = (format!("{name}/{}", port.name), AttemptCounts::default());
+    let host = VirtualHost { name: host.into(), domains: vec![Domain::Any], routes, counts };
     RouteTable { name: name::service_table(name, port), hosts: vec![host] }
 }
 

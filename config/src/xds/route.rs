@@ -22,7 +22,7 @@ use crate::name::{Domain, ResourceName};
 use crate::policy::asked::Asked;
 use crate::policy::{Cache, Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
-use crate::route::{Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
+use crate::route::{AttemptCounts, Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
 
 use xds::route_action::MaxStreamDuration;
 
@@ -37,6 +37,8 @@ pub(super) fn encode(table: &RouteTable, client: ClientKind) -> xds::RouteConfig
         name: host.name.to_string(),
         domains: host.domains.iter().map(Domain::to_string).collect(),
         routes: host.routes.iter().map(|route| encode_route(route, client)).collect(),
+        include_request_attempt_count: host.counts.to_endpoint,
+        include_attempt_count_in_response: host.counts.to_caller,
         ..Default::default()
     };
     xds::RouteConfiguration {
@@ -92,6 +94,10 @@ fn decode_host(message: &xds::VirtualHost) -> Result<VirtualHost, Problem> {
         name: message.name.as_str().into(),
         domains: each("domains", &message.domains, |domain| Domain::parse(domain))?,
         routes: each("routes", &message.routes, |route| decode_route(route, message))?,
+        counts: AttemptCounts {
+            to_endpoint: message.include_request_attempt_count,
+            to_caller: message.include_attempt_count_in_response,
+        },
     })
 }
 

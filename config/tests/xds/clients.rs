@@ -21,7 +21,7 @@ use outrigger_config::policy::{
     RateLimit, RateLimitRule, Retry, SuccessRate, Tell, Thresholds, Timeouts,
 };
 use outrigger_config::resource::{ClientKind, Resource};
-use outrigger_config::route::{PathMatch, Route, RouteTable, VirtualHost};
+use outrigger_config::route::{AttemptCounts, PathMatch, Route, RouteTable, VirtualHost};
 use outrigger_config::value::Percent;
 use outrigger_config::xds::encode;
 use prost::Message;
@@ -54,7 +54,7 @@ fn eds() -> Cluster {
 
 fn table(route: Route) -> Resource {
     let domains = vec![Domain::parse("catalog").expect("a domain")];
-    let host = VirtualHost { name: "catalog".into(), domains, routes: vec![route] };
+    let host = VirtualHost { name: "catalog".into(), domains, routes: vec![route], counts: AttemptCounts::default() };
     Resource::Table(RouteTable { name: name("outbound/shop"), hosts: vec![host] })
 }
 

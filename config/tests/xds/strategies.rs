@@ -25,8 +25,8 @@ use outrigger_config::policy::{
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
 use outrigger_config::route::{
-    Backend, HashKey, HeaderMatch, Mirror, PathMatch, Priority, QueryMatch, Rehearsed, Route, RouteMatch, RouteTable,
-    ValueMatch, VirtualHost,
+    AttemptCounts, Backend, HashKey, HeaderMatch, Mirror, PathMatch, Priority, QueryMatch, Rehearsed, Route,
+    RouteMatch, RouteTable, ValueMatch, VirtualHost,
 };
 use outrigger_config::template::Template;
 use outrigger_config::value::{Pattern, Percent};
@@ -141,13 +141,18 @@ fn asked() -> BoxedStrategy<Asked> {
 }
 
 fn table() -> impl Strategy<Value = RouteTable> {
-    (name(), vec((text(), vec(route(), 0..3), 1..3usize), 0..3)).prop_map(|(name, hosts)| RouteTable {
-        name,
-        hosts: hosts
-            .into_iter()
-            .enumerate()
-            .map(|(index, (name, routes, domains))| VirtualHost { name, domains: domains_of(index, domains), routes })
-            .collect(),
+    (name(), vec((text(), vec(route(), 0..3), 1..3usize, any::<(bool, bool)>()), 0..3)).prop_map(|(name, hosts)| {
+        RouteTable {
+            name,
+            hosts: hosts
+                .into_iter()
+                .enumerate()
+                .map(|(index, (name, routes, domains, (to_endpoint, to_caller)))| {
+                    let (domains, counts) = (domains_of(index, domains), AttemptCounts { to_endpoint, to_caller });
+                    VirtualHost { name, domains, routes, counts }
+                })
+                .collect(),
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use outrigger_integration::binaries;
+use outrigger_integration::call::Call;
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
@@ -153,4 +154,19 @@ async fn what_would_have_been_done_is_in_the_graph_and_on_the_command_line() {
     let printed = Process::run(binaries::cli(), ["--server", &server, "edges", "-o", "json"]).await;
     let edges: serde_json::Value = serde_json::from_str(&printed.lines.join("\n")).unwrap();
     assert_eq!(edges["edges"][0]["observed"]["breaker"], observed.0);
+}
+
+#[tokio::test]
+async fn a_status_in_trailers_is_counted_and_nothing_is_held_back_or_tried_again() {
+    let origin = Origin::start().await;
+    let policy = "mode: Observe\nretry: { attempts: 2, grpcCodes: [UNAVAILABLE, INTERNAL], methods: [POST] }";
+    let mut mesh = Mesh::standalone(small("grpc", &[origin.address()]).route_policy("catalog", policy)).await;
+    let mut client = mesh.http2().await;
+    for (method, status, counted) in [("Fail", 14, 1.0), ("Late", 13, 1.0), ("Unary", 0, 1.0), ("Fail", 14, 2.0)] {
+        let mut call = Call::open(&mut client, "catalog", method, &[], "now").await;
+        assert_eq!(call.end().await.1, Some(status), "{method}");
+        let would = "would=\"retry\"";
+        assert_eq!(mesh.caller().metric("outrigger_observed_total", &[would]).await, counted, "{method}");
+    }
+    assert_eq!(origin.requests(), 4);
 }

@@ -264,6 +264,9 @@ async fn the_workload_can_wish_for_its_own_retries_and_nobody_else_can() {
     assert_eq!(origin.requests() - before, 1);
     origin.fail_next(0, 503);
     let begun = Instant::now();
-    let reply = mesh.send(get("catalog", "/slow/3000").with("x-envoy-upstream-rq-timeout-ms", "200")).await;
+    let slow = || get("catalog", "/slow/3000").with("x-envoy-upstream-rq-timeout-ms", "200");
+    let reply = mesh.send(slow()).await;
     assert!(reply.status == 504 && begun.elapsed() < Duration::from_secs(2));
+    let reply = mesh.send(slow().with("x-envoy-upstream-rq-timeout-alt-response", "1")).await;
+    assert_eq!((reply.status, reply.body.len(), reply.reason()), (204, 0, Some("http_response_timeout")));
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{Body, Broken, End};
@@ -15,7 +16,7 @@ pub trait Watcher: Send + Sync {
     /// Some data passes; false if nothing more is wanted.
     fn data(&mut self, data: &Bytes) -> bool;
     /// Trailers pass, and that was all: [`Watcher::end`] is not called.
-    fn trailers(&mut self) {}
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
     /// The body is over.
     fn end(self: Box<Self>, how: End);
 }
@@ -45,8 +46,10 @@ impl Watched {
                     if !self.watcher.as_mut().is_none_or(|watcher| watcher.data(data)) {
                         self.watcher = None;
                     }
-                } else if let Some(mut watcher) = self.watcher.take() {
-                    watcher.trailers();
+                } else if let Some(trailers) = frame.trailers_ref()
+                    && let Some(mut watcher) = self.watcher.take()
+                {
+                    watcher.trailers(trailers);
                 }
                 // The receiver may not poll again once it can know that this was the last frame.
                 if self.body.is_end_stream() {
@@ -100,7 +103,7 @@ mod tests {
             self.0.lock().len() != self.1
         }
 
-        fn trailers(&mut self) {
+        fn trailers(&mut self, _: &HeaderMap) {
             self.0.lock().push("trailers".into());
         }
 

@@ -154,7 +154,7 @@ impl Watcher for Recorder {
         }
     }
 
-    fn trailers(&mut self) {
+    fn trailers(&mut self, _: &HeaderMap) {
         self.give_up();
     }
 }

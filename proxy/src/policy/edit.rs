@@ -1,6 +1,6 @@
 //! Changes a request on its way and its response on the way back, as its route and its backend say (Gateway API
-//! `RequestHeaderModifier`, `ResponseHeaderModifier` and `URLRewrite`). Outside retries, so that every attempt is the
-//! same.
+//! `RequestHeaderModifier`, `ResponseHeaderModifier` and `URLRewrite`; xDS `include_attempt_count_in_response`). Outside
+//! retries, so that every attempt is the same.
 //!
 //! Only what an endpoint answered is changed: an answer of the proxy itself is made behind the last door, by
 //! [`super::respond`], and says what happened, whatever the route. Raises
@@ -8,14 +8,17 @@
 //! rewritten.
 
 use std::future::ready;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::Either;
+use http::HeaderValue;
 use tower::{Layer, Service};
 
 use super::{Next, PolicyFuture};
 use crate::error::{Error, Reason};
-use crate::exchange::{Response, Targeted};
+use crate::exchange::{Response, Targeted, Trail};
+use crate::message::ATTEMPT_COUNT;
 
 /// Puts [`Edit`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -45,19 +48,34 @@ impl<S: Next<Targeted>> Service<Targeted> for Edit<S> {
     }
 
     fn call(&mut self, mut targeted: Targeted) -> Self::Future {
-        let Some(edits) = targeted.edits.take() else { return Either::Left(self.inner.call(targeted)) };
+        let counted = targeted.aim.route.counts.to_caller.then(|| Arc::clone(&targeted.aim.trail));
+        let Some(edits) = targeted.edits.take() else {
+            let answer = self.inner.call(targeted);
+            let Some(trail) = counted else { return Either::Left(answer) };
+            return Either::Right(Box::pin(async move { Ok(count(answer.await?, &trail)) }));
+        };
         if let Err(refusal) = edits.request(&mut targeted.http, &mut targeted.aim.authority) {
             let error = Error::new(Reason::HttpRequestDenied).because(refusal.detail());
             return Either::Right(Box::pin(ready(Err(error))));
         }
         let answer = self.inner.call(targeted);
-        if edits.leaves_responses() {
+        if edits.leaves_responses() && counted.is_none() {
             return Either::Left(answer);
         }
         Either::Right(Box::pin(async move {
             let mut response = answer.await?;
+            if let Some(trail) = counted {
+                response = count(response, &trail);
+            }
             edits.response(response.headers_mut());
             Ok(response)
         }))
     }
+}
+
+/// Says in an answer how many attempts it took.
+fn count(mut response: Response, trail: &Trail) -> Response {
+    let attempts = trail.read(|notes| notes.attempts);
+    response.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(attempts));
+    response
 }

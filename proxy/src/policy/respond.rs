@@ -16,7 +16,8 @@ use tower::{Layer, Service};
 use super::Next;
 use crate::body::Body;
 use crate::error::{Error, More, Reason};
-use crate::exchange::{Request, Response, Trail};
+use crate::exchange::{Notes, Request, Response, Trail};
+use crate::message::ATTEMPT_COUNT;
 use crate::route::answer::is_bodiless;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -93,15 +94,26 @@ fn respond(error: &Error, trail: &Trail) -> Response {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
     } else {
-        let status = error.fault().map_or(row.status, |(status, _)| status);
+        let wished = matches!(error.reason, Reason::HttpResponseTimeout | Reason::TryTimeout)
+            && !trail.grpc
+            && trail.wishes_alt_response();
+        let other = if wished { Some(204) } else { error.fault().map(|(status, _)| status) };
+        let status = other.unwrap_or(row.status);
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    let counted = |notes: &Notes| {
+        let tells = notes.attempts > 0 && notes.route.as_ref().is_some_and(|route| route.counts.to_caller);
+        tells.then_some(notes.attempts)
+    };
+    if let Some(attempts) = trail.read(counted) {
+        response.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(attempts));
     }
     if let Ok(value) = HeaderValue::from_str(&proxy_status(error)) {
         response.headers_mut().insert(PROXY_STATUS, value);
     }
     if trail.grpc {
         as_grpc(&mut response, error);
-    } else if trail.method != Method::HEAD {
+    } else if trail.method != Method::HEAD && response.status() != StatusCode::NO_CONTENT {
         as_text(&mut response, error);
     }
     // After a request that could be read in two ways nothing more is read from its connection.

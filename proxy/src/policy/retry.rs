@@ -117,6 +117,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
             {
                 retrying.pace.observe(aim.trail.started + ended, took);
             }
+            rules.rehearse(&mut outcome, &aim);
             return outcome;
         };
         let Some((permit, wait)) = admit(policy, &aim, again.cause, again.asked) else { return outcome };
@@ -197,6 +198,17 @@ impl Rules<'_> {
         }
     }
 
+    /// Lets a policy that is only rehearsed see an answer's trailers, as they pass.
+    fn rehearse(&self, outcome: &mut Result<Response, Error>, aim: &Aim) {
+        let sees = |policy: &&Policy| !policy.grpc_codes.is_empty() && aim.attempt < policy.attempts;
+        if let Some(policy) = self.rehearsed.filter(sees)
+            && let Ok(response) = outcome
+            && aim.trail.grpc
+        {
+            peek::watch(response, policy.grpc_codes, &aim.trail);
+        }
+    }
+
     fn again(&self, cause: Cause, fields: &HeaderMap, aim: &Aim) -> Option<Again> {
         let Some(next) = self.copy.again() else {
             withhold(aim, self.copy.withheld());
@@ -235,8 +247,13 @@ impl Rules<'_> {
 
     fn worth_repeating(&self, response: &Response, policy: &Policy, aim: &Aim) -> Option<Cause> {
         static NOTHING: LazyLock<AnswerFields> = LazyLock::new(AnswerFields::default);
-        let configured = self.route.retrying.as_ref().filter(|_| !policy.headers.is_empty());
-        let fields = configured.map_or(&*NOTHING, |retrying| &retrying.headers);
+        let fields = if policy.headers.is_empty() {
+            &*NOTHING
+        } else {
+            // What the caller wished for adds to what is in force, not to what is rehearsed.
+            let wished = aim.trail.wished_answers().filter(|_| std::ptr::eq(policy, self.policy));
+            wished.or_else(|| Some(&self.route.retrying.as_ref()?.headers)).unwrap_or(&*NOTHING)
+        };
         judge::head(response.status(), response.headers(), aim.trail.grpc, policy, fields)
     }
 }

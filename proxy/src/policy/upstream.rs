@@ -11,7 +11,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use http::{Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use outrigger_config::cluster::Protocol;
 use outrigger_config::listener::Direction;
@@ -126,6 +126,9 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
     attempt.greets = greets;
     if attempt.aim().trail.traced {
         attempt.context().inject(http.headers_mut(), fields.any(Fields::TRACE) || attempt.aim().attempt > 0);
+    }
+    if attempt.aim().route.counts.to_endpoint {
+        http.headers_mut().insert(message::ATTEMPT_COUNT, HeaderValue::from(attempt.aim().attempt + 1));
     }
     if attempt.aim().cluster.config.names_caller {
         message::name_caller(&mut http, &attempt.aim().trail);

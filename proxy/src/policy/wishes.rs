@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use outrigger_config::listener::Direction;
+use outrigger_config::matching::{HeaderMatch, ValueMatch};
 use outrigger_config::policy::{Condition, Conditions, GrpcCodes, Hedge, Retry, Timeouts};
 use tower::{Layer, Service};
 
@@ -19,6 +20,7 @@ use super::Next;
 use crate::error::Error;
 use crate::exchange::{Response, Routed};
 use crate::fields::Fields;
+use crate::route::retrying::AnswerFields;
 use crate::wishes::Wishes as Granted;
 
 const RETRY_ON: HeaderName = HeaderName::from_static("x-envoy-retry-on");
@@ -87,11 +89,14 @@ fn grant(headers: &HeaderMap, policy: Option<&Retry>, timeouts: Timeouts) -> Opt
     let most = number(headers, &MAX_RETRIES);
     let (request, per_try) = (number(headers, &TIMEOUT), number(headers, &TRY_TIMEOUT));
     let hedges = headers.get(HEDGE).map(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+    let alt_response = headers.contains_key(ALT_RESPONSE);
     if conditions.is_empty()
         && grpc.is_empty()
         && most.or(request).or(per_try).is_none()
         && hedges.is_none()
+        && !alt_response
         && !headers.contains_key(STATUS_CODES)
+        && !headers.contains_key(HEADER_NAMES)
     {
         return None;
     }
@@ -105,16 +110,24 @@ fn grant(headers: &HeaderMap, policy: Option<&Retry>, timeouts: Timeouts) -> Opt
         // The route never tries again, unless it is wished for: then once, as Envoy has it.
         None => Retry { attempts: 1, on: Conditions::default(), ..Retry::default_policy() },
     };
-    let mut by_status = !retry.codes.is_empty();
+    let (mut by_status, mut by_header) = (!retry.codes.is_empty(), !retry.headers.is_empty());
     for token in &conditions {
         if let Some(condition) = Condition::from_token(token) {
             retry.on = retry.on.with(condition);
         }
         by_status |= *token == "retriable-status-codes";
+        by_header |= *token == "retriable-headers";
     }
     if by_status {
         let codes = tokens(headers, &STATUS_CODES);
         retry.codes.extend(codes.iter().filter_map(|code| code.parse::<u16>().ok()));
+    }
+    let mut answers = None;
+    if by_header {
+        let names = tokens(headers, &HEADER_NAMES).into_iter().filter_map(|name| name.parse::<HeaderName>().ok());
+        let there = |name: HeaderName| HeaderMatch { name: name.as_str().into(), value: ValueMatch::Present };
+        retry.headers.extend(names.map(there));
+        answers = Some(AnswerFields::new(&retry.headers));
     }
     retry.grpc_codes = grpc.iter().filter_map(|token| grpc_code(token)).fold(retry.grpc_codes, GrpcCodes::with);
     if let Some(most) = most {
@@ -137,7 +150,7 @@ fn grant(headers: &HeaderMap, policy: Option<&Retry>, timeouts: Timeouts) -> Opt
         _ => {}
     }
     let never = policy.is_none() && retry.only_unsent() && retry.on == Conditions::default();
-    Some(Granted { retry: (!never).then_some(retry), timeouts })
+    Some(Granted { retry: (!never).then_some(retry), answers, timeouts, alt_response })
 }
 
 /// The words of a list, of all its lines.
@@ -160,6 +173,7 @@ mod tests {
     use std::time::Duration;
 
     use http::{HeaderMap, HeaderName, HeaderValue};
+    use outrigger_config::matching::{HeaderMatch, ValueMatch};
     use outrigger_config::policy::{Condition, Hedge, Mode, Retry, Timeouts};
     use proptest::prelude::{prop, proptest};
 
@@ -232,6 +246,29 @@ mod tests {
         let hedged = [("upstream-rq-per-try-timeout-ms", "200"), ("hedge-on-per-try-timeout", "true")];
         let found = retry(&hedged, Some(&policy));
         assert_eq!((found.hedge, found.per_try_timeout), (millis(200).map(Hedge::Delay), None));
+    }
+
+    #[test]
+    fn fields_of_an_answer_are_named_where_fields_count() {
+        let names = [("retriable-header-names", "x-retry, X-Again,,no name")];
+        let granted = wish(&names, None).expect("read");
+        assert_eq!(granted.retry, None, "names alone say not that fields count");
+        let granted = wish(&[names[0], ("retry-on", "retriable-headers")], None).expect("read");
+        let (wished, answers) = (granted.retry.expect("a policy"), granted.answers.expect("fields"));
+        assert_eq!(wished.headers.iter().map(|field| &*field.name).collect::<Vec<_>>(), ["x-retry", "x-again"]);
+        let has =
+            |name| answers.any(&HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(""))]));
+        assert!(has("x-again") && !has("x-other"));
+        let value = ValueMatch::Exact("please".into());
+        let policy = Retry { headers: vec![HeaderMatch { name: "x-own".into(), value }], ..Retry::default_policy() };
+        assert_eq!(retry(&names, Some(&policy)).headers.len(), 3, "they add to the policy's");
+    }
+
+    #[test]
+    fn another_answer_to_a_timeout_is_a_wish_of_its_own() {
+        let granted = wish(&[("upstream-rq-timeout-alt-response", "1")], Some(&Retry::default_policy())).expect("read");
+        assert!(granted.alt_response && granted.timeouts.request == Some(Duration::from_secs(1)));
+        assert_eq!(granted.retry, Some(Retry::default_policy()));
     }
 
     #[test]

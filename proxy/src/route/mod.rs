@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use outrigger_config::name::ClusterName;
-use outrigger_config::route::Route as Model;
+use outrigger_config::route::{AttemptCounts, Route as Model};
 
 use crate::cluster::Cluster;
 use crate::telemetry::Edge;
@@ -66,6 +66,8 @@ pub struct Route {
     pub rehearsed: Rehearsed,
     /// What its retries keep, where they repeat more than what was never sent.
     pub retrying: Option<Retrying>,
+    /// Who is told which attempt it is.
+    pub counts: AttemptCounts,
 }
 
 /// Mechanisms of policies in Observe beside those that act.

@@ -16,7 +16,9 @@ use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
 use outrigger_config::policy::{Per, RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
-use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
+use outrigger_config::route::{
+    AttemptCounts, Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost,
+};
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
@@ -213,6 +215,7 @@ impl Tables<'_> {
             asked,
             rehearsed,
             retrying,
+            counts: host.counts,
         }))
     }
 
@@ -227,8 +230,10 @@ impl Tables<'_> {
         let targets = Some(Split::new(copies.backends.iter().map(target))?);
         let (answer, mirrors, fault, cache, limiter, globals) = (None, Box::default(), None, None, None, None);
         let (config, asked, rehearsed, retrying) = (copies.clone(), Descriptors::default(), Rehearsed::default(), None);
-        let compiled =
-            Route { config, targets, answer, mirrors, fault, cache, limiter, globals, asked, rehearsed, retrying };
+        let counts = AttemptCounts::default();
+        let compiled = Route {
+            config, targets, answer, mirrors, fault, cache, limiter, globals, asked, rehearsed, retrying, counts,
+        };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
 

@@ -75,7 +75,8 @@ fn limit(origin: &str, requests: u32) -> RateLimit {
 fn table(text: &str, clusters: &[&str], limit: Option<RateLimit>) -> Resource {
     let backends = clusters.iter().map(|cluster| Backend::new(name(cluster), 1)).collect();
     let route = RouteModel { backends, rate_limit: limit, ..RouteModel::forward("rule-0", name(clusters[0])) };
-    let host = VirtualHost { name: "all".into(), domains: vec![Domain::Any], routes: vec![route] };
+    let host =
+        VirtualHost { name: "all".into(), domains: vec![Domain::Any], routes: vec![route], counts: Default::default() };
     Resource::Table(RouteTable { name: name(text), hosts: vec![host] })
 }
 

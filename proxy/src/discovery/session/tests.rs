@@ -63,6 +63,7 @@ fn table(text: &str, clusters: &[&str]) -> Resource {
         name: (*cluster).into(),
         domains: vec![Domain::parse(cluster).expect("a domain")],
         routes: vec![Route::forward("all", name(cluster))],
+        counts: Default::default(),
     };
     Resource::Table(RouteTable { name: name(text), hosts: clusters.iter().map(host).collect() })
 }

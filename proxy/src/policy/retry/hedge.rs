@@ -133,6 +133,7 @@ pub(super) async fn run<S: Next<Targeted>>(
                     aim.trail.note(|notes| notes.reason = None);
                     race.cancel(&aim, now);
                     replace(&mut last, None);
+                    rules.rehearse(&mut outcome, &aim);
                     return outcome;
                 }
                 if due.is_none()

@@ -4,14 +4,19 @@
 //! One frame is read ahead, no more is kept. A server may send its head and think on, and its caller may wait for that
 //! head before it goes on; so the head is held for [`HOLD`] at most.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt;
+use outrigger_config::policy::GrpcCodes;
 
-use crate::body::Body;
+use crate::body::{Body, End, Watcher};
+use crate::clock;
 use crate::error::{Error, Reason};
-use crate::exchange::{Aim, Response, grpc_status};
+use crate::exchange::{Aim, Response, Trail, grpc_status};
+use crate::telemetry::Would;
 
 /// How long a head is held back.
 const HOLD: Duration = Duration::from_millis(50);
@@ -42,4 +47,37 @@ pub(super) async fn trailers(response: Response, aim: &Aim) -> Result<(Response,
         },
     };
     Ok((Response::from_parts(parts, body), trailers))
+}
+
+/// Looks at an answer's trailers as they pass, holding nothing back: they are noted where a policy with these codes, were
+/// it in force, would have seen them and tried again.
+pub(super) fn watch(response: &mut Response, codes: GrpcCodes, trail: &Arc<Trail>) {
+    if grpc_status(response.headers()).is_some() || http_body::Body::is_end_stream(response.body()) {
+        return;
+    }
+    let until = clock::now() + HOLD;
+    let watch = Watch { trail: Arc::clone(trail), codes, until };
+    let body = std::mem::take(response.body_mut());
+    *response.body_mut() = Body::watched(body, Box::new(watch));
+}
+
+struct Watch {
+    trail: Arc<Trail>,
+    codes: GrpcCodes,
+    until: Instant,
+}
+
+impl Watcher for Watch {
+    fn data(&mut self, _: &Bytes) -> bool {
+        // A byte was released: it would have been too late.
+        false
+    }
+
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if clock::now() <= self.until && grpc_status(trailers).is_some_and(|status| self.codes.has(status)) {
+            self.trail.note(|notes| notes.would |= Would::RETRY);
+        }
+    }
+
+    fn end(self: Box<Self>, _: End) {}
 }

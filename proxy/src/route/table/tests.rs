@@ -23,7 +23,7 @@ fn route(name_of_route: &str, path: PathMatch) -> Model {
 fn host(domains: &[&str]) -> VirtualHost {
     let domains: Vec<_> = domains.iter().map(|domain| Domain::parse(domain).expect("a domain")).collect();
     let name: Arc<str> = domains[0].to_string().into();
-    VirtualHost { routes: vec![route(&name, PathMatch::Prefix("/".into()))], name, domains }
+    VirtualHost { routes: vec![route(&name, PathMatch::Prefix("/".into()))], name, domains, counts: Default::default() }
 }
 
 fn table(hosts: Vec<VirtualHost>) -> Table {
@@ -50,6 +50,7 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             asked: Descriptors::default(),
             rehearsed: Rehearsed::default(),
             retrying: None,
+            counts: Default::default(),
         }))
     })
 }
