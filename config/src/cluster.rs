@@ -64,6 +64,9 @@ pub struct LoadReports {
     pub expiration: Duration,
     /// How much an error weighs against utilization, in thousandths.
     pub penalty_thousandths: u32,
+    /// How often endpoints are asked to report beside requests, and then what comes with responses does not count; longer
+    /// than zero. None: only what comes with responses counts.
+    pub asks_every: Option<Duration>,
 }
 
 impl Default for LoadReports {
@@ -73,6 +76,7 @@ impl Default for LoadReports {
             blackout: Duration::from_secs(10),
             expiration: Duration::from_secs(180),
             penalty_thousandths: 1000,
+            asks_every: None,
         }
     }
 }
@@ -283,6 +287,13 @@ impl Cluster {
         {
             return Err(Problem::invalid("0s", "must be longer than zero")
                 .at_field("expiration")
+                .at_field("loadBalancing"));
+        }
+        if let Balancing::ClientSideWeightedRoundRobin(LoadReports { asks_every: Some(Duration::ZERO), .. }) =
+            self.balancing
+        {
+            return Err(Problem::invalid("0s", "must be longer than zero")
+                .at_field("outOfBandPeriod")
                 .at_field("loadBalancing"));
         }
         if let Some(factor) = self.balance_factor.filter(|factor| *factor < 100) {

@@ -151,6 +151,10 @@ impl Attempt {
     /// Takes down what the endpoint reports of its load, in the head or in the trailers, where that counts.
     pub fn hear(&self, fields: &HeaderMap) {
         let Balancing::ClientSideWeightedRoundRobin(rules) = self.aim.cluster.config.balancing else { return };
+        // Whoever is asked beside requests says the same there, and at its own pace (gRFC A58).
+        if rules.asks_every.is_some() {
+            return;
+        }
         let Some(report) = LoadReport::find(fields) else { return };
         self.aim.cluster.traffic.report(report.is_err());
         let penalty = f64::from(rules.penalty_thousandths) / 1000.0;

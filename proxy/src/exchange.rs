@@ -25,11 +25,11 @@ use crate::decision::Roll;
 use crate::drain::Drain;
 use crate::fields::Fields;
 use crate::gradient::Gradient;
+use crate::grpc;
 use crate::io::{Hidden, Side};
 use crate::overload::Overload;
 use crate::reason::Reason;
 use crate::rls::{Asking, LimitService};
-use crate::route::retrying::AnswerFields;
 use crate::route::{Edits, Route, Target};
 use crate::snapshot::Snapshots;
 use crate::telemetry::context::Context;
@@ -285,7 +285,7 @@ impl Trail {
             method: http.method().clone(),
             uri: http.uri().clone(),
             version: http.version(),
-            grpc: fields.any(Fields::CONTENT_TYPE) && is_grpc(http.headers()),
+            grpc: fields.any(Fields::CONTENT_TYPE) && grpc::is_grpc(http.headers()),
             fields,
             context,
             parent,
@@ -312,14 +312,9 @@ impl Trail {
         self.wishes.get().map_or(route.config.timeouts, |wishes| wishes.timeouts)
     }
 
-    /// Which fields of an answer make it worth repeating, as the caller wished.
-    pub fn wished_answers(&self) -> Option<&AnswerFields> {
-        self.wishes.get()?.answers.as_ref()
-    }
-
-    /// Whether the caller wished to have 204 in the place of a timeout's status.
-    pub fn wishes_alt_response(&self) -> bool {
-        self.wishes.get().is_some_and(|wishes| wishes.alt_response)
+    /// What its caller wished for and gets.
+    pub fn wishes(&self) -> Option<&Wishes> {
+        self.wishes.get().map(Box::as_ref)
     }
 
     /// Keeps an interim response until the caller's task takes it.
@@ -401,11 +396,4 @@ impl Aim {
 /// The gRPC status in a head (of a trailers-only answer) or in trailers.
 pub fn grpc_status(fields: &http::HeaderMap) -> Option<u8> {
     fields.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
-/// Whether a message is gRPC's: `application/grpc`, alone or with a `+` or `;` behind it.
-fn is_grpc(fields: &http::HeaderMap) -> bool {
-    let Some(value) = fields.get(http::header::CONTENT_TYPE) else { return false };
-    let rest = value.as_bytes().strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }

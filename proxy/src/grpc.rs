@@ -1,11 +1,19 @@
-//! What gRPC says beside HTTP: its statuses, and how long a call may take.
+//! What gRPC says beside HTTP: what is a call, its statuses, how long it may take, and how it frames a message.
 
 use std::time::Duration;
 
-use http::HeaderName;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, header};
 
 /// The field that says how long a call may take.
 pub const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Whether a message is gRPC's: `application/grpc`, alone or with a `+` or `;` behind it.
+pub fn is_grpc(fields: &HeaderMap) -> bool {
+    let Some(value) = fields.get(header::CONTENT_TYPE) else { return false };
+    let rest = value.as_bytes().strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
 
 /// Reads a `grpc-timeout`: up to eight digits and a unit. What is no such thing is none.
 pub fn parse_timeout(text: &str) -> Option<Duration> {
@@ -33,6 +41,16 @@ pub fn format_timeout(left: Duration) -> String {
         (_, millis @ 0..=MOST) => format!("{millis}m"),
         _ => format!("{}S", left.as_secs().min(99_999_999)),
     }
+}
+
+/// A message as gRPC frames it: not compressed, and its length.
+pub fn framed(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    let mut framed = BytesMut::with_capacity(5 + message.len());
+    framed.extend_from_slice(&[0]);
+    framed.extend_from_slice(&length.to_be_bytes());
+    framed.extend_from_slice(message);
+    framed.freeze()
 }
 
 /// The gRPC status of an HTTP status (gRPC's `http-grpc-status-mapping`, as proxies have it for their own answers).

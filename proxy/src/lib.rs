@@ -45,6 +45,7 @@ pub mod detect;
 pub mod server;
 pub mod listener;
 pub mod health;
+pub mod reports;
 pub mod discovery;
 pub mod admin;
 pub mod app;

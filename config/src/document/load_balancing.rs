@@ -141,6 +141,8 @@ fn read_reports(field: &Field<'_>) -> LoadReports {
         };
         reports.penalty_thousandths = field.number(penalty).unwrap_or(reports.penalty_thousandths);
     }
+    let periods = Duration::from_millis(100)..=Duration::from_secs(3600);
+    reports.asks_every = fields.optional("outOfBandPeriod").map(|field| field.duration(periods));
     fields.finish();
     reports
 }

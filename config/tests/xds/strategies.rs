@@ -576,10 +576,12 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         Just(Balancing::RoundRobin),
         Just(Balancing::LeastRequest),
         Just(Balancing::Random),
-        (shorter(60), shorter(600), 0..1_000_001u32).prop_map(|(blackout, expiration, penalty_thousandths)| {
-            let reports = LoadReports { blackout, expiration, penalty_thousandths };
-            Balancing::ClientSideWeightedRoundRobin(reports)
-        }),
+        (shorter(60), shorter(600), 0..1_000_001u32, of(shorter(60))).prop_map(
+            |(blackout, expiration, penalty_thousandths, asks_every)| {
+                let reports = LoadReports { blackout, expiration, penalty_thousandths, asks_every };
+                Balancing::ClientSideWeightedRoundRobin(reports)
+            }
+        ),
         (shorter(60), shorter(1)).prop_map(|(decay, default_rtt)| Balancing::PeakEwma { decay, default_rtt }),
         (1..5000u32, 5000..8_388_609u32).prop_map(|(min_size, max_size)| Balancing::RingHash { min_size, max_size }),
         prop_oneof![Just(2), Just(65_537), Just(5_000_011)].prop_map(|table_size| Balancing::Maglev { table_size }),

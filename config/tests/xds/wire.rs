@@ -326,6 +326,7 @@ mod nested {
         let read: theirs::ClientSideWeightedRoundRobin =
             read(&outrigger_config::xds::wire::balancing::ClientSideWeightedRoundRobin {
                 enable_oob_load_report: Some(pb::BoolValue { value: true }),
+                oob_reporting_period: seconds(4),
                 blackout_period: seconds(1),
                 weight_expiration_period: seconds(2),
                 weight_update_period: seconds(3),
@@ -334,8 +335,9 @@ mod nested {
                 slow_start_config: Some(Default::default()),
             });
         assert!(read.enable_oob_load_report.is_some_and(|asked| asked.value) && read.slow_start_config.is_some());
-        let periods = [read.blackout_period, read.weight_expiration_period, read.weight_update_period];
-        assert_eq!(periods.map(|period| period.map(|period| period.seconds)), [Some(1), Some(2), Some(3)]);
+        let periods =
+            [read.blackout_period, read.weight_expiration_period, read.weight_update_period, read.oob_reporting_period];
+        assert_eq!(periods.map(|period| period.map(|period| period.seconds)), [Some(1), Some(2), Some(3), Some(4)]);
         assert_eq!(read.error_utilization_penalty.map(|penalty| penalty.value), Some(0.5));
         assert_eq!(read.metric_names_for_computing_utilization, ["m"]);
     }

@@ -1,11 +1,16 @@
 //! Balancing: each algorithm's own promise, over three workloads.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::process::Command;
 
+use outrigger_integration::call::Call;
 use outrigger_integration::client::{Reply, get};
 use outrigger_integration::documents::Documents;
-use outrigger_integration::mesh::{CALLER, Mesh, small};
+use outrigger_integration::mesh::{CALLER, Mesh, SERVICE, small};
 use outrigger_integration::origin::Origin;
+use outrigger_integration::peers;
+use outrigger_integration::process::Process;
 use outrigger_integration::wait;
 
 async fn three() -> [Origin; 3] {
@@ -218,4 +223,40 @@ async fn requests_follow_the_load_that_workloads_report() {
     })
     .await;
     assert!(mesh.caller().metric("outrigger_load_reports_total", &["result=\"void\""]).await > 0.0);
+}
+
+#[tokio::test]
+async fn requests_follow_the_load_that_workloads_report_beside_them() {
+    let Some(python) = peers::python_grpc() else { return };
+    let server = |name: &str, rate: &str| {
+        let mut command = Command::new(&python);
+        Process::start(name, command.arg(peers::script("grpc_orca.py")).args([name, rate, "0.5"]))
+    };
+    let mut servers = [server("a", "300"), server("b", "100")];
+    let mut addresses = Vec::new();
+    for server in &servers {
+        let port = wait::until("a server to listen", async || server.lines().first()?.parse::<u16>().ok()).await;
+        addresses.push(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    let policy = "loadBalancing: { algorithm: ClientSideWeightedRoundRobin, loadReports: { blackout: 0s, outOfBandPeriod: 100ms } }";
+    let documents = small("kubernetes.io/h2c", &addresses).backend_policy("catalog", policy);
+    let mut mesh = Mesh::standalone(documents).await;
+    wait::until("the reports to count", async || {
+        let mut client = mesh.http2().await;
+        let mut of_first = 0_usize;
+        for _ in 0..80 {
+            let (said, _) = Call::whole(&mut client, SERVICE, "Unary", "who").await.end().await;
+            of_first += usize::from(said == ["a"]);
+        }
+        (of_first.abs_diff(60) <= 2).then_some(())
+    })
+    .await;
+    assert_eq!(mesh.caller().metric("outrigger_load_report_streams", &[]).await, 2.0);
+    servers[0].kill();
+    let caller = mesh.caller();
+    wait::until("the stream to be missed", async || {
+        let ends = caller.metric("outrigger_load_report_stream_ends_total", &[]).await;
+        (ends > 0.0 && caller.metric("outrigger_load_report_streams", &[]).await == 1.0).then_some(())
+    })
+    .await;
 }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use outrigger_config::cluster::Balancing;
 use outrigger_config::policy::Priority;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
@@ -92,6 +93,14 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "outrigger_load_reports_total",
         "Load reports of a destination's endpoints (ORCA): taken, or void.",
     );
+    let mut streams = Family::gauge(
+        "outrigger_load_report_streams",
+        "Endpoints of a destination that report their load beside requests now.",
+    );
+    let mut stream_ends = Family::counter(
+        "outrigger_load_report_stream_ends_total",
+        "Streams of load reports of a destination's endpoints that ended, or did not come about.",
+    );
     for cluster in snapshot.clusters() {
         let name = policies::labels(cluster);
         let with = |more: &[(&'static str, &'static str)]| [&name[..], more].concat();
@@ -145,13 +154,34 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         for (result, count) in [("taken", taken), ("void", void)].into_iter().filter(|_| taken + void > 0) {
             reports.add(&with(&[("result", result)]), count as f64);
         }
+        if matches!(&cluster.config.balancing, Balancing::ClientSideWeightedRoundRobin(rules) if rules.asks_every.is_some())
+        {
+            streams.add(&name, cluster.traffic.streams() as f64);
+            stream_ends.add(&name, cluster.traffic.stream_failures() as f64);
+        }
         panicking.add(&name, f64::from(u8::from(cluster.is_panicking())));
         withheld.add(&name, cluster.ejection_overflows() as f64);
         panics.add(&name, cluster.panics() as f64);
     }
     let all = [
-        inflight, limit, held, rejected, breaker, endpoints, attempts, waits, budget, ejections, withheld, panics,
-        panicking, sessions, places, reports,
+        inflight,
+        limit,
+        held,
+        rejected,
+        breaker,
+        endpoints,
+        attempts,
+        waits,
+        budget,
+        ejections,
+        withheld,
+        panics,
+        panicking,
+        sessions,
+        places,
+        reports,
+        streams,
+        stream_ends,
     ];
     all.into_iter().filter_map(Family::finish).collect()
 }

@@ -27,6 +27,7 @@ use crate::exchange::Shared;
 use crate::health;
 use crate::listener::DataPlane;
 use crate::overload::{self, Overload};
+use crate::reports;
 use crate::rls::LimitService;
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
@@ -148,6 +149,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     tokio::spawn(overload::watch(Arc::clone(&shared.overload), move || kept.caching.store.empty()));
     tokio::spawn(housekeeping::keep(Arc::clone(&shared)));
     tokio::spawn(health::watch(Arc::clone(&shared)));
+    tokio::spawn(reports::watch(Arc::clone(&shared)));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         source = %settings.source,

@@ -21,6 +21,8 @@ pub struct Traffic {
     sessions: [AtomicU64; 4],
     reports: AtomicU64,
     void_reports: AtomicU64,
+    streams: AtomicUsize,
+    stream_failures: AtomicU64,
 }
 
 impl Traffic {
@@ -72,6 +74,31 @@ impl Traffic {
     /// Load reports that were taken, and those that were void.
     pub fn reports(&self) -> (u64, u64) {
         (self.reports.load(Relaxed), self.void_reports.load(Relaxed))
+    }
+
+    /// An endpoint reports its load over a stream.
+    pub fn stream_begins(&self) {
+        self.streams.fetch_add(1, Relaxed);
+    }
+
+    /// It no longer does.
+    pub fn stream_ends(&self) {
+        self.streams.fetch_sub(1, Relaxed);
+    }
+
+    /// A stream of load reports ended, or none came about.
+    pub fn stream_failed(&self) {
+        self.stream_failures.fetch_add(1, Relaxed);
+    }
+
+    /// Streams of load reports under way.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Relaxed)
+    }
+
+    /// How many have ended, or did not come about.
+    pub fn stream_failures(&self) -> u64 {
+        self.stream_failures.load(Relaxed)
     }
 
     /// A copy that began is over.

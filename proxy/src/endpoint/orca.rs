@@ -1,5 +1,5 @@
 //! What an endpoint says of its own load (ORCA: `xds.data.orca.v3.OrcaLoadReport`, gRFC A51), as it comes in a
-//! response's header fields or trailers.
+//! response's header fields or trailers, or by itself where an endpoint is asked beside requests (`crate::reports`).
 //!
 //! `endpoint-load-metrics-bin` is the message in base64; `endpoint-load-metrics` the same as `TEXT cpu_utilization=0.3,
 //! rps_fractional=10`, as `JSON {...}` or as `BIN ...`. An endpoint may say anything: what is no number, negative or
@@ -17,7 +17,7 @@ pub const BINARY: &str = "endpoint-load-metrics-bin";
 pub const TEXT: &str = "endpoint-load-metrics";
 
 /// The longest report that is read, in bytes as it came.
-const LONGEST: usize = 4096;
+pub const LONGEST: usize = 4096;
 
 /// No rate and no utilization is above it.
 const MOST: f64 = 1e9;
@@ -61,6 +61,11 @@ impl Report {
             Some(text.and_then(read).filter(Report::is_sound).ok_or(Void))
         };
         read(BINARY, binary).or_else(|| read(TEXT, tagged))
+    }
+
+    /// A report as the message itself.
+    pub fn read(message: &[u8]) -> Result<Report, Void> {
+        Report::decode(message).ok().filter(Report::is_sound).ok_or(Void)
     }
 
     fn is_sound(&self) -> bool {

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use outrigger_config::policy::HealthCheck;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::endpoint::Sick;
 use crate::exchange::grpc_status;
+use crate::grpc::framed;
 use crate::pool::{Sent, connect};
 
 /// The most that is read of an answer's body, bytes.
@@ -133,16 +133,6 @@ async fn exchange(
 
 fn uri(host: &str, path: &str) -> Result<Uri, Sick> {
     Uri::builder().scheme("http").authority(host).path_and_query(path).build().map_err(Sick::new)
-}
-
-/// A message as gRPC frames it: not compressed, and its length.
-fn framed(message: &[u8]) -> Bytes {
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    let mut framed = BytesMut::with_capacity(5 + message.len());
-    framed.extend_from_slice(&[0]);
-    framed.extend_from_slice(&length.to_be_bytes());
-    framed.extend_from_slice(message);
-    framed.freeze()
 }
 
 /// The status in a framed answer, if it is one.

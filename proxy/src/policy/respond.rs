@@ -96,7 +96,7 @@ fn respond(error: &Error, trail: &Trail) -> Response {
     } else {
         let wished = matches!(error.reason, Reason::HttpResponseTimeout | Reason::TryTimeout)
             && !trail.grpc
-            && trail.wishes_alt_response();
+            && trail.wishes().is_some_and(|wishes| wishes.alt_response);
         let other = if wished { Some(204) } else { error.fault().map(|(status, _)| status) };
         let status = other.unwrap_or(row.status);
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

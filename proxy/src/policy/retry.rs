@@ -251,7 +251,8 @@ impl Rules<'_> {
             &*NOTHING
         } else {
             // What the caller wished for adds to what is in force, not to what is rehearsed.
-            let wished = aim.trail.wished_answers().filter(|_| std::ptr::eq(policy, self.policy));
+            let wished = aim.trail.wishes().filter(|_| std::ptr::eq(policy, self.policy));
+            let wished = wished.and_then(|wishes| wishes.answers.as_ref());
             wished.or_else(|| Some(&self.route.retrying.as_ref()?.headers)).unwrap_or(&*NOTHING)
         };
         judge::head(response.status(), response.headers(), aim.trail.grpc, policy, fields)

@@ -130,6 +130,9 @@ pub struct ClientSideWeightedRoundRobin {
     /// Whether reports are asked for beside requests.
     #[prost(message, optional, tag = "1")]
     pub enable_oob_load_report: Option<BoolValue>,
+    /// How often they are asked for; 10 s unless said otherwise.
+    #[prost(message, optional, tag = "2")]
+    pub oob_reporting_period: Option<Duration>,
     /// How long an endpoint must have reported before its reports count; 10 s unless said otherwise.
     #[prost(message, optional, tag = "3")]
     pub blackout_period: Option<Duration>,
