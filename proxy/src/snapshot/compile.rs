@@ -232,7 +232,18 @@ impl Tables<'_> {
         let (config, asked, rehearsed, retrying) = (copies.clone(), Descriptors::default(), Rehearsed::default(), None);
         let counts = AttemptCounts::default();
         let compiled = Route {
-            config, targets, answer, mirrors, fault, cache, limiter, globals, asked, rehearsed, retrying, counts,
+            config,
+            targets,
+            answer,
+            mirrors,
+            fault,
+            cache,
+            limiter,
+            globals,
+            asked,
+            rehearsed,
+            retrying,
+            counts,
         };
         Some(Arc::new(Mirror::new(Arc::new(compiled), mirror.percent)))
     }
