@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use outrigger_config::policy::HealthCheck;
-use outrigger_config::policy::health_check::{HttpProbe, Probe};
+use outrigger_config::policy::health_check::{HttpProbe, Probe, is_host};
 use prost::Message;
 use tokio::time::Instant;
 
@@ -44,7 +44,9 @@ struct HealthResponse {
 /// Asks an endpoint of the destination `host`.
 pub(super) async fn ask(check: &HealthCheck, host: &str, endpoint: SocketAddr) -> Result<(), Sick> {
     let address = SocketAddr::new(endpoint.ip(), check.port.unwrap_or(endpoint.port()));
-    let or_host = |own: &str| if own.is_empty() { host.to_owned() } else { own.to_owned() };
+    // A destination of another control plane may be called what no host is.
+    let host = if is_host(host) { host.to_owned() } else { address.to_string() };
+    let or_host = |own: &str| if own.is_empty() { host.clone() } else { own.to_owned() };
     // The same for all that is waited for: whoever knows why it took so long is asked first.
     let end = Instant::now() + check.timeout;
     let asked = async {
@@ -209,6 +211,20 @@ mod tests {
         for (service, why) in [("2", "NOT_SERVING"), ("3", "SERVICE_UNKNOWN"), ("unimplemented", "gRPC status 12")] {
             assert!(ask(service).await.expect_err(service).contains(why), "{service}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_destination_whose_name_is_no_host_is_asked_by_its_address() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let asked = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a caller");
+            let mut connection = h2::server::handshake(tcp).await.expect("a handshake");
+            connection.accept().await.expect("a request").expect("read").0.uri().authority().map(ToString::to_string)
+        });
+        let probe = Probe::Grpc { service: "".into(), authority: "".into() };
+        let sick = ask(&check(probe), "outbound|80||catalog", address).await.expect_err("nobody answers");
+        assert_eq!(asked.await.expect("asked"), Some(address.to_string()), "{sick:?}");
     }
 
     #[tokio::test]
