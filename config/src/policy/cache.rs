@@ -125,26 +125,18 @@ impl Cache {
 impl CacheKey {
     fn check(&self) -> Result<(), Problem> {
         let query = self.query.as_deref().unwrap_or_default();
-        for (field, names) in [("headers", &self.headers[..]), ("query", query), ("cookies", &self.cookies[..])] {
-            check_names(names, field == "headers").map_err(|problem| problem.at_field(field))?;
-        }
-        Ok(())
+        check_names(&self.headers, field_name).map_err(|problem| problem.at_field("headers"))?;
+        check_names(query, parameter).map_err(|problem| problem.at_field("query"))?;
+        check_names(&self.cookies, cookie).map_err(|problem| problem.at_field("cookies"))
     }
 }
 
-fn check_names(names: &[Arc<str>], fields: bool) -> Result<(), Problem> {
+fn check_names(names: &[Arc<str>], check: fn(&str) -> Result<(), Problem>) -> Result<(), Problem> {
     if names.len() > MAX_KEY_PARTS {
         return Err(Problem::invalid(names.len(), format!("must have at most {MAX_KEY_PARTS} names")));
     }
     for (index, name) in names.iter().enumerate() {
-        let wrong = if fields {
-            field_name(name).err()
-        } else {
-            name.is_empty().then(|| Problem::invalid("", "must be a name"))
-        };
-        if let Some(problem) = wrong {
-            return Err(problem.at_index(index));
-        }
+        check(name).map_err(|problem| problem.at_index(index))?;
         if names[..index].contains(name) {
             return Err(Problem::new(Code::Conflict, "is named twice").with_value(name).at_index(index));
         }
@@ -156,6 +148,24 @@ fn field_name(name: &str) -> Result<(), Problem> {
     match HeaderName::from_lowercase(name.as_bytes()) {
         Ok(_) => Ok(()),
         Err(_) => Err(Problem::invalid(name, "must be the name of a header field, in lower case")),
+    }
+}
+
+/// A name that no parameter has would take all that it was to tell apart for the same.
+fn parameter(name: &str) -> Result<(), Problem> {
+    match name.is_empty() || name.chars().any(|char| "&=;#".contains(char) || char.is_control()) {
+        false => Ok(()),
+        true => Err(Problem::invalid(name, "must be the name of a parameter, without '&', '=', ';' and '#'")),
+    }
+}
+
+/// The same of a cookie.
+fn cookie(name: &str) -> Result<(), Problem> {
+    match name.is_empty() || name.chars().any(|char| "=;,\"".contains(char) || !char.is_ascii_graphic()) {
+        false => Ok(()),
+        true => {
+            Err(Problem::invalid(name, "must be the name of a cookie, of visible ASCII without '=', ';', ',' and '\"'"))
+        }
     }
 }
 
@@ -182,7 +192,9 @@ mod tests {
             (Cache { key: key(&["X-Tenant"], &[]), ..plain.clone() }, "key.headers[0]"),
             (Cache { key: key(&["a b"], &[]), ..plain.clone() }, "key.headers[0]"),
             (Cache { key: key(&[], &["page", "page"]), ..plain.clone() }, "key.query[1]"),
-            (Cache { key: key(&[], &[""]), ..plain }, "key.query[0]"),
+            (Cache { key: key(&[], &[""]), ..plain.clone() }, "key.query[0]"),
+            (Cache { key: key(&[], &["page", "a&b"]), ..plain.clone() }, "key.query[1]"),
+            (Cache { key: CacheKey { cookies: vec!["a;b".into()], ..CacheKey::default() }, ..plain }, "key.cookies[0]"),
         ] {
             assert_eq!(wrong.check().expect_err(path).path, path);
         }
