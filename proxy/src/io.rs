@@ -216,9 +216,12 @@ pub enum Hidden {
     Length,
     /// Whether there was one: the head came together with an earlier request's (pipelined), where nobody looked.
     Head,
+    /// A `#` in the request's target, which it drops with whatever follows it.
+    Fragment,
 }
 
-/// Looks for a line that begins with `content-length` in the head that is being read, however it is cut into pieces.
+/// Looks for a `#` in the first line, and for a line that begins with `content-length`, in the head that is being read,
+/// however it is cut into pieces.
 #[derive(Debug, Default)]
 struct HeadScan {
     /// How much of the name the current line has matched; `None` once it cannot.
@@ -227,9 +230,12 @@ struct HeadScan {
     line_empty: bool,
     /// A line that says something came: empty lines before the first are none of the head's (RFC 9112, 2.2).
     begun: bool,
+    /// The first line is over.
+    asked: bool,
     /// The head is over.
     over: bool,
     found: bool,
+    fragment: bool,
 }
 
 impl HeadScan {
@@ -244,6 +250,7 @@ impl HeadScan {
             match (byte, self.matched) {
                 (b'\n', _) => {
                     self.over = self.line_empty && self.begun;
+                    self.asked = self.begun;
                     (self.matched, self.line_empty) = (Some(0), true);
                     rest = after;
                 }
@@ -256,8 +263,9 @@ impl HeadScan {
                 }
                 _ => {
                     (self.matched, self.line_empty, self.begun) = (None, false, true);
-                    // The rest of the line says nothing.
+                    // The rest of the line says nothing more.
                     let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                    self.fragment |= !self.asked && memchr::memchr(b'#', &rest[..end]).is_some();
                     rest = &rest[end..];
                 }
             }
@@ -266,6 +274,7 @@ impl HeadScan {
 
     fn take(&mut self) -> Hidden {
         match std::mem::take(self) {
+            HeadScan { fragment: true, .. } => Hidden::Fragment,
             HeadScan { found: true, .. } => Hidden::Length,
             HeadScan { over: true, .. } => Hidden::Nothing,
             _ => Hidden::Head,
@@ -367,6 +376,15 @@ mod tests {
         for cut in 0..head.len() {
             assert_eq!(scan(&[&head[..cut], &head[cut..]]), Hidden::Length, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn what_is_behind_a_number_sign_is_seen_however_it_is_cut() {
+        let head = "\r\nGET /a#b HTTP/1.1\r\nHost: a\r\nX: 1\r\n\r\n";
+        for cut in 0..head.len() {
+            assert_eq!(scan(&[&head[..cut], &head[cut..]]), Hidden::Fragment, "cut at {cut}");
+        }
+        assert_eq!(scan(&["GET /a HTTP/1.1\r\nHost: a\r\nX: #1\r\n\r\n#"]), Hidden::Nothing);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use outrigger_integration::origin::Origin;
 use outrigger_integration::wire::Script;
 
 /// Everything that hyper takes and a proxy must not.
-const REFUSED: [(&str, &str); 12] = [
+const REFUSED: [(&str, &str); 13] = [
     ("no host", "GET / HTTP/1.1\r\n\r\n"),
     ("two hosts", "GET / HTTP/1.1\r\nhost: catalog\r\nhost: cart\r\n\r\n"),
     ("the same host twice", "GET / HTTP/1.1\r\nhost: catalog\r\nhost: catalog\r\n\r\n"),
@@ -21,6 +21,7 @@ const REFUSED: [(&str, &str); 12] = [
     ("lengths that differ", "POST / HTTP/1.1\r\nhost: catalog\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nabcd"),
     ("an absolute form of another host", "GET http://cart/ HTTP/1.1\r\nhost: catalog\r\n\r\n"),
     ("a target without a slash", "GET index.html HTTP/1.1\r\nhost: catalog\r\n\r\n"),
+    ("a target with a fragment", "GET /a#/b HTTP/1.1\r\nhost: catalog\r\n\r\n"),
     ("an asterisk for a GET", "GET * HTTP/1.1\r\nhost: catalog\r\n\r\n"),
 ];
 

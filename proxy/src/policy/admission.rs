@@ -3,7 +3,8 @@
 //!
 //! Refused with [`Reason::HttpRequestDenied`] (RFC 9110 7.2, RFC 9112 3.2 and 6.3): no Host, several, or one with a
 //! space, `@` or `/`; Content-Length together with Transfer-Encoding; an absolute form that disagrees with Host; a
-//! target without `/`; a path that climbs above its root or hides dots (`path`); CONNECT. Removed: the fields of one hop
+//! target without `/`, or with a `#` (of HTTP/1.1, in a request that is not pipelined: elsewhere it cannot be seen, and
+//! nothing behind it is read by anybody); a path that climbs above its root or hides dots (`path`); CONNECT. Removed: the fields of one hop
 //! (RFC 9110 7.6.1) and those that `Connection` names, except those that no caller may have removed. An upgrade's own
 //! fields stay.
 
@@ -81,6 +82,9 @@ fn admit<B>(request: &http::Request<B>, fields: Fields, hidden: Hidden) -> Resul
     let asterisk = request.method() == Method::OPTIONS && uri.path() == "*";
     if !uri.path().starts_with('/') && !asterisk {
         return Err(denied("the request target must begin with '/'"));
+    }
+    if hidden == Hidden::Fragment {
+        return Err(denied("the request target must have no '#'"));
     }
     if fields.any(Fields::TRANSFER_ENCODING) && request.version() < Version::HTTP_2 {
         if hidden == Hidden::Length || headers.contains_key(header::CONTENT_LENGTH) {
