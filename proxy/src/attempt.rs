@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use outrigger_config::cluster::Balancing;
@@ -264,7 +264,7 @@ impl Attempt {
             parent,
             state: None,
             kind: SpanKind::Client,
-            start: SystemTime::now() - duration,
+            start: clock::wall() - duration,
             duration,
             identity: connection.entrance.identity.clone(),
             direction: connection.entrance.direction,

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, header};
 use outrigger_config::policy::Session;
 
 use crate::affinity;
+use crate::clock;
 use crate::cluster::session::Held;
 use crate::cluster::{Cluster, Seat};
 use crate::endpoint::Token;
@@ -86,7 +87,7 @@ pub fn find(policy: &Session, fields: &HeaderMap, now: SystemTime) -> Brought {
 
 /// Whether a session that a request comes with is one of this destination's.
 pub fn belongs(policy: &Session, fields: &HeaderMap, cluster: &Cluster) -> bool {
-    matches!(find(policy, fields, SystemTime::now()), Brought::Ticket(ticket) if cluster.names(ticket.token))
+    matches!(find(policy, fields, clock::wall()), Brought::Ticket(ticket) if cluster.names(ticket.token))
 }
 
 /// A place for a request of a route with sessions, and whether a session begins there.
@@ -99,7 +100,7 @@ pub fn pick(
     now: std::time::Instant,
 ) -> (Option<Seat>, bool) {
     let rng = &mut fastrand::Rng::new();
-    let (seat, held) = match find(policy, fields, SystemTime::now()) {
+    let (seat, held) = match find(policy, fields, clock::wall()) {
         Brought::Nothing => (aim.cluster.pick(hash, avoid, now, rng), Held::Begun),
         Brought::Void => (aim.cluster.pick(hash, avoid, now, rng), Held::Renewed),
         Brought::Ticket(ticket) => aim.cluster.pick_for_session(ticket.token, ticket.seed(), hash, avoid, now, rng),
@@ -140,7 +141,7 @@ pub fn cookie(policy: &Session, token: Token, now: SystemTime) -> Option<HeaderV
 
 /// Tells the caller where its session is from now on.
 pub fn greet(policy: &Session, token: Token, fields: &mut HeaderMap) {
-    if let Some(cookie) = cookie(policy, token, SystemTime::now()) {
+    if let Some(cookie) = cookie(policy, token, clock::wall()) {
         fields.append(header::SET_COOKIE, cookie);
     }
 }

@@ -1,12 +1,13 @@
 //! A request's trail as a [`Record`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use outrigger_config::record::{Answer, Attempt, Missed, Part, Record, Split, Taken};
 
 use super::{Why, destination, millis, miss, policies, unix_millis};
+use crate::clock;
 use crate::cluster::Cluster;
 use crate::decision::{Roll, Try};
 use crate::exchange::{Notes, Trail};
@@ -25,7 +26,7 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
     let host = aside.map(|aside| aside.host.clone()).filter(|host| !host.is_empty());
     Record {
         trace: format!("{:032x}", u128::from_be_bytes(trail.context.trace_id)),
-        at_unix_ms: unix_millis(SystemTime::now() - now.saturating_duration_since(trail.started)),
+        at_unix_ms: unix_millis(clock::wall() - now.saturating_duration_since(trail.started)),
         took_ms: millis(took),
         kept: why.words(),
         hop: direction_word(entrance.direction).to_owned(),

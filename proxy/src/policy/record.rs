@@ -10,7 +10,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use outrigger_config::listener::Direction;
@@ -18,6 +17,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::body::{End, Ending};
+use crate::clock;
 use crate::exchange::{Request, Response, Trail, grpc_status};
 use crate::explain::{self, Why};
 use crate::fields::Fields;
@@ -177,7 +177,7 @@ fn span(trail: &Trail, duration: std::time::Duration) -> SpanRecord {
             Direction::Inbound => SpanKind::Server,
             Direction::Outbound => SpanKind::Internal,
         },
-        start: SystemTime::now() - duration,
+        start: clock::wall() - duration,
         duration,
         identity: entrance.identity.clone(),
         direction: entrance.direction,

@@ -19,7 +19,7 @@ mod wait;
 
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::future::Either;
 use http::HeaderMap;
@@ -214,7 +214,7 @@ impl Rules<'_> {
             withhold(aim, self.copy.withheld());
             return None;
         };
-        let asked = wait::asked(fields, &self.policy.retry_after, SystemTime::now());
+        let asked = wait::asked(fields, &self.policy.retry_after, clock::wall());
         Some(Again { cause, asked, next })
     }
 

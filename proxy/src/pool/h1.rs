@@ -11,6 +11,7 @@ use hyper::client::conn::http1::SendRequest;
 
 use super::{Failure, Interim, Sent};
 use crate::body::Body;
+use crate::clock;
 
 /// An HTTP/1.1 connection that one request owns, or that is idle.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub struct H1 {
 
 impl H1 {
     pub(super) fn new(sender: SendRequest<Body>) -> Self {
-        H1 { sender, idle_since: Instant::now(), reused: false }
+        H1 { sender, idle_since: clock::now(), reused: false }
     }
 
     /// Whether it takes a request at once.

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{Failure, Interim, Sent};
 use crate::body::{self, Body, Broken, Received};
+use crate::clock;
 use crate::head;
 use crate::pipe::Pipe;
 
@@ -70,7 +71,7 @@ impl H2 {
         H2(Arc::new(Shared {
             sender,
             vitals,
-            idle_since: Mutex::new(Instant::now()),
+            idle_since: Mutex::new(clock::now()),
             yielding: AtomicBool::new(false),
             asked: Mutex::default(),
         }))
@@ -117,7 +118,7 @@ impl H2 {
         if !self.0.yielding.load(Ordering::Relaxed) {
             return false;
         }
-        let still = self.0.asked.lock().is_some_and(|asked| asked.elapsed() < YIELD);
+        let still = self.0.asked.lock().is_some_and(|asked| clock::now().saturating_duration_since(asked) < YIELD);
         self.0.yielding.store(still, Ordering::Relaxed);
         still
     }
@@ -246,7 +247,7 @@ impl Drop for H2Stream {
     fn drop(&mut self) {
         let Shared { vitals, idle_since, .. } = &*self.0.0;
         if vitals.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
-            *idle_since.lock() = Instant::now();
+            *idle_since.lock() = clock::now();
             if self.0.yields() {
                 self.0.close();
             }

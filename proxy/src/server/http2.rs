@@ -7,7 +7,6 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::Handler;
 use crate::body::{Body, Received};
+use crate::clock;
 use crate::exchange::{Request, Response, Trail};
 use crate::io::Stream;
 use crate::liveness::Liveness;
@@ -115,7 +115,7 @@ impl<F: Future<Output = Result<Response, std::convert::Infallible>> + Unpin> Fut
                     let (mut parts, body) = response.into_parts();
                     // RFC 9110, 6.6.1: whoever passes a response on without one adds it.
                     if !parts.headers.contains_key(header::DATE)
-                        && let Ok(now) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
+                        && let Ok(now) = HeaderValue::try_from(httpdate::fmt_http_date(clock::wall()))
                     {
                         parts.headers.insert(header::DATE, now);
                     }

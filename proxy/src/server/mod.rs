@@ -8,7 +8,6 @@ mod http2;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::Version;
 use hyper::body::Incoming;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 use tower::Service;
 
 use crate::body::Body;
+use crate::clock;
 use crate::detect::{Protocol, Undetected, detect};
 use crate::exchange::{Connection, Request, Response};
 use crate::io::Side;
@@ -47,7 +47,7 @@ impl Handler {
 
 /// Serves `tcp` until it ends. `connection` says where it came in; what hyper hides is added here.
 pub async fn serve(mut tcp: TcpStream, mut connection: Connection, stack: HttpService) {
-    let began = Instant::now();
+    let began = clock::now();
     let detected = tokio::select! {
         detected = detect(&mut tcp) => detected,
         // Nothing was asked yet, so nothing is lost.
@@ -60,7 +60,7 @@ pub async fn serve(mut tcp: TcpStream, mut connection: Connection, stack: HttpSe
         Err(Undetected::Silent) => return detection.timed_out(),
     };
     let version = if protocol == Protocol::Http2 { Version::HTTP_2 } else { Version::HTTP_11 };
-    detection.known(version, began.elapsed());
+    detection.known(version, clock::now().saturating_duration_since(began));
     // Each in a box of its own size: a connection lives long, and what it does not use would be held all that time.
     match protocol {
         Protocol::Http1 => {

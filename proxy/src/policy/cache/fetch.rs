@@ -2,7 +2,7 @@
 //! keeping what comes back, serving what is stale where nothing good does.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
@@ -158,7 +158,7 @@ impl Question {
             sent: self.label.sent,
             keyed_by_cookies: cache.rule.has_cookies() || selector.names().any(|name| *name == header::COOKIE),
         };
-        let freshness = judge(&cache.policy, &asked, status, headers, (now, SystemTime::now()))?;
+        let freshness = judge(&cache.policy, &asked, status, headers, (now, clock::wall()))?;
         Ok((selector, freshness))
     }
 }
@@ -334,7 +334,7 @@ fn take_in(
     let (selector, freshness) = question.judge(cache, response.status(), response.headers(), now)?;
     let mut headers = response.headers().clone();
     if !headers.contains_key(header::DATE)
-        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now()))
+        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(clock::wall()))
     {
         // Whoever passes a response on without one adds it (RFC 9110, 6.6.1), when it came and not when it is served.
         headers.insert(header::DATE, date);
