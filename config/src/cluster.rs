@@ -169,6 +169,8 @@ pub struct Rehearsed {
     pub limits: Option<Limits>,
     /// When a failing endpoint would be left out.
     pub outlier: Option<Outlier>,
+    /// How each endpoint is asked whether it is well, though nobody leaves for it.
+    pub health_check: Option<HealthCheck>,
 }
 
 impl Rehearsed {
@@ -176,6 +178,12 @@ impl Rehearsed {
         let refuse = |field| Err(Problem::new(Code::Conflict, "must be in Observe").at_field(field));
         if self.limits.as_ref().is_some_and(|limits| limits.mode.enforces()) {
             return refuse("limits");
+        }
+        if let Some(check) = &self.health_check {
+            if check.mode.enforces() {
+                return refuse("healthCheck");
+            }
+            check.check().map_err(|problem| problem.at_field("healthCheck"))?;
         }
         match &self.outlier {
             Some(outlier) if outlier.enforces() => refuse("outlierDetection"),

@@ -106,6 +106,8 @@ pub struct Rehearsed {
     pub fault: Option<Fault>,
     /// How much would be let in.
     pub rate_limit: Option<RateLimit>,
+    /// Which responses would be kept.
+    pub cache: Option<Cache>,
 }
 
 impl Rehearsed {
@@ -114,10 +116,12 @@ impl Rehearsed {
             ("retry", self.retry.as_ref().map(|policy| policy.mode)),
             ("fault", self.fault.as_ref().map(|policy| policy.mode)),
             ("rateLimit", self.rate_limit.as_ref().map(|policy| policy.mode)),
+            ("cache", self.cache.as_ref().map(|policy| policy.mode)),
         ];
         if let Some((field, _)) = modes.into_iter().find(|(_, mode)| mode.is_some_and(Mode::enforces)) {
             return Err(Problem::new(Code::Conflict, "must be in Observe").at_field(field));
         }
+        self.cache.as_ref().map_or(Ok(()), Cache::check).map_err(|problem| problem.at_field("cache"))?;
         check_policies(self.retry.as_ref(), self.fault.as_ref(), self.rate_limit.as_ref())
     }
 }
@@ -186,6 +190,7 @@ impl Route {
             || self.timeouts != Timeouts::default()
             || self.retry.is_some()
             || self.rehearsed.retry.is_some()
+            || self.rehearsed.cache.is_some()
             || self.cache.is_some()
             || !self.asked.is_empty()
             || !self.hash.is_empty()

@@ -26,8 +26,9 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     let policies = index.backend_policy(name, port);
     (cluster.limits, cluster.rehearsed.limits) = limits(&policies);
     (cluster.outlier, cluster.rehearsed.outlier) = outlier(&policies);
-    let (check, _) = policies.part(|policy| policy.health_check.clone());
+    let (check, observed) = checks(&policies);
     cluster.health_check = check.map(|check| spoken(check, port.protocol));
+    cluster.rehearsed.health_check = observed.map(|check| spoken(check, port.protocol));
     cluster.names_caller = index.service_limit(name, port).each().any(|known| known.spec.limit.asks_for_callers());
     let Some(policy) = policies.acting() else { return cluster };
     let balancing = &policy.load_balancing;
@@ -49,6 +50,16 @@ fn limits(policies: &Held<'_, BackendPolicy>) -> (Option<Limits>, Option<Limits>
     match own {
         Some(acting) if acting.mode.enforces() => (Some(acting), observed),
         own => (observed.or(own).or_else(|| Some(default_limits())), None),
+    }
+}
+
+/// The same, without a default.
+fn checks(policies: &Held<'_, BackendPolicy>) -> (Option<HealthCheck>, Option<HealthCheck>) {
+    let own = policies.acting().and_then(|policy| policy.health_check.clone());
+    let observed = policies.observed.and_then(|known| known.spec.health_check.clone());
+    match own {
+        Some(acting) if acting.mode.enforces() => (Some(acting), observed),
+        own => (observed.or(own), None),
     }
 }
 

@@ -104,10 +104,10 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     }
     let Sending { retry, rehearsed_retry, timeouts } = sending(None, &policies);
     let hash = hash_keys(index, name, port);
-    let (cache, _) = policies.part(|policy| policy.cache.clone());
+    let (cache, rehearsed_cache) = policies.part(|policy| policy.cache.clone());
     let session = session(index, name, port);
     let forward = Route::forward(&route_name, name::cluster(name, port));
-    let rehearsed = Rehearsed { retry: rehearsed_retry, ..rehearsed };
+    let rehearsed = Rehearsed { retry: rehearsed_retry, cache: rehearsed_cache, ..rehearsed };
     let priority = policies.acting().map(|policy| policy.priority).unwrap_or_default();
     Route { origin, timeouts, retry, fault, cache, hash, rehearsed, session, priority, ..forward }
 }
@@ -118,7 +118,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
     let policy = policies.acting();
     let (fault, rehearsed_fault) = policies.part(|policy| policy.fault.clone());
     let (rate_limit, rehearsed_limit) = index.route_limit(candidate.rule).part(|policy| policy.rules().cloned());
-    let rehearsed = Rehearsed { retry: None, fault: rehearsed_fault, rate_limit: rehearsed_limit };
+    let rehearsed = Rehearsed { fault: rehearsed_fault, rate_limit: rehearsed_limit, ..Rehearsed::default() };
     let common = Route {
         origin: Origin(Arc::from(format!("{kind} {route}"))),
         matches: candidate.matches.clone(),
@@ -136,6 +136,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
     }
     let Sending { retry, rehearsed_retry, timeouts } = sending(Some(rule), &policies);
     let backends = backends(index, rule);
+    let (cache, rehearsed_cache) = policies.part(|policy| policy.cache.clone());
     Route {
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
         answer: None,
@@ -144,8 +145,8 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         rewrite: rule.filters.rewrite.clone(),
         timeouts,
         retry,
-        rehearsed: Rehearsed { retry: rehearsed_retry, ..common.rehearsed },
-        cache: policies.part(|policy| policy.cache.clone()).0,
+        rehearsed: Rehearsed { retry: rehearsed_retry, cache: rehearsed_cache, ..common.rehearsed },
+        cache,
         priority: policy.map(|policy| policy.priority).unwrap_or_default(),
         // One cookie for all of a rule's backends: it names an endpoint, and with it the backend.
         session: ports(index, rule).find_map(|(reference, port)| session(index, &reference.service, port)),

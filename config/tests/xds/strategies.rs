@@ -235,7 +235,7 @@ fn route() -> impl Strategy<Value = Route> {
             if let Answer::Redirect(redirect) = &mut answer {
                 redirect.path = redirect.path.take().filter(|path| fits(path, &matches));
             }
-            let (origin, rehearsed) = (Origin(origin), Rehearsed { retry: None, ..rehearsed });
+            let (origin, rehearsed) = (Origin(origin), Rehearsed { retry: None, cache: None, ..rehearsed });
             Route { origin, matches, headers, rate_limit, rehearsed, ..Route::answering(&name, answer) }
         },
     );
@@ -244,11 +244,13 @@ fn route() -> impl Strategy<Value = Route> {
 
 // Boxed, or what a test holds on its stack outgrows it.
 fn rehearsed() -> BoxedStrategy<Rehearsed> {
-    let made = (of(retry()), of(rate_limit()), of(fault())).prop_map(|(mut retry, mut rate_limit, mut fault)| {
+    let made = (of(retry()), of(rate_limit()), of(fault()), of(cache()));
+    let made = made.prop_map(|(mut retry, mut rate_limit, mut fault, mut cache)| {
+        cache.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
         retry.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
         rate_limit.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
         fault.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
-        Rehearsed { retry, fault, rate_limit }
+        Rehearsed { retry, fault, rate_limit, cache }
     });
     made.boxed()
 }
@@ -558,7 +560,8 @@ fn cluster() -> BoxedStrategy<Cluster> {
 }
 
 fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
-    let made = (of(limits()), of(outlier())).prop_map(|(mut limits, mut outlier)| {
+    let made = (of(limits()), of(outlier()), of(health_check())).prop_map(|(mut limits, mut outlier, mut check)| {
+        check.iter_mut().for_each(|check| check.mode = Mode::Observe);
         limits.iter_mut().for_each(|limits| limits.mode = Mode::Observe);
         if let Some(outlier) = &mut outlier {
             outlier.mode = Mode::Observe;
@@ -566,7 +569,7 @@ fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
             outlier.failure_percentage.iter_mut().for_each(|part| part.mode = Mode::Observe);
             outlier.latency.iter_mut().for_each(|part| part.mode = Mode::Observe);
         }
-        RehearsedCluster { limits, outlier }
+        RehearsedCluster { limits, outlier, health_check: check }
     });
     made.boxed()
 }

@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use outrigger_integration::binaries;
 use outrigger_integration::call::Call;
+use outrigger_integration::client::{get, post};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
@@ -169,4 +170,50 @@ async fn a_status_in_trailers_is_counted_and_nothing_is_held_back_or_tried_again
         assert_eq!(mesh.caller().metric("outrigger_observed_total", &[would]).await, counted, "{method}");
     }
     assert_eq!(origin.requests(), 4);
+}
+
+#[tokio::test]
+async fn a_wider_cache_is_rehearsed_beside_the_one_that_acts() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()])
+        .with(&policy("RoutePolicy", "now", SERVICE, "cache: { key: { headers: [x-tenant] } }"))
+        .with(&policy("RoutePolicy", "soon", SERVICE, "mode: Observe, cache: {}"));
+    let mut mesh = Mesh::standalone(documents).await;
+    let path = "/with?cache-control=max-age=60";
+    let mut said = Vec::new();
+    for tenant in ["a", "b", "a"] {
+        let reply = mesh.send(get("catalog", path).with("x-tenant", tenant)).await;
+        said.push(reply.header("cache-status").expect("one that acts says what it did").contains("; hit"));
+    }
+    assert_eq!((said, origin.requests()), (vec![false, false, true], 2));
+    let would =
+        async |mesh: &mut Mesh| mesh.caller().metric("outrigger_observed_total", &["would=\"cache_hit\""]).await;
+    assert_eq!(would(&mut mesh).await, 2.0, "one for all tenants");
+    assert_eq!(mesh.send(post("catalog", path, "x")).await.status, 200);
+    assert_eq!(mesh.send(get("catalog", path).with("x-tenant", "c")).await.status, 200);
+    assert_eq!(would(&mut mesh).await, 2.0, "what was changed is forgotten here, too");
+}
+
+#[tokio::test]
+async fn a_stricter_health_check_is_rehearsed_beside_the_one_that_acts() {
+    let (good, bad) = (Origin::named("good").await, Origin::named("bad").await);
+    bad.fail_with(500);
+    let soon = "interval: 50ms, timeout: 500ms, unhealthyThreshold: 1";
+    let documents = small("http", &[good.address(), bad.address()])
+        .with(&policy("BackendPolicy", "now", SERVICE, &format!("healthCheck: {{ {soon}, tcp: {{}} }}")))
+        .with(&policy(
+            "BackendPolicy",
+            "soon",
+            SERVICE,
+            &format!("mode: Observe, healthCheck: {{ {soon}, http: {{ path: / }} }}"),
+        ));
+    let mut mesh = Mesh::standalone(documents).await;
+    wait::until("the turn to be counted", async || {
+        let turns = ["to=\"failing\"", "mode=\"observe\""];
+        (mesh.caller().metric("outrigger_health_check_turns_total", &turns).await == 1.0).then_some(())
+    })
+    .await;
+    let turns = ["to=\"failing\"", "mode=\"enforce\""];
+    assert_eq!(mesh.caller().metric("outrigger_health_check_turns_total", &turns).await, 0.0);
+    assert_eq!(mesh.caller().metric("outrigger_endpoints", &["state=\"healthy\""]).await, 2.0);
 }

@@ -51,9 +51,14 @@ impl Cluster {
         now: Instant,
         rng: &mut fastrand::Rng,
     ) {
-        self.checks.count(answer.is_ok());
         let why = answer.as_ref().err().map(|sick| sick.why.clone()).unwrap_or_default();
-        let Some(turn) = endpoint.check.report(policy, answer, now, rng) else { return };
+        // What is rehearsed beside one that acts is counted by its turns alone.
+        let beside = self.config.rehearsed.health_check.as_ref() == Some(policy);
+        let state = if beside { &endpoint.rehearsed_check } else { &endpoint.check };
+        if !beside {
+            self.checks.count(answer.is_ok());
+        }
+        let Some(turn) = state.report(policy, answer, now, rng) else { return };
         self.checks.turned(turn, policy.mode);
         let (destination, address, mode) = (&*self.label, endpoint.address, policy.mode);
         match turn {
@@ -77,10 +82,10 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use outrigger_config::cluster::{Cluster as Model, Discovery};
+    use outrigger_config::cluster::{Cluster as Model, Discovery, Rehearsed};
     use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
     use outrigger_config::name::ClusterName;
-    use outrigger_config::policy::health_check::Probe;
+    use outrigger_config::policy::health_check::{HttpProbe, Probe};
     use outrigger_config::policy::{HealthCheck, Mode, Origin, Outlier};
     use proptest::prelude::{ProptestConfig, prop, prop_assert, proptest};
 
@@ -188,6 +193,24 @@ mod tests {
         answer(&cluster, 1, false, now);
         answer(&cluster, 1, true, now);
         assert_eq!(picked(&cluster, now), [0, 1]);
+    }
+
+    #[test]
+    fn beside_one_that_acts_another_is_rehearsed() {
+        let now = Instant::now();
+        let beside = HealthCheck { probe: Probe::Http(HttpProbe::new("/deep")), ..policy(Mode::Observe) };
+        let acting = policy(Mode::Enforce);
+        let rehearsed = Rehearsed { health_check: Some(beside.clone()), ..Rehearsed::default() };
+        let config = Model { rehearsed, ..model(acting.clone()) };
+        let cluster = Cluster::new(config, Some(&assignment(2)), None, Setting { workers: 1, seed: 0, now });
+        let rng = &mut fastrand::Rng::with_seed(1);
+        cluster.checked(&endpoint(&cluster, 0), &beside, Err(Sick::new("no")), now, rng);
+        assert_eq!(picked(&cluster, now), [0, 1], "it changes nothing");
+        let left = |mode| cluster.checks.turns(Turn::Left, mode);
+        assert_eq!((left(Mode::Observe), left(Mode::Enforce), cluster.checks.counts()), (1, 0, (0, 0)));
+        cluster.checked(&endpoint(&cluster, 1), &acting, Err(Sick::new("no")), now, rng);
+        assert_eq!(picked(&cluster, now), [0]);
+        assert_eq!((left(Mode::Observe), left(Mode::Enforce), cluster.checks.counts()), (1, 1, (0, 1)));
     }
 
     #[test]

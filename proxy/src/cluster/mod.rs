@@ -361,6 +361,7 @@ fn picker(
 fn tune(endpoint: &Endpoint, config: &Model) {
     endpoint.limits.tune_endpoint(config.limits.as_ref(), config.rehearsed.limits.as_ref());
     endpoint.check.tune(config.health_check.as_ref());
+    endpoint.rehearsed_check.tune(config.rehearsed.health_check.as_ref());
 }
 
 fn latency(balancing: Balancing) -> Latency {
@@ -384,6 +385,7 @@ fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, se
             if !known.is_empty() {
                 endpoint.ramp.begin(setting.now);
                 endpoint.check.comes_later();
+                endpoint.rehearsed_check.comes_later();
             }
             Arc::new(endpoint)
         }

@@ -51,6 +51,8 @@ pub struct Endpoint {
     pub rehearsal: OutlierState,
     /// What health checks found out.
     pub check: CheckState,
+    /// The same by a policy that is rehearsed beside the one that acts.
+    pub rehearsed_check: CheckState,
     /// What it reports of its load.
     pub reported: Reported,
     /// When it came.
@@ -77,6 +79,7 @@ impl Endpoint {
             outlier: OutlierState::new(epoch),
             rehearsal: OutlierState::new(epoch),
             check: CheckState::default(),
+            rehearsed_check: CheckState::default(),
             reported: Reported::new(epoch),
             ramp: Ramp::new(epoch),
             limits: Arc::default(),

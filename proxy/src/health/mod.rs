@@ -7,43 +7,76 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outrigger_config::policy::HealthCheck;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cluster::Cluster;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{CheckState, Endpoint};
 use crate::exchange::Shared;
 
 mod probe;
 
-/// Checks under way at once in the process.
-const MAX_CHECKS: usize = 128;
+/// Checks under way at once in the process, by [`Kind`]: what is only rehearsed takes no place of what acts.
+const MAX_CHECKS: [usize; 2] = [128, 32];
 
 /// The time from one look to the next while somebody has checks, and while nobody has.
 const LOOKS: [Duration; 2] = [Duration::from_millis(25), Duration::from_millis(500)];
 
 /// Asks whoever is due, until the process drains.
 pub async fn watch(shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(MAX_CHECKS));
+    let places = MAX_CHECKS.map(|most| Arc::new(Semaphore::new(most)));
     let mut rng = fastrand::Rng::new();
     let mut first = 0_usize;
     while !shared.drain.is_draining() {
         let snapshot = shared.snapshots.load_full();
-        let checked: Vec<_> = snapshot.clusters().filter(|cluster| cluster.config.health_check.is_some()).collect();
+        let asked = |cluster: &&Arc<Cluster>| KINDS.into_iter().any(|kind| kind.policy(cluster).is_some());
+        let checked: Vec<_> = snapshot.clusters().filter(asked).collect();
         // Each look begins with another destination, or the first ones would have all the places when those are short.
         first = first.wrapping_add(1);
         let from = first.checked_rem(checked.len()).unwrap_or(0);
         for cluster in checked[from..].iter().chain(&checked[..from]) {
-            begin(&shared, cluster, &places, &mut rng);
+            KINDS.into_iter().for_each(|kind| begin(&shared, cluster, kind, &places[kind as usize], &mut rng));
         }
         tokio::time::sleep(LOOKS[usize::from(checked.is_empty())]).await;
     }
 }
 
+/// Why an endpoint is asked.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// By the policy that acts, or is rehearsed alone.
+    Own,
+    /// By the one that is rehearsed beside it.
+    Beside,
+}
+
+const KINDS: [Kind; 2] = [Kind::Own, Kind::Beside];
+
+impl Kind {
+    fn policy(self, cluster: &Cluster) -> Option<&HealthCheck> {
+        match self {
+            Kind::Own => cluster.config.health_check.as_ref(),
+            Kind::Beside => cluster.config.rehearsed.health_check.as_ref(),
+        }
+    }
+
+    fn state(self, endpoint: &Endpoint) -> &CheckState {
+        match self {
+            Kind::Own => &endpoint.check,
+            Kind::Beside => &endpoint.rehearsed_check,
+        }
+    }
+}
+
 /// Asks the endpoints of a destination that are due, as far as there are places.
-fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, places: &Arc<Semaphore>, rng: &mut fastrand::Rng) {
+fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, kind: Kind, places: &Arc<Semaphore>, rng: &mut fastrand::Rng) {
+    if kind.policy(cluster).is_none() {
+        return;
+    }
     let place = || Arc::clone(places).try_acquire_owned().ok();
-    ask_due(cluster.picker().endpoints(), Instant::now(), rng, place, |endpoint, place| {
-        let asked = Asked { endpoint: Arc::clone(endpoint), _place: place };
+    let is_due = |endpoint: &Endpoint, now, rng: &mut fastrand::Rng| kind.state(endpoint).begin(now, rng);
+    ask_due(cluster.picker().endpoints(), is_due, Instant::now(), rng, place, |endpoint, place| {
+        let asked = Asked { endpoint: Arc::clone(endpoint), kind, _place: place };
         tokio::spawn(check(Arc::clone(shared), Arc::clone(cluster), asked));
     });
 }
@@ -51,6 +84,7 @@ fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, places: &Arc<Semaphore>, 
 /// Gives the endpoints that are due to `ask`, each with a place, while there is one.
 fn ask_due<P>(
     endpoints: &[Arc<Endpoint>],
+    is_due: impl Fn(&Endpoint, Instant, &mut fastrand::Rng) -> bool,
     now: Instant,
     rng: &mut fastrand::Rng,
     mut place: impl FnMut() -> Option<P>,
@@ -61,7 +95,7 @@ fn ask_due<P>(
     let from = if endpoints.is_empty() { 0 } else { rng.usize(..endpoints.len()) };
     for endpoint in endpoints[from..].iter().chain(&endpoints[..from]) {
         let Some(place) = place() else { return };
-        if endpoint.check.begin(now, rng) {
+        if is_due(endpoint, now, rng) {
             ask(endpoint, place);
         }
     }
@@ -70,17 +104,18 @@ fn ask_due<P>(
 /// An endpoint that is being asked; it can be asked again once this is dropped.
 struct Asked {
     endpoint: Arc<Endpoint>,
+    kind: Kind,
     _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.endpoint.check.end();
+        self.kind.state(&self.endpoint).end();
     }
 }
 
 async fn check(shared: Arc<Shared>, cluster: Arc<Cluster>, asked: Asked) {
-    let Some(policy) = &cluster.config.health_check else { return };
+    let Some(policy) = asked.kind.policy(&cluster) else { return };
     let answer = probe::ask(policy, &cluster.label, asked.endpoint.address).await;
     // The configuration may be another by now; what it says of its endpoints is decided there.
     let snapshot = shared.snapshots.load_full();
@@ -141,7 +176,8 @@ mod tests {
                 places = places.checked_sub(1)?;
                 Some(())
             };
-            ask_due(&endpoints, now, &mut rng, place, |endpoint, ()| {
+            let is_due = |endpoint: &Endpoint, now, rng: &mut fastrand::Rng| endpoint.check.begin(now, rng);
+            ask_due(&endpoints, is_due, now, &mut rng, place, |endpoint, ()| {
                 asked.insert(endpoint.address);
                 under_way.push((tenth + 10, Arc::clone(endpoint)));
             });

@@ -31,6 +31,12 @@ impl Cache {
         let scope = u64::from_le_bytes(std::array::from_fn(|index| digest[index]));
         Cache { policy: policy.clone(), rule: KeyRule::new(table, &policy.key), scope, counters }
     }
+
+    /// One that is rehearsed beside the route's own: what it notes has keys of its own, and takes no place of what is
+    /// served.
+    pub fn rehearsed(table: &str, route: &Model, policy: &Policy, counters: Arc<CacheCounters>) -> Self {
+        Cache::new(&format!("{table}\0rehearsed"), route, policy, counters)
+    }
 }
 
 #[cfg(test)]

@@ -79,6 +79,8 @@ pub struct Rehearsed {
     pub limiter: Option<Limiter>,
     /// How much all proxies together would let in.
     pub globals: Option<global::Globals>,
+    /// Which responses would be kept.
+    pub cache: Option<cache::Cache>,
 }
 
 /// A destination of a route.

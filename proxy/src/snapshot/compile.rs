@@ -191,16 +191,17 @@ impl Tables<'_> {
         }
         let mirrors = model.mirrors.iter().filter_map(|mirror| self.mirror(mirror, model, direction)).collect();
         let fault = model.fault.as_ref().map(Fault::new);
-        let cache = model.cache.as_ref().map(|policy| {
-            let counters = self.context.metrics.cache.of(&model.name);
-            Cache::new(table.as_str(), model, policy, counters)
-        });
+        let counters = || self.context.metrics.cache.of(&model.name);
+        let cache = model.cache.as_ref().map(|policy| Cache::new(table.as_str(), model, policy, counters()));
+        let beside = model.rehearsed.cache.as_ref();
+        let beside = beside.map(|policy| Cache::rehearsed(table.as_str(), model, policy, counters()));
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
         let globals = model.rate_limit.as_ref().and_then(Globals::new);
         let rehearsed = Rehearsed {
             fault: model.rehearsed.fault.as_ref().map(Fault::new),
             limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
             globals: model.rehearsed.rate_limit.as_ref().and_then(Globals::new),
+            cache: beside,
         };
         let (config, asked, retrying) = (model.clone(), Descriptors::new(&model.asked), self.retrying(table, model));
         Some(Arc::new(Route {

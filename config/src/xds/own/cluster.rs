@@ -1,5 +1,6 @@
 //! The policies of a cluster.
 
+use super::super::health_check;
 use super::super::value::{duration, missing, optional_duration, required_duration};
 use super::super::wire::outrigger as own;
 use super::{mode, percent};
@@ -121,6 +122,7 @@ pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedC
     (*rehearsed != Rehearsed::default()).then(|| own::RehearsedCluster {
         limits: rehearsed.limits.as_ref().map(limits),
         outlier: rehearsed.outlier.as_ref().map(outlier),
+        health_check: rehearsed.health_check.as_ref().map(health_check::encode_own),
     })
 }
 
@@ -128,7 +130,9 @@ pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedC
 pub(in crate::xds) fn read_rehearsed(message: Option<&own::RehearsedCluster>) -> Result<Rehearsed, Problem> {
     let Some(message) = message else { return Ok(Rehearsed::default()) };
     let outlier = message.outlier.as_ref().map(read_outlier).transpose();
+    let check = message.health_check.as_ref().map(health_check::read_own).transpose();
     Ok(Rehearsed {
+        health_check: check.map_err(|problem| problem.at_field("health_check"))?,
         limits: message.limits.as_ref().map(read_limits),
         outlier: outlier.map_err(|problem| problem.at_field("outlier"))?,
     })

@@ -1,8 +1,8 @@
 //! The policies of a route.
 
-use super::super::fault;
 use super::super::value::missing;
 use super::super::wire::outrigger as own;
+use super::super::{cache, fault};
 use super::{mode, rate_limit, read_rate_limit, read_retry, retry};
 use crate::error::Problem;
 use crate::policy::fault::Scope;
@@ -15,6 +15,7 @@ pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedR
         retry: rehearsed.retry.as_ref().map(retry),
         rate_limit: rehearsed.rate_limit.as_ref().map(rate_limit),
         fault: rehearsed.fault.as_ref().map(fault),
+        cache: rehearsed.cache.as_ref().map(cache::encode),
     })
 }
 
@@ -24,10 +25,12 @@ pub(in crate::xds) fn read_rehearsed(message: Option<&own::RehearsedRoute>) -> R
     let retry = message.retry.as_ref().map(read_retry).transpose();
     let rate_limit = message.rate_limit.as_ref().map(read_rate_limit).transpose();
     let fault = message.fault.as_ref().map(read_fault).transpose();
+    let cache = message.cache.as_ref().map(cache::decode).transpose();
     Ok(Rehearsed {
         retry: retry.map_err(|problem| problem.at_field("retry"))?,
         rate_limit: rate_limit.map_err(|problem| problem.at_field("rate_limit"))?,
         fault: fault.map_err(|problem| problem.at_field("fault"))?,
+        cache: cache.map_err(|problem| problem.at_field("cache"))?,
     })
 }
 

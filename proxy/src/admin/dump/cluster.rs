@@ -2,7 +2,8 @@
 
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, Rehearsed};
 use outrigger_config::endpoint::Assignment;
-use outrigger_config::policy::{Limits, Outlier, PerEndpoint, Priority, Sample};
+use outrigger_config::policy::health_check::{Probe, StatusRange};
+use outrigger_config::policy::{HealthCheck, Limits, Outlier, PerEndpoint, Priority, Sample};
 use outrigger_config::value::format_duration;
 use serde_json::{Value, json};
 
@@ -30,6 +31,7 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         "panicThreshold": cluster.panic_threshold.ratio() * 100.0,
         "limits": cluster.limits.as_ref().map(limits),
         "outlierDetection": cluster.outlier.as_ref().map(outlier),
+        "healthCheck": cluster.health_check.as_ref().map(health_check),
         "rehearsed": rehearsed(&cluster.rehearsed),
         "retryBudget": {
             "percent": cluster.budget.percent.ratio() * 100.0,
@@ -49,7 +51,39 @@ fn rehearsed(one: &Rehearsed) -> Option<Value> {
         some(json!({
             "limits": one.limits.as_ref().map(limits),
             "outlierDetection": one.outlier.as_ref().map(outlier),
+            "healthCheck": one.health_check.as_ref().map(health_check),
         }))
+    })
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    let ranges = |ranges: &[StatusRange]| {
+        ranges.iter().map(|range| format!("{}-{}", range.first, range.last)).collect::<Vec<_>>()
+    };
+    let (kind, probe) = match &check.probe {
+        Probe::Http(http) => (
+            "http",
+            json!({
+                "path": &*http.path,
+                "host": &*http.host,
+                "http2": http.http2,
+                "statuses": ranges(&http.statuses),
+                "tolerated": ranges(&http.tolerated),
+            }),
+        ),
+        Probe::Grpc { service, authority } => ("grpc", json!({ "service": &**service, "authority": &**authority })),
+        Probe::Tcp => ("tcp", json!({})),
+    };
+    json!({
+        "origin": check.origin.to_string(),
+        "mode": mode(check.mode),
+        kind: probe,
+        "interval": format_duration(check.interval),
+        "timeout": format_duration(check.timeout),
+        "jitter": format_duration(check.jitter),
+        "unhealthyThreshold": check.unhealthy_threshold,
+        "healthyThreshold": check.healthy_threshold,
+        "port": check.port,
     })
 }
 

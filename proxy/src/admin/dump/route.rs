@@ -55,6 +55,7 @@ fn rehearsed(one: &Rehearsed) -> Option<Value> {
             "retry": one.retry.as_ref().map(retry),
             "fault": one.fault.as_ref().map(fault),
             "rateLimit": one.rate_limit.as_ref().map(rate_limit),
+            "cache": one.cache.as_ref().map(cache),
         }))
     })
 }

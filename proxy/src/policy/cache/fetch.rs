@@ -347,7 +347,8 @@ fn take_in(
 /// Sends a request on, and notes what would have been a hit: nothing of what passes is changed, and no body kept.
 pub(super) async fn observe<S: Next<Routed>>(mut inner: S, routed: Routed) -> Result<Response, Error> {
     let route = Arc::clone(&routed.route);
-    let Some(cache) = &route.cache else { return inner.call(routed).await };
+    // Beside one that acts `inner` is that one.
+    let Some(cache) = route.rehearsed.cache.as_ref().or(route.cache.as_ref()) else { return inner.call(routed).await };
     if passes(&routed).is_some() || Demand::of(routed.http.headers()).passes {
         return pass(inner, routed, cache, None).await;
     }

@@ -63,25 +63,57 @@ impl<S: Next<Routed>> Service<Routed> for Cache<S> {
     }
 
     fn call(&mut self, routed: Routed) -> Self::Future {
-        let route = Arc::clone(&routed.route);
-        let Some(cache) = &route.cache else { return Either::Left(self.inner.call(routed)) };
-        if !cache.policy.mode.enforces() {
-            return Either::Right(Either::Right(Box::pin(fetch::observe(self.inner.clone(), routed))));
+        if routed.route.cache.is_none() {
+            return Either::Left(self.inner.call(routed));
         }
-        let now = routed.trail.started;
-        match look(cache, &routed, now) {
-            Look::Hit { stored, why, demand } => {
-                if why == Use::WhileRevalidate {
-                    refresh::begin(&self.inner, &routed, &stored);
-                }
-                Either::Right(Either::Left(ready(Ok(serve(cache, &routed, &stored, why, &demand, now)))))
+        if routed.route.rehearsed.cache.is_some() {
+            let acting = Acting { inner: self.inner.clone() };
+            return Either::Right(Either::Right(Box::pin(fetch::observe(acting, routed))));
+        }
+        act(&mut self.inner, routed)
+    }
+}
+
+/// The cache that acts, while another is rehearsed beside it: that sees what it would see in its place.
+#[derive(Clone, Debug)]
+struct Acting<S> {
+    inner: S,
+}
+
+impl<S: Next<Routed>> Service<Routed> for Acting<S> {
+    type Response = Response;
+    type Error = Error;
+    type Future = CacheFuture<S::Future>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, routed: Routed) -> Self::Future {
+        act(&mut self.inner, routed)
+    }
+}
+
+/// Does what the route's own cache says.
+fn act<S: Next<Routed>>(inner: &mut S, routed: Routed) -> CacheFuture<S::Future> {
+    let route = Arc::clone(&routed.route);
+    let Some(cache) = &route.cache else { return Either::Left(inner.call(routed)) };
+    if !cache.policy.mode.enforces() {
+        return Either::Right(Either::Right(Box::pin(fetch::observe(inner.clone(), routed))));
+    }
+    let now = routed.trail.started;
+    match look(cache, &routed, now) {
+        Look::Hit { stored, why, demand } => {
+            if why == Use::WhileRevalidate {
+                refresh::begin(inner, &routed, &stored);
             }
-            Look::Forward(forward) => {
-                if forward.demand.only_if_cached {
-                    return Either::Right(Either::Left(ready(Err(not_cached(&routed, forward.why)))));
-                }
-                Either::Right(Either::Right(Box::pin(fetch::forward(self.inner.clone(), routed, forward))))
+            Either::Right(Either::Left(ready(Ok(serve(cache, &routed, &stored, why, &demand, now)))))
+        }
+        Look::Forward(forward) => {
+            if forward.demand.only_if_cached {
+                return Either::Right(Either::Left(ready(Err(not_cached(&routed, forward.why)))));
             }
+            Either::Right(Either::Right(Box::pin(fetch::forward(inner.clone(), routed, forward))))
         }
     }
 }

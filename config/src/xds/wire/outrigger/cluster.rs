@@ -54,6 +54,9 @@ pub struct RehearsedCluster {
     /// When a failing endpoint would be left out.
     #[prost(message, optional, tag = "2")]
     pub outlier: Option<Outlier>,
+    /// How each endpoint is asked, though nobody leaves for it.
+    #[prost(message, optional, tag = "3")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// The settings of peak EWMA.

@@ -73,6 +73,9 @@ pub struct RehearsedRoute {
     /// Which faults would be injected.
     #[prost(message, optional, tag = "3")]
     pub fault: Option<Fault>,
+    /// Which responses would be kept.
+    #[prost(message, optional, tag = "4")]
+    pub cache: Option<Cache>,
 }
 
 /// A fault policy.
