@@ -267,6 +267,25 @@ async fn a_service_that_fails_is_not_asked_anew_with_every_stale_answer() {
 }
 
 #[tokio::test]
+async fn a_service_in_trouble_keeps_no_other_from_being_asked_anew() {
+    let (origin, other) = (Origin::start().await, Origin::start().await);
+    let policy = "cache: { staleWhileRevalidate: 1h }";
+    let documents = small("http", &[origin.address()]).service("other", "http", &[other.address()]);
+    let mesh = Mesh::standalone(documents.route_policy("catalog", policy).route_policy("other", policy)).await;
+    let mut client = mesh.http2().await;
+    let path = |number: usize| format!("/with?cache-control=max-age=50&age=100&number={number}");
+    for fails in [false, true] {
+        if fails {
+            origin.fail_with(503);
+        }
+        let all: Vec<_> = (0..300).map(|number| client.attempt(get(SERVICE, &path(number)))).collect();
+        assert!(join_all(all).await.into_iter().all(|reply| reply.is_ok_and(|reply| reply.status() == 200)));
+        assert_eq!(client.send(get("other", &path(0))).await.status, 200);
+    }
+    wait::holds("the other to be asked anew", || other.requests() == 2).await;
+}
+
+#[tokio::test]
 async fn a_part_is_neither_kept_nor_taken_for_the_whole() {
     let (origin, mesh) = caching("{ ttl: 60s }").await;
     let ranged = mesh.send(get(SERVICE, FRESH).with("range", "bytes=0-1")).await;

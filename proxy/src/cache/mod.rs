@@ -29,11 +29,17 @@ pub struct Caching {
     pub store: std::sync::Arc<Store>,
     /// What is being asked for.
     pub flights: Flights,
+    /// What is being asked for anew while it is served stale, or was a moment ago and failed.
+    pub turns: Flights,
 }
 
 impl Caching {
     /// With room for `capacity` bytes.
     pub fn new(capacity: u64) -> Self {
-        Caching { store: std::sync::Arc::new(Store::new(capacity)), flights: Flights::default() }
+        Caching {
+            store: std::sync::Arc::new(Store::new(capacity)),
+            flights: Flights::default(),
+            turns: Flights::default(),
+        }
     }
 }

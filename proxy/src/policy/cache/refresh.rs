@@ -30,18 +30,22 @@ const REST: Duration = Duration::from_secs(1);
 /// The most flights beside which another one is begun for this.
 const MAX_UNDER_WAY: usize = 256;
 
+/// The most responses that are being asked for anew, or rest. Far more: those of one service in trouble must not keep
+/// another's from being asked for.
+const MAX_TURNS: usize = 8192;
+
 /// Begins to ask for `stored` anew, unless somebody does.
 pub(super) fn begin<S: Next<Routed>>(inner: &S, routed: &Routed, stored: &Arc<Stored>) {
     let Some(cache) = &routed.route.cache else { return };
     let caching = &routed.trail.connection.shared.caching;
     let flights = &caching.flights;
-    if flights.under_way() >= MAX_UNDER_WAY {
+    if flights.under_way() >= MAX_UNDER_WAY || caching.turns.under_way() >= MAX_TURNS {
         return;
     }
     let name =
         with_key(cache, routed, |key| flight(cache, key, caching.store.get(key).as_deref(), routed.http.headers()));
-    // Held until the rest is over. Nobody waits for it, since it has a name of its own.
-    let Some(turn) = flights.begin(&[&name, &b"\0refresh"[..]].concat()) else { return };
+    // Held until the rest is over; nobody waits for it.
+    let Some(turn) = caching.turns.begin(&name) else { return };
     let Some(lead) = flights.begin(&name) else { return };
     let mut http = head::copy(&routed.http).map(|()| Body::empty());
     // What its caller asks is answered already; this is for whoever comes next.
