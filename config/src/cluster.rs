@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::endpoint::Assignment;
 use crate::error::{Code, Problem};
 use crate::name::{ClusterName, ObjectName};
-use crate::policy::{Budget, HealthCheck, Limits, Outlier};
+use crate::policy::{AdmissionControl, Budget, HealthCheck, Limits, Outlier};
 use crate::value::Percent;
 
 /// Which protocol is spoken to the endpoints.
@@ -228,6 +228,8 @@ pub struct Cluster {
     pub rehearsed: Rehearsed,
     /// How each endpoint is asked whether it is well.
     pub health_check: Option<HealthCheck>,
+    /// How much is given up at once while it fails.
+    pub admission: Option<AdmissionControl>,
     /// How many retries it bears.
     pub budget: Budget,
     /// Whether a request tells it which workload calls, since a rate limit of its own counts by that.
@@ -263,6 +265,7 @@ impl Cluster {
             outlier: None,
             rehearsed: Rehearsed::default(),
             health_check: None,
+            admission: None,
             budget: Budget::default(),
             names_caller: false,
             discovery,
@@ -271,6 +274,9 @@ impl Cluster {
 
     /// The numbers hold together.
     pub fn check(&self) -> Result<(), Problem> {
+        if let Some(admission) = &self.admission {
+            admission.check().map_err(|problem| problem.at_field("admissionControl"))?;
+        }
         if self.connect_timeout.is_zero() {
             return Err(Problem::invalid("0s", "must be longer than zero").at_field("connect").at_field("timeouts"));
         }

@@ -170,6 +170,7 @@ fn what_must_act_to_be_seen_is_not_observed() {
         ("BackendPolicy", "timeouts: {connect: 1s}", "spec.timeouts"),
         ("BackendPolicy", "limits: {mode: Enforce, maxRequests: 1}", "spec.limits"),
         ("BackendPolicy", "outlierDetection: {mode: Enforce}", "spec.outlierDetection"),
+        ("BackendPolicy", "admissionControl: {mode: Enforce}", "spec.admissionControl"),
         ("BackendPolicy", "outlierDetection: {latency: {mode: Enforce}}", "spec.outlierDetection"),
     ] {
         let text = format!(

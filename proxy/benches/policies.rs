@@ -140,6 +140,7 @@ const CASES: &[(&str, On)] = &[
         ),
     ),
     ("cache, every request but one a hit", On::Policy("RoutePolicy", "cache: {}")),
+    ("admission control", On::Policy("BackendPolicy", "admissionControl: {}")),
     ("slow start", On::Policy("BackendPolicy", "loadBalancing: { slowStart: { window: 60s } }")),
 ];
 

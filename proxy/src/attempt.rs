@@ -205,6 +205,9 @@ impl Attempt {
             self.endpoint().load.observe(now, now.duration_since(self.started));
         }
         self.aim.cluster.traffic.attempt(outcome);
+        if let (Some(admission), Some(outcome)) = (&self.aim.cluster.admission, outcome) {
+            admission.note(outcome == Outcome::Success, now);
+        }
         let reason = self.reason.or_else(|| self.cut());
         if self.lost || reason.is_some() {
             let (number, took) = (self.aim.attempt, now.saturating_duration_since(self.started));

@@ -61,6 +61,8 @@ pub enum Reason {
     BreakerPending,
     /// The destination's limit allows no connection (UO).
     BreakerConnections,
+    /// The destination fails, and only a share of the requests to it is tried.
+    AdmissionControl,
     /// What is behind the listener has as many requests under way as it bears.
     AdaptiveConcurrency,
     /// The proxy itself runs short of memory, descriptors or connections (OM).
@@ -131,6 +133,7 @@ impl Reason {
         Reason::BreakerRequests,
         Reason::BreakerPending,
         Reason::BreakerConnections,
+        Reason::AdmissionControl,
         Reason::AdaptiveConcurrency,
         Reason::Overloaded,
         Reason::DownstreamReset,
@@ -167,6 +170,7 @@ impl Reason {
             Reason::BreakerRequests => ("breaker_requests", 503, 14, "UO", Never),
             Reason::BreakerPending => ("breaker_pending", 503, 14, "UO", Never),
             Reason::BreakerConnections => ("breaker_connections", 503, 14, "UO", Never),
+            Reason::AdmissionControl => ("admission_control", 503, 14, "-", Never),
             Reason::AdaptiveConcurrency => ("adaptive_concurrency", 503, 14, "-", Never),
             Reason::Overloaded => ("overloaded", 503, 14, "OM", Never),
             Reason::DownstreamReset => ("downstream_reset", 499, 1, "DC", Never),

@@ -11,6 +11,7 @@ use tower::util::BoxCloneSyncService;
 use crate::exchange::{Request, Response};
 use crate::policy::adaptive::AdaptiveLayer;
 use crate::policy::admission::AdmissionLayer;
+use crate::policy::admission_control::AdmissionControlLayer;
 use crate::policy::answer::AnswerLayer;
 use crate::policy::breaker::BreakerLayer;
 use crate::policy::cache::CacheLayer;
@@ -57,6 +58,7 @@ pub fn outbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
         .layer(CacheLayer)
         .layer(AdaptiveLayer)
         .layer(SplitLayer) // Routed -> Targeted
+        .layer(AdmissionControlLayer) // what a failing destination is likely to answer
         .layer(EditLayer)
         .layer(MirrorLayer)
         .layer(TimeoutLayer)

@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::admission::read_admission;
 use super::health_check::read_health_check;
 use super::kind::Kind;
 use super::load_balancing::{LoadBalancing, read_load_balancing};
@@ -14,7 +15,9 @@ use super::reference::TargetRef;
 use super::session::read_session;
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
-use crate::policy::{Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint, Priority, Session, Thresholds};
+use crate::policy::{
+    AdmissionControl, Budget, HealthCheck, Limits, Mode, Origin, Outlier, PerEndpoint, Priority, Session, Thresholds,
+};
 use crate::value::Percent;
 
 /// The spec of a BackendPolicy. What is absent has the default that holds without any policy.
@@ -32,6 +35,8 @@ pub struct BackendPolicy {
     pub outlier: Option<Outlier>,
     /// How each endpoint is asked whether it is well.
     pub health_check: Option<HealthCheck>,
+    /// How much is given up at once while it fails.
+    pub admission: Option<Box<AdmissionControl>>,
     /// How many retries it bears.
     pub budget: Option<Budget>,
     /// How long making a connection may take.
@@ -54,6 +59,8 @@ impl BackendPolicy {
         let limits = fields.optional("limits").map(|field| read_limits(&field, mode, origin));
         let outlier = fields.optional("outlierDetection").map(|field| read_outlier(&field, mode, origin));
         let health_check = fields.optional("healthCheck").map(|field| read_health_check(&field, mode, origin));
+        let admission = fields.optional("admissionControl");
+        let admission = admission.map(|field| Box::new(read_admission(&field, mode, origin)));
         let budget = acting(&mut fields, "retryConstraint", mode).map(|field| read_budget(&field));
         let (connect_timeout, idle_timeout) = match acting(&mut fields, "timeouts", mode) {
             Some(field) => read_timeouts(&field),
@@ -66,6 +73,7 @@ impl BackendPolicy {
             ("limits", limits.as_ref().is_some_and(|limits| limits.mode.enforces())),
             ("outlierDetection", outlier.as_ref().is_some_and(Outlier::enforces)),
             ("healthCheck", health_check.as_ref().is_some_and(|check| check.mode.enforces())),
+            ("admissionControl", admission.as_ref().is_some_and(|control| control.mode.enforces())),
         ];
         for (part, _) in parts.into_iter().filter(|(_, acts)| *acts && !mode.enforces()) {
             let reason = "has a part that acts in a policy that is only observed; give it a policy of its own";
@@ -78,6 +86,7 @@ impl BackendPolicy {
             limits,
             outlier,
             health_check,
+            admission,
             budget,
             connect_timeout,
             idle_timeout,

@@ -23,6 +23,7 @@ mod route;
 mod http_route;
 mod grpc_route;
 mod policy;
+mod admission;
 mod backend_policy;
 mod cache;
 mod session;

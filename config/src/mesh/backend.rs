@@ -29,6 +29,8 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     let (check, observed) = checks(&policies);
     cluster.health_check = check.map(|check| spoken(check, port.protocol));
     cluster.rehearsed.health_check = observed.map(|check| spoken(check, port.protocol));
+    let (admission, _) = policies.part(|policy| policy.admission.clone());
+    cluster.admission = admission.map(|admission| *admission);
     cluster.names_caller = index.service_limit(name, port).each().any(|known| known.spec.limit.asks_for_callers());
     let Some(policy) = policies.acting() else { return cluster };
     let balancing = &policy.load_balancing;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub mod adaptive;
+pub mod admission;
 pub mod cache;
 pub mod fault;
 pub mod health_check;
@@ -20,6 +21,7 @@ pub mod session;
 pub mod timeout;
 
 pub use adaptive::AdaptiveConcurrency;
+pub use admission::AdmissionControl;
 pub use cache::Cache;
 pub use fault::Fault;
 pub use health_check::HealthCheck;

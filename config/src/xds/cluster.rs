@@ -18,7 +18,7 @@ use super::{balancing, breaker, endpoint, health_check, outlier, own, protocol, 
 use crate::cluster::{Balancing, Cluster, Discovery, Rehearsed};
 use crate::error::Problem;
 use crate::name::{ObjectName, ResourceName};
-use crate::policy::{Budget, HealthCheck, Limits, Outlier};
+use crate::policy::{AdmissionControl, Budget, HealthCheck, Limits, Outlier};
 use crate::resource::ClientKind;
 use crate::value::Percent;
 
@@ -92,6 +92,7 @@ fn encode_own(cluster: &Cluster) -> outrigger::Cluster {
         rehearsed: own::rehearsed_cluster(&cluster.rehearsed),
         health_check: cluster.health_check.as_ref().map(health_check::encode_own),
         names_caller: cluster.names_caller,
+        admission: cluster.admission.as_ref().map(own::admission),
     }
 }
 
@@ -125,6 +126,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         outlier: policies.outlier,
         rehearsed: policies.rehearsed,
         health_check: policies.health_check,
+        admission: policies.admission,
         budget: policies.budget,
     };
     cluster.check()?;
@@ -138,6 +140,7 @@ struct Policies {
     limits: Option<Limits>,
     outlier: Option<Outlier>,
     health_check: Option<HealthCheck>,
+    admission: Option<AdmissionControl>,
     budget: Budget,
     rehearsed: Rehearsed,
 }
@@ -156,6 +159,12 @@ fn decode_own(own: &outrigger::Cluster) -> Result<Policies, Problem> {
         limits: own.limits.as_ref().map(own::read_limits),
         outlier: outlier.map_err(|problem| problem.at_field("outlier"))?,
         health_check: check.map_err(|problem| problem.at_field("health_check"))?,
+        admission: own
+            .admission
+            .as_ref()
+            .map(own::read_admission)
+            .transpose()
+            .map_err(|problem| problem.at_field("admission"))?,
         budget: own::read_budget(own.budget.as_ref())?,
         rehearsed: own::read_rehearsed_cluster(own.rehearsed.as_ref())
             .map_err(|problem| problem.at_field("rehearsed"))?,
@@ -169,7 +178,8 @@ fn decode_standard(message: &xds::Cluster) -> Result<Policies, Problem> {
     let outlier = outlier.map_err(|problem| problem.at_field("outlier_detection"))?;
     let health_check = health_check::decode_all(&message.health_checks)?;
     let rehearsed = Rehearsed::default();
-    Ok(Policies { service: None, peak_ewma: None, limits, outlier, health_check, budget, rehearsed })
+    let (service, peak_ewma, admission) = (None, None, None);
+    Ok(Policies { service, peak_ewma, limits, outlier, health_check, admission, budget, rehearsed })
 }
 
 fn decode_discovery(message: &xds::Cluster, name: &ResourceName) -> Result<Discovery, Problem> {

@@ -18,9 +18,9 @@ use outrigger_config::policy::fault::{Abort, AbortWith, Delay, Scope, Throttle};
 use outrigger_config::policy::health_check::{HealthCheck, HttpProbe, Probe, StatusRange};
 use outrigger_config::policy::rate_limit::{self, GlobalLimit, OnError};
 use outrigger_config::policy::{
-    Backoff, Budget, Cache, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge, Limits, Methods, Mode,
-    Origin, Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader, Retry, RetryAfter, Sample,
-    Session, SlowEndpoint, SuccessRate, Tell, Thresholds, Timeouts,
+    AdmissionControl, Backoff, Budget, Cache, Condition, Conditions, FailurePercentage, Fault, GrpcCodes, Hedge,
+    Limits, Methods, Mode, Origin, Outlier, Per, PerEndpoint, RateLimit, RateLimitRule, ResetFormat, ResetHeader,
+    Retry, RetryAfter, Sample, Session, SlowEndpoint, SuccessRate, Tell, Thresholds, Timeouts,
 };
 use outrigger_config::resource::Resource;
 use outrigger_config::rewrite::{Answer, DirectResponse, PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme};
@@ -519,7 +519,7 @@ fn cluster() -> BoxedStrategy<Cluster> {
     let slow = (shorter(600), 1..1_000_001u32, percent()).prop_map(|(window, aggression_thousandths, min_weight)| {
         SlowStart { window, aggression_thousandths, min_weight }
     });
-    let sick = (of(outlier()), rehearsed_cluster(), of(health_check())).boxed();
+    let sick = (of(outlier()), rehearsed_cluster(), of(health_check()), of(admission())).boxed();
     let localities = prop_oneof![
         Just(Localities::Ignored),
         Just(Localities::Weighted),
@@ -531,7 +531,7 @@ fn cluster() -> BoxedStrategy<Cluster> {
                 (name, service, host, protocol),
                 (connect_timeout, idle_timeout, balancing, discovery),
                 (limits, panic_threshold, factor, slow, localities),
-                (outlier, rehearsed, health_check),
+                (outlier, rehearsed, health_check, admission),
                 (budget, names_caller),
             )| {
                 Cluster {
@@ -550,6 +550,7 @@ fn cluster() -> BoxedStrategy<Cluster> {
                     outlier,
                     rehearsed,
                     health_check,
+                    admission,
                     budget,
                     names_caller,
                     discovery,
@@ -557,6 +558,23 @@ fn cluster() -> BoxedStrategy<Cluster> {
             },
         )
         .boxed()
+}
+
+fn admission() -> impl Strategy<Value = AdmissionControl> {
+    let share = (1..=1_000_000_u32).prop_map(|part| Percent::from_millionths(part).expect("a share"));
+    (policy(), longer(1), share, 1000..1_000_001_u32, any::<u32>(), percent()).prop_map(
+        |((origin, mode), window, success_threshold, aggression_thousandths, min_per_second, max_rejection)| {
+            AdmissionControl {
+                origin,
+                mode,
+                window,
+                success_threshold,
+                aggression_thousandths,
+                min_per_second,
+                max_rejection,
+            }
+        },
+    )
 }
 
 fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {

@@ -76,6 +76,9 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
         "breaker_requests" | "breaker_pending" | "breaker_connections" => {
             change("limits", "find what the requests under way wait for, or raise the limit")
         }
+        "admission_control" => {
+            change("admission control", "mend the destination, whose attempts fail, or let more through")
+        }
         "adaptive_concurrency" => {
             "the service is slower than without load: give it more workloads, or see outrigger_adaptive_* of its proxy \
              and adaptiveConcurrency of its RateLimitPolicy"
@@ -137,6 +140,7 @@ mod tests {
             "breaker_requests",
             "overloaded",
             "adaptive_concurrency",
+            "admission_control",
             "retries_exhausted",
             "retry_budget_exhausted",
             "http_response_timeout",

@@ -5,6 +5,7 @@
 mod adaptive;
 mod admin;
 mod admission;
+mod admission_control;
 mod bad_input;
 mod balance;
 mod bodies;

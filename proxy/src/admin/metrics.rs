@@ -25,7 +25,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     let telemetry = &shared.telemetry;
     let mut families = scrape::families(&telemetry.metrics, &telemetry.spans, &telemetry.records);
     families.extend(destinations(&shared.snapshots.load_full(), now));
-    families.extend(policies::families(&shared.snapshots.load_full()));
+    families.extend(policies::families(&shared.snapshots.load_full(), now));
     families.extend(rate_limits(&shared.snapshots.load_full(), &shared.limits));
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(replay(shared));

@@ -1,5 +1,7 @@
 //! What the policies of destinations count, for `/metrics`: each family only where some destination has the policy.
 
+use std::time::Instant;
+
 use outrigger_config::policy::Mode;
 use prometheus::proto::MetricFamily;
 
@@ -19,8 +21,27 @@ pub(super) fn labels(cluster: &Cluster) -> [(&'static str, &str); 3] {
 }
 
 /// The families of every policy.
-pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
-    checks(snapshot).into_iter().filter_map(Family::finish).collect()
+pub(super) fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
+    checks(snapshot).into_iter().chain(admissions(snapshot, now)).filter_map(Family::finish).collect()
+}
+
+fn admissions(snapshot: &Snapshot, now: Instant) -> [Family; 2] {
+    let mut rejected = Family::counter(
+        "outrigger_admission_rejected_total",
+        "Requests given up because their destination fails (mode enforce), or that would have been (observe).",
+    );
+    let mut share = Family::gauge(
+        "outrigger_admission_reject_ratio",
+        "The share of a destination's requests that is given up now.",
+    );
+    for cluster in snapshot.clusters() {
+        let Some(admission) = &cluster.admission else { continue };
+        let name = labels(cluster);
+        let mode = if admission.model().mode.enforces() { "enforce" } else { "observe" };
+        rejected.add(&[&name[..], &[("mode", mode)]].concat(), admission.rejected() as f64);
+        share.add(&name, admission.share(now));
+    }
+    [rejected, share]
 }
 
 fn checks(snapshot: &Snapshot) -> [Family; 2] {

@@ -17,7 +17,7 @@ use outrigger_config::policy::Budget as Model;
 use crate::limits::Permit;
 
 /// How many parts the window moves in.
-const SLOTS: u64 = 10;
+pub(super) const SLOTS: u64 = 10;
 
 /// The retry budget of a destination.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Budget {
     /// A request begins; its retries are not counted here.
     pub fn request(&self, now: Instant) {
         self.requests.enter(self.slot(now));
-        self.requests.total.fetch_add(1, Ordering::Relaxed);
+        self.requests.add();
     }
 
     /// Takes a retry out of the budget, from its waiting on until the permit is dropped.
@@ -99,7 +99,7 @@ impl Budget {
     }
 
     fn share(&self, slot: u32) -> u64 {
-        let requests = self.requests.since(self.requests.total.load(Ordering::Relaxed), slot);
+        let requests = self.requests.counted(slot);
         // At most what was counted, since a share is.
         (u128::from(requests) * u128::from(self.model.percent.millionths()) / 1_000_000) as u64
     }
@@ -117,7 +117,7 @@ impl Budget {
 
 /// A running total, and what it was when each of the latest slots began.
 #[derive(Debug, Default)]
-struct Window {
+pub(super) struct Window {
     total: AtomicU32,
     /// Slot number plus one above, the total at its beginning below; 0 before the first.
     marks: [AtomicU64; SLOTS as usize],
@@ -126,7 +126,7 @@ struct Window {
 impl Window {
     /// Makes sure that the beginning of `slot` is marked. Must come before anything is counted in it, so that slots
     /// without a mark are known to be empty.
-    fn enter(&self, slot: u32) {
+    pub(super) fn enter(&self, slot: u32) {
         let mark = &self.marks[slot as usize % SLOTS as usize];
         let word = mark.load(Ordering::Acquire);
         let number = u64::from(slot) + 1;
@@ -136,6 +136,16 @@ impl Window {
             // Whoever lost the race finds the mark made.
             let _ = mark.compare_exchange(word, begins, Ordering::AcqRel, Ordering::Relaxed);
         }
+    }
+
+    /// Counts one; its slot is entered.
+    pub(super) fn add(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted in the window that ends with `slot`.
+    pub(super) fn counted(&self, slot: u32) -> u64 {
+        self.since(self.total.load(Ordering::Relaxed), slot)
     }
 
     /// What was counted between the beginning of the window that ends with `slot` and `total`.

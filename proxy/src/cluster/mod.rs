@@ -22,6 +22,7 @@ use crate::balance::Picker;
 use crate::endpoint::{Endpoint, Latency};
 
 pub mod budget;
+pub mod admission;
 pub mod checks;
 pub mod comparison;
 pub mod ejection;
@@ -33,6 +34,7 @@ pub mod zone;
 
 pub use crate::endpoint::{Cause, Outcome};
 pub use crate::limits::{self, Acquired, Limit, Limits, Permit};
+pub use admission::Admission;
 pub use budget::{Budget, RetryPermit};
 pub use checks::Checks;
 pub use ejection::{Change, Ejected, Report};
@@ -70,6 +72,8 @@ pub struct Cluster {
     limits: [Arc<Limits>; Priority::ALL.len()],
     /// How many retries it bears.
     pub budget: Arc<Budget>,
+    /// How much is given up at once while it fails.
+    pub admission: Option<Arc<Admission>>,
     /// What became of attempts at it.
     pub traffic: Arc<Traffic>,
     /// Whether an endpoint's requests are limited.
@@ -102,6 +106,8 @@ impl Cluster {
         let budget = previous
             .filter(|cluster| *cluster.budget.model() == config.budget)
             .map_or_else(|| Arc::new(Budget::new(config.budget, setting.now)), |cluster| Arc::clone(&cluster.budget));
+        let admission = previous.and_then(|cluster| cluster.admission.as_ref());
+        let admission = Admission::carried_on(config.admission.as_ref(), admission, setting.now);
         let known = previous.map_or_else(Vec::new, |cluster| cluster.picker.load().endpoints().to_vec());
         let endpoints = match assignment {
             Some(assignment) => adopt(&known, &assignment.endpoints, latency(config.balancing), setting),
@@ -134,6 +140,7 @@ impl Cluster {
             limits,
             limited,
             budget,
+            admission,
             traffic: previous.map(|cluster| Arc::clone(&cluster.traffic)).unwrap_or_default(),
             overprovisioning: AtomicU32::new(overprovisioning),
             picker: ArcSwap::from_pointee(picker),

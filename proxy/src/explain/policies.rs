@@ -38,6 +38,10 @@ pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> 
     if let Some(policy) = &cluster.config.limits {
         add("limits", &policy.origin, policy.mode, limits(policy.of(config.priority), policy));
     }
+    if let Some(policy) = &cluster.config.admission {
+        let (most, threshold) = (policy.max_rejection, policy.success_threshold);
+        add("admission control", &policy.origin, policy.mode, format!("below {threshold} % at most {most} % given up"));
+    }
     if let Some(policy) = &cluster.config.outlier {
         add("outlier detection", &policy.origin, policy.mode, outlier(policy));
     }

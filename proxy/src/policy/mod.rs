@@ -16,6 +16,7 @@ use crate::exchange::Response;
 
 pub mod adaptive;
 pub mod admission;
+pub mod admission_control;
 pub mod answer;
 pub mod breaker;
 pub mod carry;

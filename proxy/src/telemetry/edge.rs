@@ -266,7 +266,7 @@ mod tests {
         let retries: Vec<_> = edge.retries().collect();
         assert_eq!(retries, [(RetryCause::Status(503), 2), (RetryCause::Reason(Reason::TryTimeout), 1)]);
         let would: Vec<_> = edge.would().map(|(_, count)| count).collect();
-        assert_eq!(would, [1, 0, 0, 1, 0, 0, 0, 0, 0]);
+        assert_eq!(would, [1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -29,8 +29,10 @@ impl Would {
     pub const SHED: Would = Would(128);
     /// More requests were under way than the service bears.
     pub const ADAPTIVE_CONCURRENCY: Would = Would(256);
+    /// It would have been given up, since its destination fails.
+    pub const ADMISSION_CONTROL: Would = Would(512);
     /// Everything that may be.
-    pub const ALL: [Would; 9] = [
+    pub const ALL: [Would; 10] = [
         Would::RATE_LIMIT,
         Would::BREAKER,
         Would::RETRY,
@@ -40,6 +42,7 @@ impl Would {
         Would::CACHE_HIT,
         Would::SHED,
         Would::ADAPTIVE_CONCURRENCY,
+        Would::ADMISSION_CONTROL,
     ];
 
     /// The single ones of the set.
@@ -64,6 +67,7 @@ impl Would {
             Would::CACHE_HIT => "cache_hit",
             Would::SHED => "shed",
             Would::ADAPTIVE_CONCURRENCY => "adaptive_concurrency",
+            Would::ADMISSION_CONTROL => "admission_control",
             _ => "",
         }
     }

@@ -7,8 +7,8 @@ use super::{mode, percent};
 use crate::cluster::Rehearsed;
 use crate::error::Problem;
 use crate::policy::{
-    Budget, FailurePercentage, Limits, Mode, Origin, Outlier, PerEndpoint, Priority, Sample, SlowEndpoint, SuccessRate,
-    Thresholds,
+    AdmissionControl, Budget, FailurePercentage, Limits, Mode, Origin, Outlier, PerEndpoint, Priority, Sample,
+    SlowEndpoint, SuccessRate, Thresholds,
 };
 
 /// Encodes limits.
@@ -114,6 +114,32 @@ pub(in crate::xds) fn read_outlier(message: &own::Outlier) -> Result<Outlier, Pr
         max_jitter: optional_duration("max_jitter", message.max_jitter.as_ref())?.unwrap_or_default(),
         max_percent: percent("max_percent_millionths", message.max_percent_millionths)?,
         probe_requests: message.probe_requests,
+    })
+}
+
+/// Encodes admission control.
+pub(in crate::xds) fn admission(policy: &AdmissionControl) -> own::AdmissionControl {
+    own::AdmissionControl {
+        origin: policy.origin.to_string(),
+        observe: !policy.mode.enforces(),
+        window: duration(policy.window),
+        success_threshold_millionths: policy.success_threshold.millionths(),
+        aggression_thousandths: policy.aggression_thousandths,
+        min_per_second: policy.min_per_second,
+        max_rejection_millionths: policy.max_rejection.millionths(),
+    }
+}
+
+/// Decodes admission control.
+pub(in crate::xds) fn read_admission(message: &own::AdmissionControl) -> Result<AdmissionControl, Problem> {
+    Ok(AdmissionControl {
+        origin: Origin(message.origin.as_str().into()),
+        mode: mode(message.observe),
+        window: required_duration("window", message.window.as_ref())?,
+        success_threshold: percent("success_threshold_millionths", message.success_threshold_millionths)?,
+        aggression_thousandths: message.aggression_thousandths,
+        min_per_second: message.min_per_second,
+        max_rejection: percent("max_rejection_millionths", message.max_rejection_millionths)?,
     })
 }
 

@@ -10,8 +10,8 @@ mod route;
 mod cluster;
 
 pub(super) use cluster::{
-    budget, limits, outlier, read_budget, read_limits, read_outlier, read_rehearsed as read_rehearsed_cluster,
-    rehearsed as rehearsed_cluster,
+    admission, budget, limits, outlier, read_admission, read_budget, read_limits, read_outlier,
+    read_rehearsed as read_rehearsed_cluster, rehearsed as rehearsed_cluster,
 };
 pub(super) use limit::{rate_limit, read_rate_limit};
 pub(super) use retry::{read_retry, retry};

@@ -3,7 +3,7 @@
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, Rehearsed};
 use outrigger_config::endpoint::Assignment;
 use outrigger_config::policy::health_check::{Probe, StatusRange};
-use outrigger_config::policy::{HealthCheck, Limits, Outlier, PerEndpoint, Priority, Sample};
+use outrigger_config::policy::{AdmissionControl, HealthCheck, Limits, Outlier, PerEndpoint, Priority, Sample};
 use outrigger_config::value::format_duration;
 use serde_json::{Value, json};
 
@@ -30,6 +30,7 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         })),
         "panicThreshold": cluster.panic_threshold.ratio() * 100.0,
         "limits": cluster.limits.as_ref().map(limits),
+        "admissionControl": cluster.admission.as_ref().map(admission),
         "outlierDetection": cluster.outlier.as_ref().map(outlier),
         "healthCheck": cluster.health_check.as_ref().map(health_check),
         "rehearsed": rehearsed(&cluster.rehearsed),
@@ -101,6 +102,18 @@ fn balancing(balancing: Balancing) -> Value {
             json!({ "RingHash": { "minSize": min_size, "maxSize": max_size } })
         }
     }
+}
+
+fn admission(policy: &AdmissionControl) -> Value {
+    json!({
+        "origin": policy.origin.to_string(),
+        "mode": mode(policy.mode),
+        "successThreshold": policy.success_threshold.ratio() * 100.0,
+        "aggression": f64::from(policy.aggression_thousandths) / 1000.0,
+        "maxRejectPercent": policy.max_rejection.ratio() * 100.0,
+        "minRequestsPerSecond": policy.min_per_second,
+        "window": format_duration(policy.window),
+    })
 }
 
 fn limits(limits: &Limits) -> Value {

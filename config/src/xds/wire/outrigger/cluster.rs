@@ -37,6 +37,36 @@ pub struct Cluster {
     /// Whether its callers' proxies say whom they stand beside.
     #[prost(bool, tag = "25")]
     pub names_caller: bool,
+    /// How much is given up at once while it fails.
+    #[prost(message, optional, tag = "26")]
+    pub admission: Option<AdmissionControl>,
+}
+
+/// Admission control.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct AdmissionControl {
+    /// The document behind it.
+    #[prost(string, tag = "1")]
+    pub origin: String,
+    /// Whether it only says what it would have done.
+    #[prost(bool, tag = "2")]
+    pub observe: bool,
+    /// How far it looks back.
+    #[prost(message, optional, tag = "3")]
+    pub window: Option<Duration>,
+    /// With a smaller share of successes it begins to refuse, in millionths.
+    #[prost(uint32, tag = "4")]
+    pub success_threshold_millionths: u32,
+    /// How fast the share of refusals grows, in thousandths.
+    #[prost(uint32, tag = "5")]
+    pub aggression_thousandths: u32,
+    /// With fewer requests a second nothing is refused.
+    #[prost(uint32, tag = "6")]
+    pub min_per_second: u32,
+    /// No greater share is refused, in millionths.
+    #[prost(uint32, tag = "7")]
+    pub max_rejection_millionths: u32,
 }
 
 impl Name for Cluster {

@@ -12,7 +12,9 @@ mod limit;
 mod route;
 mod cluster;
 
-pub use cluster::{Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster, Thresholds};
+pub use cluster::{
+    AdmissionControl, Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster, Thresholds,
+};
 pub use limit::{GlobalLimit, Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
 pub use route::{Fault, Methods, RehearsedRoute, Retry, Route, Session};
 
