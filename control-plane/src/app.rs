@@ -25,8 +25,9 @@ use crate::api::serve::serve;
 use crate::api::{self, Api, Hosts};
 use crate::error::Error;
 use crate::follow::follow;
+use crate::limits::quota::QuotaService;
 use crate::limits::server::RateLimitService;
-use crate::limits::{Counters, Shared};
+use crate::limits::{Counters, Leases, Shared};
 use crate::otlp::forward::{Forwarder, Target};
 use crate::otlp::grpc::{LogsService, MetricsService, TraceService};
 use crate::otlp::{self, Receiver};
@@ -117,10 +118,14 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let ads = Ads::new(steering.snapshots(), steering.registry().clone(), stop.clone());
     let counters = Counters::new(redis(settings)?);
     tasks.spawn(counters.clone().follow(steering.snapshots(), stop.clone()));
-    let routes = Routes::new(ads).add_service(RateLimitService::new(counters.clone()));
+    let leases = Leases::new(Instant::now());
+    tasks.spawn(leases.clone().run(steering.snapshots(), stop.clone()));
+    let routes = Routes::new(ads)
+        .add_service(RateLimitService::new(counters.clone()))
+        .add_service(QuotaService::new(leases.clone(), stop.clone()));
     tasks.spawn(serve_grpc(xds, otlp_routes(routes, &receiver), stop.clone()));
     let hosts = Hosts::new(api_address, settings.api_host.iter().cloned());
-    let state = Api { steering: steering.clone(), signals, receiver: receiver.clone(), counters };
+    let state = Api { steering: steering.clone(), signals, receiver: receiver.clone(), counters, leases };
     tasks.spawn(serve(api, api::router(state, hosts), stop.clone()));
     if let Some(address) = settings.otlp_grpc {
         let listener = listen(address, "--otlp-grpc").await?;

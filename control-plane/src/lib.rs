@@ -4,7 +4,7 @@
 //! ([`store`]). [`state`] holds them together: each change makes a whole new validated mesh or is refused whole.
 //! [`view`] encodes a mesh once for each kind of client and namespace, and [`ads`] sends each proxy what it has not
 //! got yet, in an order that breaks nothing. What proxies report comes in through [`otlp`], into [`graph`], [`traces`] and [`decisions`];
-//! [`limits`] counts what is limited for all proxies together; [`api`] shows it all, and [`cli`] is the command that asks.
+//! [`limits`] counts, or divides, what is limited for all proxies together; [`api`] shows it all, and [`cli`] is the command that asks.
 //!
 //! Modules are declared in dependency order: a module uses only modules declared above it (`tests/order.rs`).
 

@@ -12,7 +12,7 @@ use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery, S
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
-use outrigger_config::policy::rate_limit::Scope;
+use outrigger_config::policy::rate_limit::{OnError, Scope};
 use outrigger_config::policy::{
     Budget as BudgetModel, FailurePercentage, Limits as LimitsModel, Mode, Origin, Outlier, Per, PerEndpoint,
     RateLimitRule, SlowEndpoint, SuccessRate,
@@ -60,10 +60,10 @@ fn main() -> std::io::Result<()> {
     headers.insert("x-user", http::HeaderValue::from_static("alice@example.com"));
     let caller = Caller { headers: &headers, address: std::net::IpAddr::from([127, 0, 0, 1]), workload: None };
     let mut rng = fastrand::Rng::with_seed(1);
-    let bucket = Bucket::new(&rule, now, &mut rng);
+    let bucket = Bucket::new(&rule, OnError::Allow, now, &mut rng);
     measure("bucket: take a token, clock included", || bucket.take(&caller, Instant::now()))?;
     let rule = RateLimitRule { per: Per::Header("x-user".into()), ..rule };
-    let bucket = Bucket::new(&rule, now, &mut rng);
+    let bucket = Bucket::new(&rule, OnError::Allow, now, &mut rng);
     measure("bucket: one of a header's, clock included", || bucket.take(&caller, Instant::now()))?;
     let split = Split::new([(90, 1), (10, 2)]).expect("weights above zero");
     let mut rng = fastrand::Rng::with_seed(1);

@@ -28,6 +28,7 @@ pub mod gradient;
 pub mod rls;
 pub mod route;
 pub mod snapshot;
+pub mod quota;
 pub mod decision;
 pub mod carried;
 pub mod wishes;

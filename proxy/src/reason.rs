@@ -107,7 +107,7 @@ pub struct Disposition {
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Reason; 30] = [
+    pub const ALL: [Reason; 31] = [
         Reason::DestinationNotFound,
         Reason::DestinationUnavailable,
         Reason::NoHealthyEndpoint,

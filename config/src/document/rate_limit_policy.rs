@@ -16,6 +16,7 @@ use crate::error::{Code, Problem};
 use crate::name::{ObjectName, check_subdomain};
 use crate::policy::rate_limit::{GlobalLimit, OnError, Scope};
 use crate::policy::{AdaptiveConcurrency, Origin, Per, RateLimit, RateLimitRule, Tell};
+use crate::value::Percent;
 
 /// The spec of a RateLimitPolicy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl RateLimitPolicy {
             let reason = "is for Services only: the proxies before a service know how long it takes";
             field.note(Problem::new(Code::Conflict, reason).at_field("adaptiveConcurrency"));
         }
-        if global.is_some() && rules.iter().all(|rule| rule.scope != Scope::Global) {
+        if global.is_some() && rules.iter().all(|rule| rule.scope == Scope::Proxy) {
             let reason = "means something with a rule of scope: Global only";
             field.note(Problem::new(Code::Conflict, reason).at_field("global"));
         }
@@ -91,9 +92,19 @@ fn read_rule(field: &Field<'_>) -> RateLimitRule {
     let kind = fields.optional("per").map_or(Some(Kind::Total), |field| field.choice(&words));
     let words = [("Proxy", Scope::Proxy), ("Global", Scope::Global)];
     let scope = fields.optional("scope").and_then(|field| field.choice(&words)).unwrap_or_default();
+    let words = [("Ask", Scope::Global), ("Lease", Scope::Leased)];
+    let sharing = fields.optional("sharing").map(|field| field.choice(&words).unwrap_or_default());
     let header = fields.optional("header").map(|field| field.parsed(parse_name));
     let keys = fields.optional("maxKeys").map(|field| field.integer(1..=RateLimitRule::MOST_KEYS));
     let field = fields.finish();
+    if sharing.is_some() && scope == Scope::Proxy {
+        field.note(Problem::new(Code::Conflict, "means something with scope: Global only").at_field("sharing"));
+    }
+    let scope = if scope == Scope::Global { sharing.unwrap_or(scope) } else { scope };
+    if scope == Scope::Leased && kind.is_some_and(|kind| kind != Kind::Total) {
+        let reason = "must be Total with sharing: Lease, which divides one limit; let proxies Ask for each key";
+        field.note(Problem::new(Code::Conflict, reason).at_field("per"));
+    }
     if kind.is_some_and(|kind| kind == Kind::Total) && keys.is_some() {
         let reason = "means something with a per other than Total only: all requests share one bucket";
         field.note(Problem::new(Code::Conflict, reason).at_field("maxKeys"));
@@ -137,8 +148,10 @@ fn read_global(field: &Field<'_>) -> GlobalLimit {
     let timeout = fields.optional("timeout").map_or(default.timeout, |field| field.duration(range));
     let words = [("Allow", OnError::Allow), ("Deny", OnError::Deny)];
     let on_error = fields.optional("onError").and_then(|field| field.choice(&words)).unwrap_or_default();
+    let fallback =
+        fields.optional("fallback").and_then(|field| field.number(Percent::try_new)).unwrap_or(default.fallback);
     fields.finish();
-    GlobalLimit { timeout, on_error }
+    GlobalLimit { timeout, on_error, fallback }
 }
 
 /// `requests` in each `interval`, and at most `burst` at once (absent: as many as `requests`).

@@ -16,6 +16,7 @@ pub mod rate_limit;
 pub mod asked;
 pub mod gcra;
 pub mod buckets;
+pub mod lease;
 pub mod retry;
 pub mod session;
 pub mod timeout;

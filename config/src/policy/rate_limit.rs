@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Mode, Origin};
 use crate::error::Problem;
 use crate::matching::RouteMatch;
+use crate::value::Percent;
 
 /// The rules of one rate limit policy, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Scope {
     Proxy,
     /// The rate limit service, for all proxies together.
     Global,
+    /// Each proxy its share of what the control plane divides among all.
+    Leased,
 }
 
 /// What happens to a request that the rate limit service says nothing about.
@@ -54,6 +57,8 @@ pub struct GlobalLimit {
     pub timeout: Duration,
     /// What happens where there is none.
     pub on_error: OnError,
+    /// The part of a divided limit that holds where the control plane is away for long.
+    pub fallback: Percent,
 }
 
 impl GlobalLimit {
@@ -64,9 +69,9 @@ impl GlobalLimit {
 }
 
 impl Default for GlobalLimit {
-    /// 20 ms, and then the request goes on, as with Envoy.
+    /// 20 ms, and then the request goes on, as with Envoy; a divided limit holds whole.
     fn default() -> Self {
-        GlobalLimit { timeout: Duration::from_millis(20), on_error: OnError::Allow }
+        GlobalLimit { timeout: Duration::from_millis(20), on_error: OnError::Allow, fallback: Percent::HUNDRED }
     }
 }
 

@@ -17,6 +17,7 @@ pub use crate::resource::{ClientKind, Resource, ResourceType};
 
 pub mod transport;
 pub mod rls;
+pub mod rlqs;
 pub mod wire;
 mod value;
 mod priority;

@@ -397,7 +397,8 @@ fn rate_limit() -> BoxedStrategy<RateLimit> {
         Just(Per::SourceIp),
         header_name().prop_map(Per::Header)
     ];
-    let scope = prop_oneof![Just(rate_limit::Scope::Proxy), Just(rate_limit::Scope::Global)];
+    let scope =
+        prop_oneof![Just(rate_limit::Scope::Proxy), Just(rate_limit::Scope::Global), Just(rate_limit::Scope::Leased)];
     let keys = (per, 1..RateLimitRule::MOST_KEYS, scope);
     let rule = (text(), vec(matches(), 0..2), 1..10_000u32, interval, 1..10_000u32, keys).prop_map(
         |(name, matches, requests, interval, burst, (per, max_keys, scope))| RateLimitRule {
@@ -414,8 +415,10 @@ fn rate_limit() -> BoxedStrategy<RateLimit> {
     let headers = vec((header_name(), text()), 0..3);
     let tell = prop_oneof![Just(Tell::Limited), Just(Tell::Always), Just(Tell::Never)];
     let on_error = prop_oneof![Just(OnError::Allow), Just(OnError::Deny)];
-    let global = (1..10_000u64, on_error)
-        .prop_map(|(millis, on_error)| GlobalLimit { timeout: Duration::from_millis(millis), on_error });
+    let global = (1..10_000u64, on_error, percent()).prop_map(|(millis, on_error, fallback)| {
+        let timeout = Duration::from_millis(millis);
+        GlobalLimit { timeout, on_error, fallback }
+    });
     (policy(), vec(rule, 0..3), 400..600u16, headers, (tell, global))
         .prop_map(|((origin, mode), rules, status, headers, (tell, global))| RateLimit {
             origin,

@@ -84,6 +84,9 @@ fn steering(api: &Api, page: &mut Page) {
 fn limits(api: &Api, page: &mut Page) {
     let (rules, failed) = api.counters.numbers();
     page.gauge("outrigger_rate_limit_rules", "Rules of scope Global that are counted here.", rules as u64);
+    let (limits, members) = api.leases.numbers();
+    page.gauge("outrigger_rate_limit_leases", "Rules of scope Global that are divided here.", limits as u64);
+    page.gauge("outrigger_rate_limit_lease_holders", "Proxies that such rules are divided among.", members as u64);
     if let Some(failed) = failed {
         page.counter("outrigger_redis_failures_total", "Requests that Redis did not count, or not in time.", failed);
     }

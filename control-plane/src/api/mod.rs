@@ -27,7 +27,7 @@ pub use shape::{
     AppliedView, ChangeView, DeletedView, DocumentList, LocationView, ObjectView, ProblemView, Refusal, StatusView,
 };
 
-use crate::limits::Counters;
+use crate::limits::{Counters, Leases};
 use crate::otlp::{self, Receiver};
 use crate::signals::Signals;
 use crate::state::Steering;
@@ -46,6 +46,8 @@ pub struct Api {
     pub receiver: Receiver,
     /// What is limited for all proxies together.
     pub counters: Counters,
+    /// What is divided among them.
+    pub leases: Leases,
 }
 
 /// Every path of the API and of OTLP over HTTP, open to requests for `hosts` only.

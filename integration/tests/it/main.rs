@@ -30,6 +30,7 @@ mod hostile;
 mod http1;
 mod http2;
 mod inbound;
+mod leases;
 mod limits;
 mod observe;
 mod mirror;

@@ -218,6 +218,15 @@ fn rate_limits(snapshot: &Snapshot, service: &LimitService) -> Vec<MetricFamily>
         known.add(&name, keys as f64);
         forgotten.add(&name, lost as f64);
     }
+    let mut shares = Family::gauge(
+        "outrigger_rate_limit_share",
+        "Requests a second that this proxy may let in of a limit that is divided.",
+    );
+    for (policy, rule, bucket, leased) in snapshot.leased() {
+        if let Some(rate) = leased.rate(bucket.nanos(Instant::now())) {
+            shares.add(&[("policy", policy), ("rule", rule)], rate);
+        }
+    }
     let mut asked = Family::counter(
         "outrigger_rate_limit_service_total",
         "Questions to the rate limit service, by how they ended.",
@@ -225,7 +234,7 @@ fn rate_limits(snapshot: &Snapshot, service: &LimitService) -> Vec<MetricFamily>
     for (outcome, count) in service.outcomes().filter(|(_, count)| *count > 0) {
         asked.add(&[("outcome", outcome.as_str())], count as f64);
     }
-    [known, forgotten, asked].into_iter().filter_map(Family::finish).collect()
+    [known, forgotten, shares, asked].into_iter().filter_map(Family::finish).collect()
 }
 
 fn is_open(limits: &Limits) -> bool {

@@ -27,8 +27,9 @@ use crate::exchange::Shared;
 use crate::health;
 use crate::listener::DataPlane;
 use crate::overload::{self, Overload};
+use crate::quota::Quotas;
 use crate::reports;
-use crate::rls::LimitService;
+use crate::rls::{self, LimitService};
 use crate::snapshot::Snapshots;
 use crate::telemetry::exporter::{Exporter, Target};
 use crate::telemetry::reporter::Reporter;
@@ -137,11 +138,15 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     tokio::spawn(admin);
     let stop = CancellationToken::new();
     let exporter = target.map(|target| tokio::spawn(Exporter::new(spans, target, variable).run(stop.clone())));
+    let mut quotas = None;
     if let (Some(address), Some(node)) = (control_plane, &settings.node) {
         let metrics = Arc::clone(&shared.telemetry.metrics);
         metrics.set_workload(node.clone());
         let records = shared.telemetry.records.clone();
         tokio::spawn(Reporter::new(Arc::clone(&metrics), records, SystemTime::now()).run(address));
+        let channel = rls::channel(address).map_err(|error| Error::Usage(format!("--xds {address}: {error}")))?;
+        let kept = Quotas::new(shared.snapshots.clone(), channel, node.to_string());
+        quotas = Some(tokio::spawn(kept.run(stop.clone())));
         let follower = Follower::new(address, settings.xds_mode.choice(), node, publisher, status.clone(), metrics);
         tokio::spawn(follower.follow());
     }
@@ -175,6 +180,11 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         () = stopped(&mut terminate, &mut interrupt) => tracing::warn!("Told to stop twice; not waiting"),
     }
     stop.cancel();
+    if let Some(quotas) = quotas
+        && tokio::time::timeout(FLUSH, quotas).await.is_err()
+    {
+        tracing::warn!("The shares of rate limits were not given back in time");
+    }
     if let Some(exporter) = exporter
         && tokio::time::timeout(FLUSH, exporter).await.is_err()
     {

@@ -4,4 +4,4 @@ pub mod circuit;
 pub mod service;
 
 pub use circuit::Circuit;
-pub use service::{Asking, Failure, LimitService, Outcome, Who};
+pub use service::{Asking, Failure, LimitService, Outcome, Who, channel};

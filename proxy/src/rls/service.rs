@@ -125,7 +125,7 @@ impl Default for LimitService {
 impl LimitService {
     /// The service at `address`. Needs the runtime that will drive the connection; connects when it is first asked.
     pub fn at(address: SocketAddr) -> Result<Self, tonic::transport::Error> {
-        Ok(LimitService::over(Some(endpoint(address)?.connect_lazy())))
+        Ok(LimitService::over(Some(channel(address)?)))
     }
 
     fn over(channel: Option<Channel>) -> Self {
@@ -209,7 +209,7 @@ impl LimitService {
         if channels.len() >= MAX_CHANNELS {
             channels.clear();
         }
-        let channel = endpoint(address).map_err(|error| Failure::Refused(error.to_string()))?.connect_lazy();
+        let channel = channel(address).map_err(|error| Failure::Refused(error.to_string()))?;
         channels.insert(address, channel.clone());
         Ok((channel, Some(seat)))
     }
@@ -219,12 +219,14 @@ impl LimitService {
     }
 }
 
-fn endpoint(address: SocketAddr) -> Result<Endpoint, tonic::transport::Error> {
+/// A connection to a service, made when it is first used, on the runtime that this is called on.
+pub fn channel(address: SocketAddr) -> Result<Channel, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE.0)
-        .keep_alive_timeout(KEEPALIVE.1))
+        .keep_alive_timeout(KEEPALIVE.1)
+        .connect_lazy())
 }
 
 async fn call(channel: Channel, request: RateLimitRequest) -> Result<RateLimitResponse, Status> {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName};
 use outrigger_config::policy::buckets::Key;
 use outrigger_config::policy::gcra::{Gcra, Level};
-use outrigger_config::policy::rate_limit::CALLER;
+use outrigger_config::policy::rate_limit::{CALLER, OnError, Scope};
 use outrigger_config::policy::{Per, RateLimitRule};
 
 use super::keyed::Keyed;
+use super::leased::Leased;
 
 /// The field in which a caller's proxy says whom it stands beside.
 pub const CALLER_FIELD: HeaderName = HeaderName::from_static(CALLER);
@@ -36,6 +37,8 @@ enum Tokens {
         keyed: Keyed,
         secret: [u8; 32],
     },
+    /// A share of what the control plane divides.
+    Leased(Leased),
 }
 
 /// What has a bucket of its own.
@@ -58,14 +61,15 @@ pub struct Caller<'a> {
 }
 
 impl Bucket {
-    /// Full buckets.
-    pub fn new(rule: &RateLimitRule, now: Instant, rng: &mut fastrand::Rng) -> Self {
+    /// Full buckets, or one that waits for its share; until that comes `on_error` holds.
+    pub fn new(rule: &RateLimitRule, on_error: OnError, now: Instant, rng: &mut fastrand::Rng) -> Self {
         let mut each = |by| {
             let mut secret = [0; 32];
             rng.fill(&mut secret);
             Tokens::Each { by, keyed: Keyed::new(rule.max_keys), secret }
         };
         let tokens = match By::new(&rule.per) {
+            _ if rule.scope == Scope::Leased => Tokens::Leased(Leased::new(on_error, rule.burst)),
             None => Tokens::Total(AtomicU64::new(0)),
             Some(by) => each(by),
         };
@@ -74,7 +78,7 @@ impl Bucket {
 
     /// Takes a token for a caller: what is left then. Without a token, says when the next will be there.
     pub fn take(&self, caller: &Caller<'_>, now: Instant) -> Result<Level, Duration> {
-        let now = u64::try_from(now.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX);
+        let now = self.nanos(now);
         match &self.tokens {
             Tokens::Total(full) => {
                 let mut seen = full.load(Relaxed);
@@ -86,6 +90,7 @@ impl Bucket {
                     }
                 }
             }
+            Tokens::Leased(leased) => leased.take(now),
             Tokens::Each { by, keyed, secret } => keyed.take(by.key(secret, caller), &self.gcra, now),
         }
     }
@@ -93,9 +98,24 @@ impl Bucket {
     /// How many keys have a bucket, and how many lost one that was not full; none where all share one.
     pub fn keys(&self) -> Option<(usize, u64)> {
         match &self.tokens {
-            Tokens::Total(_) => None,
+            Tokens::Total(_) | Tokens::Leased(_) => None,
             Tokens::Each { keyed, .. } => Some((keyed.known(), keyed.forgotten())),
         }
+    }
+}
+
+impl Bucket {
+    /// The share of a limit that is divided.
+    pub fn leased(&self) -> Option<&Leased> {
+        match &self.tokens {
+            Tokens::Leased(leased) => Some(leased),
+            Tokens::Total(_) | Tokens::Each { .. } => None,
+        }
+    }
+
+    /// A time as buckets count it.
+    pub fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -164,7 +184,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use http::{HeaderMap, HeaderValue};
-    use outrigger_config::policy::rate_limit::Scope;
+    use outrigger_config::policy::rate_limit::{OnError, Scope};
     use outrigger_config::policy::{Per, RateLimitRule};
 
     use super::{Bucket, Caller};
@@ -174,7 +194,7 @@ mod tests {
         let (name, matches) = ("each".into(), Vec::new());
         let rule =
             RateLimitRule { name, matches, requests: 1, interval, burst, per, max_keys: 100, scope: Scope::Proxy };
-        Bucket::new(&rule, now, &mut fastrand::Rng::with_seed(7))
+        Bucket::new(&rule, OnError::Allow, now, &mut fastrand::Rng::with_seed(7))
     }
 
     fn headers(name: &'static str, values: &[&'static str]) -> HeaderMap {

@@ -55,7 +55,8 @@ impl Limiter {
         };
         // One that is only rehearsed tells nobody.
         let tell = policy.tell == Tell::Always && policy.mode.enforces();
-        Limiter { mode: policy.mode, tell, rules: policy.rules_of(Scope::Proxy).map(rule).collect() }
+        let here = policy.rules.iter().filter(|rule| rule.scope != Scope::Global);
+        Limiter { mode: policy.mode, tell, rules: here.map(rule).collect() }
     }
 
     /// Takes a token of each rule that counts the request. `facts` are asked for only where a rule looks at them.
@@ -102,7 +103,7 @@ mod tests {
     use http::{HeaderMap, Method};
     use outrigger_config::matching::{PathMatch, RouteMatch};
     use outrigger_config::policy::gcra::Level;
-    use outrigger_config::policy::rate_limit::{GlobalLimit, Scope};
+    use outrigger_config::policy::rate_limit::{GlobalLimit, OnError, Scope};
     use outrigger_config::policy::{Mode, Origin, Per, RateLimit, RateLimitRule, Tell};
 
     use super::{Limiter, Verdict};
@@ -137,7 +138,7 @@ mod tests {
             tell,
             global: GlobalLimit::default(),
         };
-        Limiter::new(&policy, |rule| Arc::new(Bucket::new(rule, now, &mut fastrand::Rng::with_seed(1))))
+        Limiter::new(&policy, |rule| Arc::new(Bucket::new(rule, OnError::Allow, now, &mut fastrand::Rng::with_seed(1))))
     }
 
     fn check<'a>(limiter: &'a Limiter, path: &str, now: Instant) -> Verdict<'a> {

@@ -21,6 +21,7 @@ pub mod matcher;
 
 pub mod told;
 pub mod keyed;
+pub mod leased;
 pub mod bucket;
 pub mod limiter;
 pub mod global;

@@ -14,6 +14,7 @@ use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
 use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
+use outrigger_config::policy::rate_limit::{OnError, Scope};
 use outrigger_config::policy::{Per, RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
 use outrigger_config::route::{
@@ -59,6 +60,8 @@ pub(super) struct BucketKey {
     burst: u32,
     per: Per,
     max_keys: u32,
+    scope: Scope,
+    on_error: OnError,
 }
 
 /// What tells the answers of one route from those of another.
@@ -298,10 +301,10 @@ impl Tables<'_> {
         // Two policies of another control plane have no name to be told apart by, but routes of their own.
         let named = Some(Arc::clone(&policy.origin.0)).filter(|origin| !origin.is_empty());
         let scope = named.unwrap_or_else(|| format!("{table}/{}", route.name).into());
-        Limiter::new(policy, |rule| self.bucket(&scope, rule))
+        Limiter::new(policy, |rule| self.bucket(&scope, rule, policy.global.on_error))
     }
 
-    fn bucket(&mut self, policy: &Arc<str>, rule: &RateLimitRule) -> Arc<Bucket> {
+    fn bucket(&mut self, policy: &Arc<str>, rule: &RateLimitRule, on_error: OnError) -> Arc<Bucket> {
         let key = BucketKey {
             policy: Arc::clone(policy),
             rule: Arc::clone(&rule.name),
@@ -310,9 +313,11 @@ impl Tables<'_> {
             burst: rule.burst,
             per: rule.per.clone(),
             max_keys: rule.max_keys,
+            scope: rule.scope,
+            on_error,
         };
         let old = self.previous.and_then(|previous| previous.buckets.get(&key)).map(Arc::clone);
-        let new = || Arc::new(Bucket::new(rule, self.context.now, &mut fastrand::Rng::new()));
+        let new = || Arc::new(Bucket::new(rule, on_error, self.context.now, &mut fastrand::Rng::new()));
         Arc::clone(self.buckets.entry(key).or_insert_with(|| old.unwrap_or_else(new)))
     }
 }

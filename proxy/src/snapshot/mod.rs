@@ -15,6 +15,7 @@ use outrigger_config::name::{ClusterName, ListenerName, TableName};
 use crate::cluster::Cluster;
 use crate::gradient::Gradient;
 use crate::route::hash::FastMap;
+use crate::route::leased::Leased;
 use crate::route::pace::Pace;
 use crate::route::{Bucket, Table};
 
@@ -70,6 +71,15 @@ impl Snapshot {
         self.buckets.iter().filter_map(|(key, bucket)| {
             let (known, forgotten) = bucket.keys()?;
             Some((&*key.policy, &*key.rule, known, forgotten))
+        })
+    }
+
+    /// Rules whose limit is divided among proxies: the policy, the rule, and what this one has of it.
+    pub fn leased(&self) -> impl Iterator<Item = (&str, &str, &Bucket, &Leased)> {
+        // Who divides them knows policies by their name alone.
+        self.buckets.iter().filter_map(|(key, bucket)| {
+            let policy = key.policy.rsplit(' ').next().unwrap_or_default();
+            Some((policy, &*key.rule, &**bucket, bucket.leased()?))
         })
     }
 

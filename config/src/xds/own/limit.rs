@@ -8,6 +8,7 @@ use crate::error::Problem;
 use crate::policy::rate_limit::{GlobalLimit, OnError, Scope};
 use crate::policy::{Origin, Per, RateLimit, RateLimitRule, Tell};
 use crate::resource::ClientKind;
+use crate::value::Percent;
 
 /// Encodes a rate limit policy.
 pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
@@ -19,7 +20,12 @@ pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
         burst: rule.burst,
         per: encode_per(&rule.per),
         max_keys: rule.max_keys,
-        global: rule.scope == Scope::Global,
+        scope: match rule.scope {
+            Scope::Proxy => own::Scope::Proxy,
+            Scope::Global => own::Scope::Global,
+            Scope::Leased => own::Scope::Leased,
+        }
+        .into(),
     };
     let header = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| own::Header {
         name: name.to_string(),
@@ -35,6 +41,7 @@ pub(in crate::xds) fn rate_limit(limit: &RateLimit) -> own::RateLimit {
         global: Some(own::GlobalLimit {
             timeout: duration(limit.global.timeout),
             deny: limit.global.on_error == OnError::Deny,
+            fallback_millionths: limit.global.fallback.millionths(),
         }),
     }
 }
@@ -50,7 +57,12 @@ pub(in crate::xds) fn read_rate_limit(message: &own::RateLimit) -> Result<RateLi
             burst: rule.burst,
             per: decode_per(rule.per.as_ref())?,
             max_keys: if rule.max_keys == 0 { RateLimitRule::DEFAULT_KEYS } else { rule.max_keys },
-            scope: if rule.global { Scope::Global } else { Scope::Proxy },
+            scope: match own::Scope::try_from(rule.scope) {
+                Ok(own::Scope::Proxy) => Scope::Proxy,
+                Ok(own::Scope::Global) => Scope::Global,
+                Ok(own::Scope::Leased) => Scope::Leased,
+                Err(error) => return Err(Problem::invalid(rule.scope, error.to_string()).at_field("scope")),
+            },
         })
     };
     let header = |header: &own::Header| (header.name.as_str().into(), header.value.as_str().into());
@@ -70,6 +82,8 @@ fn decode_global(message: Option<&own::GlobalLimit>) -> Result<GlobalLimit, Prob
     Ok(GlobalLimit {
         timeout: required_duration("timeout", message.timeout.as_ref())?,
         on_error: if message.deny { OnError::Deny } else { OnError::Allow },
+        fallback: Percent::from_millionths(message.fallback_millionths)
+            .map_err(|problem| problem.at_field("fallback_millionths"))?,
     })
 }
 

@@ -200,7 +200,11 @@ fn rate_limit(limit: &RateLimit) -> Value {
                 Per::SourceIp => json!("source IP"),
                 Per::Header(name) => json!(format!("header {name}")),
             },
-            "scope": if rule.scope == limits::Scope::Global { "global" } else { "proxy" },
+            "scope": match rule.scope {
+                limits::Scope::Proxy => "proxy",
+                limits::Scope::Global => "global",
+                limits::Scope::Leased => "leased",
+            },
             "maxKeys": Some(rule.max_keys).filter(|_| rule.per != Per::Total),
         })
     };

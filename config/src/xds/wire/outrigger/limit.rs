@@ -40,6 +40,9 @@ pub struct GlobalLimit {
     /// Whether a request that there is no answer about is refused.
     #[prost(bool, tag = "2")]
     pub deny: bool,
+    /// The part of a divided limit that holds where the control plane is away for long, in millionths.
+    #[prost(uint32, tag = "3")]
+    pub fallback_millionths: u32,
 }
 
 /// Which answers say how much is left.
@@ -105,9 +108,22 @@ pub struct RateLimitRule {
     /// How many buckets are kept; 0 is the default.
     #[prost(uint32, tag = "7")]
     pub max_keys: u32,
-    /// Whether the rate limit service counts, for all proxies.
-    #[prost(bool, tag = "8")]
-    pub global: bool,
+    /// Who counts.
+    #[prost(enumeration = "Scope", tag = "8")]
+    pub scope: i32,
+}
+
+/// Who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[prost(prost_path = "prost_xds")]
+#[repr(i32)]
+pub enum Scope {
+    /// Each proxy for itself.
+    Proxy = 0,
+    /// The rate limit service, for all proxies.
+    Global = 1,
+    /// Each proxy its share.
+    Leased = 2,
 }
 
 /// A header field.

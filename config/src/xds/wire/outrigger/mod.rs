@@ -15,7 +15,7 @@ mod cluster;
 pub use cluster::{
     AdmissionControl, Budget, Cluster, Comparison, HealthCheck, Limits, Outlier, PeakEwma, RehearsedCluster, Thresholds,
 };
-pub use limit::{GlobalLimit, Header, Per, PerKind, RateLimit, RateLimitRule, Tell};
+pub use limit::{GlobalLimit, Header, Per, PerKind, RateLimit, RateLimitRule, Scope, Tell};
 pub use route::{Fault, Methods, RehearsedRoute, Retry, Route, Session};
 
 /// The key of these messages in `typed_filter_metadata`.

@@ -1,0 +1,238 @@
+//! All limits that are divided, and the streams of the proxies that count them: what comes in goes to the limit's
+//! [`Grants`], and what those say goes out, at every tick.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use outrigger_config::document::Spec;
+use outrigger_config::mesh::Mesh;
+use outrigger_config::policy::RateLimitRule;
+use outrigger_config::policy::lease::Share;
+use outrigger_config::policy::rate_limit::Scope;
+use outrigger_config::value::Percent;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::grants::{Grants, Hold, Report};
+use crate::view::snapshot::Snapshot;
+
+/// How often limits are divided anew.
+const TICK: Duration = Duration::from_millis(100);
+/// How long after its start a control plane gives nobody more than it says it has: those who have not come back yet may
+/// still hold a share.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Words that may wait for a proxy to read them; one that lets more wait is out of reach.
+const WAITING: usize = 256;
+
+/// The name of a rule: its policy's and its own.
+pub type Key = (Arc<str>, Arc<str>);
+
+/// What goes to a proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Of which rule.
+    pub rule: Key,
+    /// What has to be answered.
+    pub serial: u64,
+    /// The share.
+    pub share: Share,
+}
+
+/// All limits that are divided. Cloning it shares them.
+#[derive(Clone, Debug)]
+pub struct Leases(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    born: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    limits: HashMap<Key, Limit>,
+    streams: HashMap<Arc<str>, Stream>,
+    /// How many streams there ever were.
+    opened: u64,
+}
+
+#[derive(Debug)]
+struct Limit {
+    rule: RateLimitRule,
+    fallback: Percent,
+    grants: Grants,
+}
+
+/// The stream of a proxy.
+#[derive(Debug)]
+struct Stream {
+    number: u64,
+    words: mpsc::Sender<Told>,
+    joined: BTreeSet<Key>,
+}
+
+/// A proxy's stream; dropping it says that the proxy is out of reach.
+#[derive(Debug)]
+pub struct Seat {
+    leases: Leases,
+    member: Arc<str>,
+    number: u64,
+}
+
+/// What a proxy says of one rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    /// Of which rule.
+    pub rule: Key,
+    /// What it would let in, and refused.
+    pub report: Report,
+    /// What it holds; one that does not say is taken to have read what it was told.
+    pub holds: Option<Hold>,
+}
+
+impl Leases {
+    /// None yet.
+    pub fn new(now: Instant) -> Self {
+        Leases(Arc::new(Shared { born: now, state: Mutex::default() }))
+    }
+
+    /// Divides what the documents of `snapshots` say, until `stop`.
+    pub async fn run(self, mut snapshots: watch::Receiver<Arc<Snapshot>>, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mesh = Arc::clone(snapshots.borrow_and_update().mesh());
+        self.follow(&mesh, Instant::now());
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.divide(Instant::now()),
+                changed = snapshots.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let mesh = Arc::clone(snapshots.borrow_and_update().mesh());
+                    self.follow(&mesh, Instant::now());
+                }
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Takes the rules of `mesh`. One that stays as it is goes on with its shares.
+    pub fn follow(&self, mesh: &Mesh, now: Instant) {
+        let at = self.nanos(now);
+        let silent_until = u64::try_from(SILENCE.as_nanos()).unwrap_or(0);
+        let mut state = self.0.state.lock();
+        let (mut old, mut begun) = (std::mem::take(&mut state.limits), BTreeSet::new());
+        for document in mesh.documents() {
+            let Spec::RateLimitPolicy(policy) = document.spec() else { continue };
+            let name: Arc<str> = document.name().to_string().into();
+            for rule in policy.limit.rules_of(Scope::Leased) {
+                let key = (Arc::clone(&name), Arc::clone(&rule.name));
+                let fallback = policy.limit.global.fallback;
+                let same = old.remove(&key).filter(|old| old.rule == *rule && old.fallback == fallback);
+                if same.is_none() {
+                    begun.insert(key.clone());
+                }
+                let new = || {
+                    let rate = f64::from(rule.requests) / rule.interval.as_secs_f64().max(1e-3);
+                    let part = f64::from(fallback.millionths()) / 1e6;
+                    let grants = Grants::new((rate, f64::from(rule.burst)), part, at, silent_until);
+                    Limit { rule: rule.clone(), fallback, grants }
+                };
+                state.limits.insert(key, same.unwrap_or_else(new));
+            }
+        }
+        // Who is there counts a rule of other numbers anew, with what it holds of the old one: it says so.
+        let State { limits, streams, .. } = &mut *state;
+        for stream in streams.values_mut() {
+            stream.joined.retain(|key| limits.contains_key(key) && !begun.contains(key));
+        }
+    }
+
+    /// Lets a proxy in: what it is told comes by the receiver.
+    pub fn open(&self, member: &str) -> (Seat, mpsc::Receiver<Told>) {
+        let (words, receiver) = mpsc::channel(WAITING);
+        let member: Arc<str> = member.into();
+        let mut state = self.0.state.lock();
+        state.opened += 1;
+        let number = state.opened;
+        // A stream before this one is over, whether it has heard of that or not.
+        state.streams.insert(Arc::clone(&member), Stream { number, words, joined: BTreeSet::new() });
+        (Seat { leases: self.clone(), member, number }, receiver)
+    }
+
+    /// Divides every limit, and sends what has to be said.
+    pub fn divide(&self, now: Instant) {
+        let now = self.nanos(now);
+        let mut state = self.0.state.lock();
+        let State { limits, streams, .. } = &mut *state;
+        let mut lost = Vec::new();
+        for (key, limit) in limits.iter_mut() {
+            for word in limit.grants.divide(now) {
+                let told = Told { rule: key.clone(), serial: word.serial, share: word.share };
+                let stream = streams.get(&word.member);
+                if stream.is_none_or(|stream| stream.words.try_send(told).is_err()) {
+                    lost.push(word.member);
+                }
+            }
+        }
+        // Its stream ends with the sender.
+        for member in lost {
+            streams.remove(&member);
+            limits.values_mut().for_each(|limit| limit.grants.leave(&member, now));
+        }
+    }
+
+    /// How many limits are divided, among how many proxies.
+    pub fn numbers(&self) -> (usize, usize) {
+        let state = self.0.state.lock();
+        (state.limits.len(), state.streams.len())
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.0.born).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Seat {
+    /// Takes what the proxy says. What it says of a rule that is not there is left.
+    pub fn hear(&self, said: &Said, now: Instant) {
+        let now = self.leases.nanos(now);
+        let mut state = self.leases.0.state.lock();
+        let State { limits, streams, .. } = &mut *state;
+        let Some(limit) = limits.get_mut(&said.rule) else { return };
+        let Some(stream) = streams.get_mut(&self.member).filter(|stream| stream.number == self.number) else { return };
+        if stream.joined.insert(said.rule.clone()) {
+            limit.grants.join(&self.member, said.holds.unwrap_or_default(), now);
+        }
+        let serial = if said.holds.is_some() { said.report.serial } else { u64::MAX };
+        limit.grants.report(&self.member, &Report { serial, ..said.report }, now);
+    }
+}
+
+impl Seat {
+    /// The proxy has ended in order: what it held is free.
+    pub fn quit(self, now: Instant) {
+        let now = self.leases.nanos(now);
+        let mut state = self.leases.0.state.lock();
+        if state.streams.get(&self.member).is_some_and(|stream| stream.number == self.number) {
+            state.limits.values_mut().for_each(|limit| limit.grants.end(&self.member, now));
+        }
+        // The lock is given back before the seat is.
+        drop(state);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let now = self.leases.nanos(Instant::now());
+        let mut state = self.leases.0.state.lock();
+        let is_this = state.streams.get(&self.member).is_some_and(|stream| stream.number == self.number);
+        if is_this {
+            state.streams.remove(&self.member);
+            state.limits.values_mut().for_each(|limit| limit.grants.leave(&self.member, now));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The client of the control plane's divided limits (`envoy.service.rate_limit_quota.v3`): one stream of the process, on the
+//! side thread, that reports what requests of each such rule came and takes the shares. No request waits for it; without
+//! it shares become by themselves what was agreed ([`outrigger_config::policy::lease`]).
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use http::uri::PathAndQuery;
+use outrigger_config::policy::lease::Share;
+use outrigger_config::xds::rlqs::{BucketId, Held, MAX_MESSAGE, PATH, Reports, Response, Usage};
+use outrigger_config::xds::rls::DOMAIN;
+use outrigger_config::xds::transport;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::client::Grpc;
+use tonic::codec::Streaming;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::snapshot::Snapshots;
+
+/// How often there may be something to report, and how often a report is made even if nothing came.
+const TICK: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_secs(2);
+/// Reports that may wait to be sent; a control plane that reads none of so many is as good as gone.
+const WAITING: usize = 16;
+/// How long opening a stream may take, and how long one may say nothing.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// How long a proxy that stops waits for its end to be read.
+const FAREWELL: Duration = Duration::from_millis(200);
+/// From a stream that is lost to the next.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// What is reported and taken, for the rules of whichever snapshot serves.
+#[derive(Debug)]
+pub struct Quotas {
+    snapshots: Snapshots,
+    channel: Channel,
+    /// Who reports: the workload, so that a process that takes another's place takes its share as well.
+    member: String,
+}
+
+/// What was said of a rule on one stream.
+#[derive(Debug)]
+struct Said {
+    /// The last word that was heard.
+    serial: u64,
+    /// When what came was last reported.
+    at: Option<Instant>,
+    /// Whether that was nothing.
+    idle: bool,
+}
+
+/// The name of a rule: its policy's and its own.
+type Rule = (String, String);
+
+impl Quotas {
+    /// For the rules of `snapshots`, as `member`.
+    pub fn new(snapshots: Snapshots, channel: Channel, member: String) -> Self {
+        Quotas { snapshots, channel, member }
+    }
+
+    /// Keeps a stream for as long as there are rules that need one, until `stop`; then it ends it in order, which gives back
+    /// what is held.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut wait = AGAIN.0;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())) => {}
+                () = stop.cancelled() => return,
+            }
+            if self.snapshots.load().leased().next().is_none() {
+                continue;
+            }
+            let begun = Instant::now();
+            let end = self.stream(&stop).await;
+            if stop.is_cancelled() {
+                return;
+            }
+            tracing::info!(status = %end.message(), "The stream of shares of rate limits ended");
+            let lived = begun.elapsed() > AGAIN.1;
+            wait = if lived { AGAIN.0 } else { (2 * wait).min(AGAIN.1) };
+        }
+    }
+
+    async fn stream(&self, stop: &CancellationToken) -> Status {
+        let (reports, receiver) = mpsc::channel(WAITING);
+        let mut said = HashMap::new();
+        let usages = self.usages(&mut said);
+        let first = Reports { domain: DOMAIN.into(), member: self.member.clone(), usages };
+        if reports.try_send(first).is_err() {
+            return Status::internal("no room for the first report");
+        }
+        let opened = tokio::time::timeout(PATIENCE, open(self.channel.clone(), receiver)).await;
+        let mut answers = match opened {
+            Ok(Ok(answers)) => answers,
+            Ok(Err(status)) => return status,
+            Err(_) => return Status::deadline_exceeded("no stream in time"),
+        };
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            let usages = tokio::select! {
+                _ = tick.tick() => self.usages(&mut said),
+                () = stop.cancelled() => {
+                    drop(reports);
+                    // Until the other side has read the end.
+                    let _ = tokio::time::timeout(FAREWELL, answers.message()).await;
+                    return Status::cancelled("the proxy stops");
+                }
+                answer = answers.message() => match answer {
+                    Ok(Some(answer)) => {
+                        heard = Instant::now();
+                        self.take(&answer, &mut said)
+                    }
+                    Ok(None) => return Status::unavailable("the control plane closed it"),
+                    Err(status) => return status,
+                },
+            };
+            if !usages.is_empty() && reports.try_send(Reports { usages, ..Reports::default() }).is_err() {
+                return Status::resource_exhausted("the control plane does not read");
+            }
+            if said.is_empty() {
+                return Status::cancelled("no rule needs it any more");
+            }
+            if heard.elapsed() > PATIENCE {
+                return Status::deadline_exceeded("the control plane says nothing");
+            }
+        }
+    }
+
+    /// Takes shares, and says so at once: somebody may wait for what is given up.
+    fn take(&self, answer: &Response, said: &mut HashMap<Rule, Said>) -> Vec<Usage> {
+        let (snapshot, now) = (self.snapshots.load(), Instant::now());
+        let mut usages = Vec::new();
+        for action in &answer.actions {
+            let rule = action.bucket_id.as_ref().and_then(BucketId::rule);
+            let word = action.assignment.as_ref().and_then(|assignment| assignment.word);
+            let (Some((policy, rule)), Some(word)) = (rule, word) else { continue };
+            let share = Share { rate: word.rate, fallback: word.fallback, burst: word.burst, credit: word.credit };
+            let parts = [share.rate, share.fallback, share.burst, share.credit];
+            let Some(said) = said.get_mut(&(policy.to_owned(), rule.to_owned())) else { continue };
+            if !parts.iter().all(|part| (0.0..=1e12).contains(part)) {
+                continue;
+            }
+            for (_, _, bucket, leased) in snapshot.leased().filter(|(of, name, ..)| *of == policy && *name == rule) {
+                leased.renew(share, bucket.nanos(now));
+            }
+            said.serial = word.serial;
+            let held = Held { serial: word.serial, rate: share.rate, fallback: share.fallback };
+            let bucket_id = Some(BucketId::of(policy, rule));
+            usages.push(Usage { bucket_id, held: Some(held), ..Usage::default() });
+        }
+        usages
+    }
+
+    /// What came since the last report, of rules where something did, or ended, or nothing was said for long.
+    fn usages(&self, said: &mut HashMap<Rule, Said>) -> Vec<Usage> {
+        let (snapshot, now) = (self.snapshots.load(), Instant::now());
+        let mut usages = Vec::new();
+        said.retain(|(policy, rule), _| snapshot.leased().any(|(of, name, ..)| of == policy && name == rule));
+        for (policy, rule, _, leased) in snapshot.leased() {
+            let known =
+                said.entry((policy.to_owned(), rule.to_owned())).or_insert(Said { serial: 0, at: None, idle: true });
+            let quiet = known.at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
+            if known.idle && quiet && !leased.is_asked() {
+                continue;
+            }
+            let (allowed, denied) = leased.drain();
+            // What came before the stream was of an unknown time.
+            let elapsed = known.at.map(|at| now.saturating_duration_since(at).max(Duration::from_millis(1)));
+            (known.at, known.idle) = (Some(now), allowed == 0 && denied == 0);
+            let share = leased.share().unwrap_or_default();
+            usages.push(Usage {
+                bucket_id: Some(BucketId::of(policy, rule)),
+                time_elapsed: elapsed.map(|elapsed| transport::Duration {
+                    seconds: i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX),
+                    nanos: i32::try_from(elapsed.subsec_nanos()).unwrap_or(0),
+                }),
+                allowed,
+                denied,
+                held: Some(Held { serial: known.serial, rate: share.rate, fallback: share.fallback }),
+            });
+        }
+        usages
+    }
+}
+
+async fn open(channel: Channel, reports: mpsc::Receiver<Reports>) -> Result<Streaming<Response>, Status> {
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let request = Request::new(ReceiverStream::new(reports));
+    Ok(grpc.streaming(request, PathAndQuery::from_static(PATH), ProstCodec::default()).await?.into_inner())
+}
