@@ -6,26 +6,26 @@
 //! are ignored, and such picks counted as panics. Unlike Envoy's, a panic never reaches whoever the source itself calls
 //! draining or unhealthy.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use outrigger_config::cluster::{Balancing, Cluster as Model, Localities};
+use outrigger_config::cluster::Cluster as Model;
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, LocalityWeight};
 use outrigger_config::policy::{Limits as LimitsModel, Priority};
 use outrigger_config::value::Percent;
 
 use crate::balance::Picker;
-use crate::endpoint::{Endpoint, Latency};
+use crate::endpoint::Endpoint;
 
-pub mod budget;
 pub mod admission;
+pub mod budget;
 pub mod checks;
 pub mod comparison;
 pub mod ejection;
+mod members;
 pub mod seat;
 pub mod session;
 pub mod share;
@@ -43,6 +43,7 @@ pub use share::ConnectionPermit;
 pub use traffic::Traffic;
 
 use ejection::Ejections;
+use members::{adopt, latency, picker, tune};
 
 /// How often a pick is made anew because another worker was faster or a newcomer declined, before it goes anywhere.
 const TRIES: usize = 8;
@@ -349,55 +350,6 @@ impl Cluster {
     pub fn is_panicking(&self) -> bool {
         self.ejections.is_panicking()
     }
-}
-
-fn picker(
-    config: &Model,
-    endpoints: Vec<Arc<Endpoint>>,
-    overprovisioning: u32,
-    weights: &[LocalityWeight],
-    seed: u64,
-) -> Picker {
-    let mut picker = Picker::new(config.balancing, endpoints, seed).bounded(config.balance_factor);
-    if config.localities != Localities::Ignored {
-        picker = picker.zoned(config.balancing, weights, seed);
-    }
-    picker.levelled(config.balancing, overprovisioning, seed)
-}
-
-fn tune(endpoint: &Endpoint, config: &Model) {
-    endpoint.limits.tune_endpoint(config.limits.as_ref(), config.rehearsed.limits.as_ref());
-    endpoint.check.tune(config.health_check.as_ref());
-    endpoint.rehearsed_check.tune(config.rehearsed.health_check.as_ref());
-}
-
-fn latency(balancing: Balancing) -> Latency {
-    match balancing {
-        Balancing::PeakEwma { decay, default_rtt } => Latency { default: default_rtt, decay },
-        _ => Latency::default(),
-    }
-}
-
-/// The endpoints of an assignment, known ones with their history.
-fn adopt(known: &[Arc<Endpoint>], models: &[EndpointModel], latency: Latency, setting: Setting) -> Vec<Arc<Endpoint>> {
-    let mut by_address: HashMap<SocketAddr, &Arc<Endpoint>> =
-        known.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
-    let endpoint = |model: &EndpointModel| match by_address.remove(&model.address).filter(|known| known.is(model)) {
-        Some(known) => {
-            known.update(model);
-            Arc::clone(known)
-        }
-        None => {
-            let endpoint = Endpoint::new(model, setting.workers, latency, setting.now);
-            if !known.is_empty() {
-                endpoint.ramp.begin(setting.now);
-                endpoint.check.comes_later();
-                endpoint.rehearsed_check.comes_later();
-            }
-            Arc::new(endpoint)
-        }
-    };
-    models.iter().map(endpoint).collect()
 }
 
 #[cfg(test)]
