@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What is beside the path of requests: threads and tasks of their own, which a rehearsal leaves out.
-const BESIDE: [&str; 7] = ["admin", "app", "discovery", "health", "overload", "simulate", "telemetry"];
+const BESIDE: [&str; 8] = ["admin", "app", "discovery", "health", "overload", "quota", "simulate", "telemetry"];
 
 /// Files that may read the system's clock all the same, each with its reason.
 const EXCEPTIONS: [(&str, &str); 1] = [("clock.rs", "it is what all others ask")];
