@@ -62,8 +62,8 @@ impl Quotas {
         Quotas { snapshots, channel, member }
     }
 
-    /// Keeps a stream for as long as there are rules that need one, until `stop`; then it ends it in order, which gives back
-    /// what is held.
+    /// Keeps a stream for as long as there are rules that need one, until `stop`; then it gives back what is held and ends
+    /// it.
     pub async fn run(self, stop: CancellationToken) {
         let mut wait = AGAIN.0;
         loop {
@@ -106,6 +106,9 @@ impl Quotas {
             let usages = tokio::select! {
                 _ = tick.tick() => self.usages(&mut said),
                 () = stop.cancelled() => {
+                    // Without room for it the control plane counts with what is held until that has run out.
+                    let usages = said.keys().map(ended).collect();
+                    let _ = reports.try_send(Reports { usages, ..Reports::default() });
                     drop(reports);
                     // Until the other side has read the end.
                     let _ = tokio::time::timeout(FAREWELL, answers.message()).await;
@@ -161,7 +164,9 @@ impl Quotas {
     fn usages(&self, said: &mut HashMap<Rule, Said>) -> Vec<Usage> {
         let (snapshot, now) = (self.snapshots.load(), Instant::now());
         let mut usages = Vec::new();
-        said.retain(|(policy, rule), _| snapshot.leased().any(|(of, name, ..)| of == policy && name == rule));
+        let serves = |(policy, rule): &Rule| snapshot.leased().any(|(of, name, ..)| of == policy && name == rule);
+        usages.extend(said.keys().filter(|rule| !serves(rule)).map(ended));
+        said.retain(|rule, _| serves(rule));
         for (policy, rule, _, leased) in snapshot.leased() {
             let known =
                 said.entry((policy.to_owned(), rule.to_owned())).or_insert(Said { serial: 0, at: None, idle: true });
@@ -183,10 +188,16 @@ impl Quotas {
                 allowed,
                 denied,
                 held: Some(Held { serial: known.serial, rate: share.rate, fallback: share.fallback }),
+                ends: false,
             });
         }
         usages
     }
+}
+
+/// What is said of a rule that this proxy holds nothing of any more.
+fn ended((policy, rule): &Rule) -> Usage {
+    Usage { bucket_id: Some(BucketId::of(policy, rule)), ends: true, ..Usage::default() }
 }
 
 async fn open(channel: Channel, reports: mpsc::Receiver<Reports>) -> Result<Streaming<Response>, Status> {

@@ -56,6 +56,9 @@ pub struct Usage {
     /// *Own*: what the proxy has.
     #[prost(message, optional, tag = "1000")]
     pub held: Option<Held>,
+    /// *Own*: that the proxy holds nothing of it any more. The end of a stream does not say that.
+    #[prost(bool, tag = "1001")]
+    pub ends: bool,
 }
 
 /// What a proxy has of a bucket.

@@ -90,6 +90,8 @@ pub struct Said {
     pub report: Report,
     /// What it holds; one that does not say is taken to have read what it was told.
     pub holds: Option<Hold>,
+    /// That it holds nothing of it any more.
+    pub ends: bool,
 }
 
 impl Leases {
@@ -204,24 +206,15 @@ impl Seat {
         let State { limits, streams, .. } = &mut *state;
         let Some(limit) = limits.get_mut(&said.rule) else { return };
         let Some(stream) = streams.get_mut(&self.member).filter(|stream| stream.number == self.number) else { return };
+        if said.ends {
+            stream.joined.remove(&said.rule);
+            return limit.grants.end(&self.member, now);
+        }
         if stream.joined.insert(said.rule.clone()) {
             limit.grants.join(&self.member, said.holds.unwrap_or_default(), now);
         }
         let serial = if said.holds.is_some() { said.report.serial } else { u64::MAX };
         limit.grants.report(&self.member, &Report { serial, ..said.report }, now);
-    }
-}
-
-impl Seat {
-    /// The proxy has ended in order: what it held is free.
-    pub fn quit(self, now: Instant) {
-        let now = self.leases.nanos(now);
-        let mut state = self.leases.0.state.lock();
-        if state.streams.get(&self.member).is_some_and(|stream| stream.number == self.number) {
-            state.limits.values_mut().for_each(|limit| limit.grants.end(&self.member, now));
-        }
-        // The lock is given back before the seat is.
-        drop(state);
     }
 }
 
@@ -234,5 +227,71 @@ impl Drop for Seat {
             state.streams.remove(&self.member);
             state.limits.values_mut().for_each(|limit| limit.grants.leave(&self.member, now));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use outrigger_config::document::parse;
+    use outrigger_config::mesh::Mesh;
+
+    use super::{Leases, Said};
+    use crate::limits::grants::{Hold, Report};
+
+    /// A policy of so many rules, `rule-0` and so on, of ten requests a second each.
+    fn mesh(rules: usize) -> Mesh {
+        let rule = |number: usize| {
+            let limit = "{ requests: 10, interval: 1s }";
+            format!("  - {{ name: rule-{number}, scope: Global, sharing: Lease, limit: {limit} }}\n")
+        };
+        let rules: String = (0..rules).map(rule).collect();
+        let text = format!(
+            "
+apiVersion: outrigger.dev/v1alpha1
+kind: Service
+metadata: {{ name: catalog, namespace: shop }}
+spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80 }}] }}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: RateLimitPolicy
+metadata: {{ name: calm, namespace: shop }}
+spec:
+  targetRefs: [{{ kind: Service, name: catalog }}]
+  rules:
+{rules}"
+        );
+        let (mesh, _) = Mesh::try_new(parse(&text, "").expect("documents")).expect("a mesh");
+        mesh
+    }
+
+    /// What a proxy says that wants all of a rule and holds `rate`.
+    fn wants(rule: usize, rate: f64) -> Said {
+        Said {
+            rule: ("shop/calm".into(), format!("rule-{rule}").into()),
+            report: Report { demand: Some(100.0), ..Report::default() },
+            holds: Some(Hold { rate, fallback: 0.0 }),
+            ends: false,
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_over_gives_back_only_what_its_proxy_gave_up() {
+        let (born, leases) = (Instant::now(), Leases::new(Instant::now()));
+        leases.follow(&mesh(1), born);
+        let at = |second| born + Duration::from_secs(second);
+        let (first, _first_words) = leases.open("shop/first");
+        first.hear(&wants(0, 10.0), at(3));
+        drop(first);
+        let (second, mut words) = leases.open("shop/second");
+        second.hear(&wants(0, 0.0), at(4));
+        leases.divide(at(4));
+        assert!(words.try_recv().expect("a word").share.rate < 0.1, "the first may go on with what it has");
+        let (first, _first_words) = leases.open("shop/first");
+        first.hear(&wants(0, 10.0), at(5));
+        first.hear(&Said { ends: true, ..wants(0, 10.0) }, at(5));
+        leases.divide(at(5));
+        assert!(words.try_recv().expect("a word").share.rate > 9.9);
     }
 }

@@ -118,10 +118,8 @@ async fn serve(
         let deadline = tokio::time::sleep(SILENCE);
         tokio::select! {
             report = reports.message() => {
-                let Some(report) = report? else {
-                    seat.quit(Instant::now());
-                    return Ok(());
-                };
+                // The proxy may go on with what it has, and only have given the stream up.
+                let Some(report) = report? else { return Ok(()) };
                 hear(&seat, &report)?;
             }
             told = words.recv() => {
@@ -165,6 +163,7 @@ fn said(usage: &Usage) -> Option<Said> {
         rule: (policy.into(), rule.into()),
         report: Report { demand, refused: usage.denied as f64, serial },
         holds: usage.held.map(|held| Hold { rate: held.rate, fallback: held.fallback }),
+        ends: usage.ends,
     })
 }
 
@@ -228,6 +227,7 @@ mod tests {
             allowed: u64::MAX,
             denied: u64::MAX,
             held: None,
+            ends: false,
         };
         for (seconds, nanos) in [(0, 0), (-5, 0), (i64::MIN, i32::MIN)] {
             assert_eq!(said(&usage(seconds, nanos)).expect("said").report.demand, None);
