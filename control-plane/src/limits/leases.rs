@@ -154,7 +154,8 @@ impl Leases {
     }
 
     /// Lets a proxy in: what it is told comes by the receiver.
-    pub fn open(&self, member: &str) -> (Seat, mpsc::Receiver<Told>) {
+    pub fn open(&self, member: &str, now: Instant) -> (Seat, mpsc::Receiver<Told>) {
+        let now = self.nanos(now);
         let (words, receiver) = mpsc::channel(WAITING);
         let member: Arc<str> = member.into();
         let mut state = self.0.state.lock();
@@ -162,6 +163,8 @@ impl Leases {
         let number = state.opened;
         // A stream before this one is over, whether it has heard of that or not.
         state.streams.insert(Arc::clone(&member), Stream { number, words, joined: BTreeSet::new() });
+        // And what was said on it: of rules that this one does not speak of the proxy is out of reach.
+        state.limits.values_mut().for_each(|limit| limit.grants.leave(&member, now));
         (Seat { leases: self.clone(), member, number }, receiver)
     }
 
@@ -281,17 +284,35 @@ spec:
         let (born, leases) = (Instant::now(), Leases::new(Instant::now()));
         leases.follow(&mesh(1), born);
         let at = |second| born + Duration::from_secs(second);
-        let (first, _first_words) = leases.open("shop/first");
+        let (first, _first_words) = leases.open("shop/first", at(3));
         first.hear(&wants(0, 10.0), at(3));
         drop(first);
-        let (second, mut words) = leases.open("shop/second");
+        let (second, mut words) = leases.open("shop/second", at(4));
         second.hear(&wants(0, 0.0), at(4));
         leases.divide(at(4));
         assert!(words.try_recv().expect("a word").share.rate < 0.1, "the first may go on with what it has");
-        let (first, _first_words) = leases.open("shop/first");
+        let (first, _first_words) = leases.open("shop/first", at(5));
         first.hear(&wants(0, 10.0), at(5));
         first.hear(&Said { ends: true, ..wants(0, 10.0) }, at(5));
         leases.divide(at(5));
+        assert!(words.try_recv().expect("a word").share.rate > 9.9);
+    }
+
+    #[test]
+    fn a_stream_that_takes_anothers_place_does_not_hold_for_ever_what_it_does_not_speak_of() {
+        let (born, leases) = (Instant::now(), Leases::new(Instant::now()));
+        leases.follow(&mesh(2), born);
+        let at = |second| born + Duration::from_secs(second);
+        let (first, _first_words) = leases.open("shop/first", at(3));
+        first.hear(&wants(1, 10.0), at(3));
+        // It comes back without that rule, before its old stream is known to be over.
+        let (again, _words) = leases.open("shop/first", at(4));
+        again.hear(&wants(0, 0.0), at(4));
+        let (second, mut words) = leases.open("shop/second", at(5));
+        second.hear(&wants(1, 0.0), at(5));
+        leases.divide(at(5));
+        assert!(words.try_recv().expect("a word").share.rate < 0.1, "it may have kept it for a while");
+        leases.divide(at(60));
         assert!(words.try_recv().expect("a word").share.rate > 9.9);
     }
 }

@@ -111,8 +111,8 @@ async fn serve(
     }
     // An Envoy does not say who it is: each of its streams is somebody.
     let anybody = || format!("stream/{:032x}", fastrand::u128(..));
-    let (seat, mut words) =
-        service.leases.open(&if first.member.is_empty() { anybody() } else { first.member.clone() });
+    let member = if first.member.is_empty() { anybody() } else { first.member.clone() };
+    let (seat, mut words) = service.leases.open(&member, Instant::now());
     hear(&seat, &first)?;
     loop {
         let deadline = tokio::time::sleep(SILENCE);
