@@ -23,8 +23,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long after its start a control plane gives nobody more than it says it has: those who have not come back yet may
 /// still hold a share.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Words that may wait for a proxy to read them; one that lets more wait is out of reach.
-const WAITING: usize = 256;
+/// Words that may wait for a proxy to read them; one that lets more wait is out of reach. Twice as many as there are rules
+/// that a report may speak of: one division may have a word for each.
+const WAITING: usize = 2048;
 
 /// The name of a rule: its policy's and its own.
 pub type Key = (Arc<str>, Arc<str>);
@@ -314,5 +315,17 @@ spec:
         assert!(words.try_recv().expect("a word").share.rate < 0.1, "it may have kept it for a while");
         leases.divide(at(60));
         assert!(words.try_recv().expect("a word").share.rate > 9.9);
+    }
+
+    #[test]
+    fn a_proxy_with_as_many_rules_as_a_report_may_have_stays() {
+        let (born, leases) = (Instant::now(), Leases::new(Instant::now()));
+        leases.follow(&mesh(1024), born);
+        let now = born + Duration::from_secs(3);
+        let (seat, mut words) = leases.open("shop/a", now);
+        (0..1024).for_each(|rule| seat.hear(&wants(rule, 0.0), now));
+        leases.divide(now);
+        assert_eq!(leases.numbers(), (1024, 1));
+        assert_eq!(std::iter::from_fn(|| words.try_recv().ok()).count(), 1024);
     }
 }

@@ -125,7 +125,8 @@ async fn serve(
             told = words.recv() => {
                 let Some(told) = told else { return Err(Status::aborted("another stream of the same member, or none that reads")) };
                 let mut actions = vec![action(&told)];
-                while let Ok(told) = words.try_recv() {
+                // No more than the proxy can answer with one report.
+                while actions.len() < MAX_USAGES && let Ok(told) = words.try_recv() {
                     actions.push(action(&told));
                 }
                 let sent = answers.send(Ok(Quotas { actions }));
