@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use outrigger_config::policy::lease::{DECAY, HOLD, Share};
 
-/// How long a proxy that is out of reach counts with its fallback; then it is held to be no more.
+/// How long a proxy that is out of reach counts with something, at last with its fallback; then it is held to be no more.
 pub const FORGET: Duration = Duration::from_secs(120);
 /// What a proxy's clock may be behind: when it was heard last is not when it last heard.
 const MARGIN: Duration = Duration::from_secs(1);
