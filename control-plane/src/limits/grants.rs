@@ -205,7 +205,8 @@ impl Grants {
         let now = now.max(self.counted);
         let held = |member: &Member| member.reserved(now).unwrap_or_else(|| member.outstanding().rate);
         let idle = self.rate - self.members.values().map(held).sum::<f64>();
-        let seconds = (now - self.counted) as f64 / 1e9;
+        // What those have who have not come back yet is not idle, though nobody here knows of it.
+        let seconds = now.saturating_sub(self.counted.max(self.silent_until)) as f64 / 1e9;
         // Of those who are out of reach less is in force now than there was before: the pot gets what is certain.
         let waits = self.members.values().any(|member| member.gone.is_some_and(|gone| now <= gone + span()));
         if !waits {

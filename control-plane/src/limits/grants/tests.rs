@@ -300,6 +300,16 @@ fn nobody_who_wants_little_gets_less_for_those_who_want_much() {
 }
 
 #[test]
+fn what_is_held_before_it_is_known_is_not_handed_out() {
+    let (mut grants, name): (_, Arc<str>) = (Grants::new((10.0, 5.0), 0.0, 0, 2 * SECOND), "a".into());
+    // It has let in ten a second all the time.
+    grants.join(&name, Hold { rate: 10.0, fallback: 0.0 }, SECOND);
+    grants.report(&name, &Report { demand: Some(100.0), refused: 90.0, serial: 0 }, SECOND);
+    let words = grants.divide(3 * SECOND);
+    assert!(words.len() == 1 && words[0].share.credit < 1.0, "{words:?}");
+}
+
+#[test]
 fn nonsense_takes_nothing_from_others() {
     let (mut grants, name): (_, Arc<str>) = (Grants::new((10.0, 5.0), 1.0, 0, 0), "a".into());
     grants.join(&name, Hold { rate: f64::NAN, fallback: f64::INFINITY }, 0);
