@@ -62,7 +62,8 @@ impl RateLimitPolicy {
         };
         let words = [("Limited", Tell::Limited), ("Always", Tell::Always), ("Never", Tell::Never)];
         let tell = fields.optional("rateLimitFields").and_then(|field| field.choice(&words)).unwrap_or_default();
-        let global = fields.optional("global").map(|field| read_global(&field));
+        let leases = rules.iter().any(|rule| rule.scope == Scope::Leased);
+        let global = fields.optional("global").map(|field| read_global(&field, leases));
         let field = fields.finish();
         if adaptive.is_some() && targets.iter().any(|target| target.kind != Target::Service) {
             let reason = "is for Services only: the proxies before a service know how long it takes";
@@ -141,17 +142,21 @@ fn parse_name(text: &str) -> Result<Arc<str>, Problem> {
     name.map(|name| name.as_str().into()).map_err(|_| Problem::invalid(text, "must be the name of a header field"))
 }
 
-fn read_global(field: &Field<'_>) -> GlobalLimit {
+/// How the control plane is asked; `leases` is whether any limit is divided.
+fn read_global(field: &Field<'_>, leases: bool) -> GlobalLimit {
     let default = GlobalLimit::default();
     let mut fields = field.fields();
     let range = GlobalLimit::SHORTEST..=GlobalLimit::LONGEST;
     let timeout = fields.optional("timeout").map_or(default.timeout, |field| field.duration(range));
     let words = [("Allow", OnError::Allow), ("Deny", OnError::Deny)];
     let on_error = fields.optional("onError").and_then(|field| field.choice(&words)).unwrap_or_default();
-    let fallback =
-        fields.optional("fallback").and_then(|field| field.number(Percent::try_new)).unwrap_or(default.fallback);
-    fields.finish();
-    GlobalLimit { timeout, on_error, fallback }
+    let fallback = fields.optional("fallback").map(|field| field.number(Percent::try_new));
+    let field = fields.finish();
+    if fallback.is_some() && !leases {
+        let reason = "means something with a rule of sharing: Lease only";
+        field.note(Problem::new(Code::Conflict, reason).at_field("fallback"));
+    }
+    GlobalLimit { timeout, on_error, fallback: fallback.flatten().unwrap_or(default.fallback) }
 }
 
 /// `requests` in each `interval`, and at most `burst` at once (absent: as many as `requests`).
