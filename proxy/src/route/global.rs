@@ -1,6 +1,7 @@
 //! The global rate limits of a route: what is asked about a request, since another counts for all proxies.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_config::policy::gcra::Level;
@@ -22,8 +23,8 @@ pub struct Globals {
     pub timeout: Duration,
     /// What happens to a request that there is no answer about.
     pub on_error: OnError,
-    /// Whether there is anybody to ask.
-    pub circuit: Circuit,
+    /// Whether there is anybody to ask: one for all routes of the policy.
+    pub circuit: Arc<Circuit>,
     policy: Box<str>,
     rules: Box<[Rule]>,
 }
@@ -45,8 +46,8 @@ pub struct Question {
 }
 
 impl Globals {
-    /// The global rules of `policy`, where it has any.
-    pub fn new(policy: &RateLimit) -> Option<Self> {
+    /// The global rules of `policy`, where it has any, and what is known of who is asked.
+    pub fn new(policy: &RateLimit, circuit: Arc<Circuit>) -> Option<Self> {
         let rule = |rule: &RateLimitRule| Rule {
             config: rule.clone(),
             matches: rule.matches.iter().map(Matcher::new).collect(),
@@ -58,7 +59,7 @@ impl Globals {
         (!rules.is_empty()).then(|| Globals {
             timeout,
             on_error,
-            circuit: Circuit::default(),
+            circuit,
             policy: name.into(),
             rules,
         })

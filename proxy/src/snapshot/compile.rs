@@ -24,6 +24,7 @@ use outrigger_config::route::{
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
 use crate::gradient::Gradient;
+use crate::rls::Circuit;
 use crate::route::asked::Descriptors;
 use crate::route::cache::Cache;
 use crate::route::fault::Fault;
@@ -71,7 +72,8 @@ pub(super) type PaceKey = (TableName, Arc<str>);
 pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context) -> Snapshot {
     let clusters = compile_clusters(set, previous, context);
     take_places(set, &clusters, context.now);
-    let mut tables = Tables { clusters: &clusters, previous, context, buckets: HashMap::new(), paces: HashMap::new() };
+    let (buckets, paces, circuits) = (HashMap::new(), HashMap::new(), HashMap::new());
+    let mut tables = Tables { clusters: &clusters, previous, context, buckets, paces, circuits };
     let mut named: BTreeMap<TableName, Arc<Table>> = BTreeMap::new();
     for (name, model) in &set.tables {
         let serves = |listener: &&Listener| matches!(&listener.table, TableSource::Rds(table) if table == name);
@@ -102,6 +104,7 @@ pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context
         serving,
         buckets: tables.buckets,
         paces: tables.paces,
+        circuits: tables.circuits,
         tables: named,
         clusters,
     }
@@ -170,6 +173,7 @@ struct Tables<'a> {
     context: &'a Context,
     buckets: HashMap<BucketKey, Arc<Bucket>>,
     paces: HashMap<PaceKey, Arc<Pace>>,
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
 }
 
 impl Tables<'_> {
@@ -199,11 +203,11 @@ impl Tables<'_> {
         let beside = model.rehearsed.cache.as_ref();
         let beside = beside.map(|policy| Cache::rehearsed(table.as_str(), model, policy, counters()));
         let limiter = model.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy));
-        let globals = model.rate_limit.as_ref().and_then(Globals::new);
+        let globals = model.rate_limit.as_ref().and_then(|policy| self.globals(table, model, policy));
         let rehearsed = Rehearsed {
             fault: model.rehearsed.fault.as_ref().map(Fault::new),
             limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
-            globals: model.rehearsed.rate_limit.as_ref().and_then(Globals::new),
+            globals: model.rehearsed.rate_limit.as_ref().and_then(|policy| self.globals(table, model, policy)),
             cache: beside,
         };
         let (config, asked, retrying) = (model.clone(), Descriptors::new(&model.asked), self.retrying(table, model));
@@ -297,10 +301,17 @@ impl Tables<'_> {
         Some(Retrying::new(policy, pace))
     }
 
+    fn globals(&mut self, table: &TableName, route: &RouteModel, policy: &RateLimit) -> Option<Globals> {
+        policy.rules_of(Scope::Global).next()?;
+        let key = scope_of(table, route, policy);
+        // Who is away stays away whatever changes here: else requests would wait for it anew after every change.
+        let old = self.previous.and_then(|previous| previous.circuits.get(&key)).map(Arc::clone);
+        let circuit = Arc::clone(self.circuits.entry(key).or_insert_with(|| old.unwrap_or_default()));
+        Globals::new(policy, circuit)
+    }
+
     fn limiter(&mut self, table: &TableName, route: &RouteModel, policy: &RateLimit) -> Limiter {
-        // Two policies of another control plane have no name to be told apart by, but routes of their own.
-        let named = Some(Arc::clone(&policy.origin.0)).filter(|origin| !origin.is_empty());
-        let scope = named.unwrap_or_else(|| format!("{table}/{}", route.name).into());
+        let scope = scope_of(table, route, policy);
         Limiter::new(policy, |rule| self.bucket(&scope, rule, policy.global.on_error))
     }
 
@@ -320,4 +331,11 @@ impl Tables<'_> {
         let new = || Arc::new(Bucket::new(rule, on_error, self.context.now, &mut fastrand::Rng::new()));
         Arc::clone(self.buckets.entry(key).or_insert_with(|| old.unwrap_or_else(new)))
     }
+}
+
+/// What a policy goes by from one snapshot to the next.
+fn scope_of(table: &TableName, route: &RouteModel, policy: &RateLimit) -> Arc<str> {
+    // Two policies of another control plane have no name to be told apart by, but routes of their own.
+    let named = Some(Arc::clone(&policy.origin.0)).filter(|origin| !origin.is_empty());
+    named.unwrap_or_else(|| format!("{table}/{}", route.name).into())
 }

@@ -14,6 +14,7 @@ use outrigger_config::name::{ClusterName, ListenerName, TableName};
 
 use crate::cluster::Cluster;
 use crate::gradient::Gradient;
+use crate::rls::Circuit;
 use crate::route::hash::FastMap;
 use crate::route::leased::Leased;
 use crate::route::pace::Pace;
@@ -38,6 +39,8 @@ pub struct Snapshot {
     clusters: BTreeMap<ClusterName, Arc<Cluster>>,
     buckets: HashMap<compile::BucketKey, Arc<Bucket>>,
     paces: HashMap<compile::PaceKey, Arc<Pace>>,
+    /// Whether there is anybody to ask about global rules, by policy.
+    circuits: HashMap<Arc<str>, Arc<Circuit>>,
 }
 
 impl Snapshot {

@@ -208,6 +208,22 @@ fn a_limit_of_the_same_numbers_keeps_its_bucket() {
 }
 
 #[test]
+fn who_is_away_stays_away_over_a_change_of_routes() {
+    let mut asking = limit("RateLimitPolicy shop/calm", 5);
+    asking.rules[0].scope = Scope::Global;
+    let mut set = shop();
+    set.insert(table("t", &["a"], Some(asking.clone())));
+    let first = build(&set, None);
+    let circuit = |snapshot: &Snapshot| Arc::clone(&route(snapshot).globals.as_ref().expect("a global rule").circuit);
+    (0..5).for_each(|_| circuit(&first).failed(0));
+    set.insert(table("t", &["b"], Some(asking)));
+    let second = build(&set, Some(&first));
+    assert!(circuit(&second).is_open());
+    set.insert(table("t", &["b"], Some(limit("RateLimitPolicy shop/calm", 5))));
+    assert!(route(&build(&set, Some(&second))).globals.is_none());
+}
+
+#[test]
 fn routes_share_the_bucket_of_their_policy_and_no_other() {
     let limited = |origin: &str| {
         let mut set = shop();
