@@ -145,7 +145,7 @@ impl Overload {
         self.shed[usize::from(priority == Priority::High)].load(Ordering::Relaxed)
     }
 
-    /// How much of a resource is used, from 0 to 1; falls slowly.
+    /// How much of a resource is used, 1 being all of it; falls slowly.
     pub fn pressure(&self, resource: Resource) -> f64 {
         self.held.lock()[resource as usize].now()
     }

@@ -104,7 +104,8 @@ impl Held {
     /// Takes down what is measured, so long after the last time. What is no number is none.
     pub fn note(&mut self, measured: f64, since: Duration) -> f64 {
         let measured = if measured.is_finite() { measured.max(0.0) } else { 0.0 };
-        self.0 = measured.max(self.0 - FALL * since.as_secs_f64());
+        // From all of it at most: what was far beyond a limit is given up as soon as what was just beyond it.
+        self.0 = measured.max(self.0.min(1.0) - FALL * since.as_secs_f64());
         self.0
     }
 
@@ -161,13 +162,21 @@ mod tests {
             for value in &measured {
                 let before = held.now();
                 let now = held.note(*value, Duration::from_millis(250));
-                prop_assert!(now >= *value && now >= before - 0.0051);
+                prop_assert!(now >= *value && now >= before.min(1.0) - 0.0051);
             }
             for _ in 0..400 {
                 held.note(0.1, Duration::from_millis(250));
             }
             prop_assert!((held.now() - 0.1).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn whatever_was_beyond_its_limit_is_let_go_as_soon_as_all_of_it() {
+        let mut held = Held::default();
+        held.note(100.0, Duration::from_millis(250));
+        assert!((held.now() - 100.0).abs() < f64::EPSILON, "it is said as it is");
+        assert!(held.note(0.5, Duration::from_secs(6)) < super::CLOSE);
     }
 
     #[test]
