@@ -166,6 +166,7 @@ impl Overload {
         for resource in Resource::ALL {
             let index = resource as usize;
             let measured = match (used[index], most[index]) {
+                (Some(sample::ALL), Some(_)) => 1.0,
                 (Some(used), Some(most)) => used as f64 / most.max(1) as f64,
                 _ => 0.0,
             };
@@ -232,6 +233,9 @@ mod tests {
         assert_eq!(Overload::default().note([Some(u64::MAX), Some(u64::MAX), Some(u64::MAX)], SECOND).stage(), 0);
         let bounds = Bounds { memory: Some(0), descriptors: Some(1), ..Bounds::default() };
         assert_eq!(Overload::new(bounds).note([None; 3], SECOND).stage(), 0);
+        let overload = Overload::new(bounds);
+        assert_eq!(overload.note([None, Some(u64::MAX), None], SECOND).stage(), 4, "too few to count them");
+        assert!((overload.pressure(Resource::Descriptors) - 1.0).abs() < f64::EPSILON);
     }
 
     #[test]

@@ -2,10 +2,17 @@
 //! 1. What cannot be read is unlimited: a proxy on a machine without cgroups is not overloaded.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 /// Above this a limit of cgroup version 1 is none; the kernel writes the largest multiple of a page.
 const NO_LIMIT: u64 = 1 << 60;
+
+/// As much as there may be, where there is too little left to count.
+pub const ALL: u64 = u64::MAX;
+
+/// `EMFILE`: the process has no descriptor left.
+const NONE_LEFT: i32 = 24;
 
 /// The memory that the process has resident, bytes.
 pub fn memory() -> Option<u64> {
@@ -20,13 +27,20 @@ pub fn memory_limit() -> Option<u64> {
     limits.min()
 }
 
-/// The file descriptors that the process has open.
+/// The file descriptors that the process has open; [`ALL`] where not even one is left to count them with.
 pub fn descriptors() -> Option<u64> {
-    // Since Linux 6.2 the folder's size is their number; before, they are counted.
+    // Since Linux 6.2 the folder's size is their number; before, they are counted, which takes one.
     let folder = Path::new("/proc/self/fd");
     match fs::metadata(folder).ok()?.len() {
-        0 => u64::try_from(fs::read_dir(folder).ok()?.count()).ok(),
+        0 => counted(fs::read_dir(folder).map(Iterator::count)),
         count => Some(count),
+    }
+}
+
+fn counted(count: io::Result<usize>) -> Option<u64> {
+    match count {
+        Ok(count) => u64::try_from(count).ok(),
+        Err(error) => (error.raw_os_error() == Some(NONE_LEFT)).then_some(ALL),
     }
 }
 
@@ -78,7 +92,11 @@ fn limit(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{descriptors, descriptors_limit, limit, limit_files, memory, open_files, resident};
+    use std::io;
+
+    use super::{
+        ALL, NONE_LEFT, counted, descriptors, descriptors_limit, limit, limit_files, memory, open_files, resident,
+    };
 
     #[test]
     fn what_the_kernel_writes_is_read() {
@@ -93,6 +111,13 @@ mod tests {
         for wrong in ["", "VmRSS:", "VmRSS: many kB", "VmRSS: 18446744073709551615 kB"] {
             assert_eq!(resident(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn with_no_descriptor_left_to_count_them_all_are_open() {
+        assert_eq!(counted(Ok(7)), Some(7));
+        assert_eq!(counted(Err(io::Error::from_raw_os_error(NONE_LEFT))), Some(ALL));
+        assert_eq!(counted(Err(io::ErrorKind::NotFound.into())), None);
     }
 
     #[test]
