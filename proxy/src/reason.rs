@@ -65,7 +65,7 @@ pub enum Reason {
     AdmissionControl,
     /// What is behind the listener has as many requests under way as it bears.
     AdaptiveConcurrency,
-    /// The proxy itself runs short of memory, descriptors or connections (OM).
+    /// The proxy itself runs short of memory or descriptors (OM).
     Overloaded,
     /// The caller went away (DC).
     DownstreamReset,

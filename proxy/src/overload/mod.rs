@@ -43,6 +43,11 @@ impl Resource {
             Resource::Connections => "connections",
         }
     }
+
+    /// Whether fewer requests free it: memory and descriptors they do, idle connections they do not.
+    fn sheds(self) -> bool {
+        self != Resource::Connections
+    }
 }
 
 /// How much the process may use; none is unlimited.
@@ -152,13 +157,21 @@ impl Overload {
 
     /// What is shortest, for people.
     pub fn shortest(&self) -> (Resource, f64) {
+        self.shortest_of(|_| true)
+    }
+
+    /// What requests are shed for, for people.
+    pub fn sheds_for(&self) -> (Resource, f64) {
+        self.shortest_of(Resource::sheds)
+    }
+
+    fn shortest_of(&self, counts: impl Fn(Resource) -> bool) -> (Resource, f64) {
         let held = self.held.lock().map(Held::now);
-        let pairs = Resource::ALL.into_iter().zip(held);
+        let pairs = Resource::ALL.into_iter().zip(held).filter(|(resource, _)| counts(*resource));
         pairs.fold((Resource::Memory, 0.0), |most, one| if one.1 > most.1 { one } else { most })
     }
 
-    /// Takes down what is used, so long after the last time. Fewer requests free memory and descriptors; idle
-    /// connections they do not.
+    /// Takes down what is used, so long after the last time.
     pub fn note(&self, used: [Option<u64>; Resource::ALL.len()], since: Duration) -> Actions {
         let most = [self.bounds.memory, self.bounds.descriptors, self.bounds.connections.map(u64::from)];
         let mut held = self.held.lock();
@@ -171,7 +184,7 @@ impl Overload {
                 _ => 0.0,
             };
             let pressure = held[index].note(measured, since);
-            actions = actions.or(Actions::of(pressure, resource != Resource::Connections));
+            actions = actions.or(Actions::of(pressure, resource.sheds()));
         }
         self.actions.store(actions.pack(), Ordering::Relaxed);
         actions
@@ -226,6 +239,14 @@ mod tests {
         assert!(overload.closes() && !overload.refuses());
         assert_eq!(overload.note([Some(990), Some(96), Some(5)], SECOND).stage(), 4);
         assert!(overload.refuses());
+    }
+
+    #[test]
+    fn requests_are_not_shed_for_want_of_connections() {
+        let bounds = Bounds { memory: Some(1000), connections: Some(10), ..Bounds::default() };
+        let overload = Overload::new(bounds);
+        overload.note([Some(960), None, Some(10)], SECOND);
+        assert_eq!((overload.shortest().0, overload.sheds_for().0), (Resource::Connections, Resource::Memory));
     }
 
     #[test]

@@ -73,7 +73,7 @@ fn check(routed: &Routed) -> Result<(), Error> {
         return Ok(());
     }
     routed.count_for_first();
-    let (resource, pressure) = overload.shortest();
+    let (resource, pressure) = overload.sheds_for();
     let detail = format!("this proxy uses {:.0} % of its {}", pressure * 100.0, resource.as_str());
     let [least, most] = RETRY_AFTER;
     let error = Error::new(Reason::Overloaded).because(detail);
