@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use outrigger_config::cluster::Protocol;
 use outrigger_config::listener::Direction;
+use outrigger_config::policy::Retry;
 use tower::Service;
 
 use super::Waiting;
@@ -239,7 +240,12 @@ async fn over_h1(
 }
 
 fn retries(aim: &Aim) -> bool {
-    aim.trail.connection.entrance.direction == Direction::Outbound && aim.retry().is_some()
+    aim.trail.connection.entrance.direction == Direction::Outbound && aim.retry().is_some_and(acts)
+}
+
+/// Whether a policy tries anything again: one that is only rehearsed, or was wished down to nothing, does not.
+fn acts(policy: &Retry) -> bool {
+    policy.mode.enforces() && policy.attempts > 0
 }
 
 async fn over_h2(
@@ -269,6 +275,15 @@ async fn over_h2(
 
 #[cfg(test)]
 mod tests {
+    use outrigger_config::policy::{Mode, Retry};
+
+    #[test]
+    fn a_policy_that_is_only_rehearsed_leaves_what_was_not_seen_to_be_sent_again_here() {
+        assert!(super::acts(&Retry::default_policy()));
+        assert!(!super::acts(&Retry { mode: Mode::Observe, ..Retry::default_policy() }));
+        assert!(!super::acts(&Retry { attempts: 0, ..Retry::default_policy() }), "as a caller may wish");
+    }
+
     #[test]
     fn an_attempts_future_stays_small() {
         fn size<F>(_: fn(super::Targeted) -> F) -> usize {
