@@ -23,7 +23,7 @@ use crate::decision::Roll;
 use crate::drain::Drain;
 use crate::gradient::Gradient;
 use crate::io::{Hidden, Side};
-use crate::overload::Overload;
+use crate::overload::{Overload, Place};
 use crate::reason::Reason;
 use crate::rls::{Asking, LimitService};
 use crate::route::{Edits, Route, Target};
@@ -90,6 +90,8 @@ pub struct Connection {
     pub drain: Drain,
     /// What all workers share.
     pub shared: Arc<Shared>,
+    /// Its place among all connections, for as long as anything of it is under way: a tunnel too.
+    pub place: Option<Place>,
 }
 
 impl Connection {
@@ -103,6 +105,7 @@ impl Connection {
             side: None,
             drain: self.drain.clone(),
             shared: Arc::clone(&self.shared),
+            place: None,
         }
     }
 }

@@ -296,10 +296,10 @@ async fn accept(
         };
         let (drain, shared) = (door.drain.clone(), Arc::clone(&shared));
         let busy = drain.busy();
-        let connection = Connection { worker, peer, entrance, side: None, drain, shared };
+        let connection = Connection { worker, peer, entrance, side: None, drain, shared, place: Some(place) };
         tokio::spawn(async move {
             server::serve(tcp, connection, stack).await;
-            drop((busy, place));
+            drop(busy);
         });
     }
 }

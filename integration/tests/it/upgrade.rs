@@ -1,6 +1,7 @@
 //! WebSocket and other upgrades: after a 101 the proxy is a pipe, whatever is said through it.
 
-use outrigger_integration::mesh::Mesh;
+use outrigger_integration::mesh::{CALLER, Mesh};
+use outrigger_integration::wait;
 use outrigger_integration::wire::{Script, Wire};
 
 const WEBSOCKET: &str = "GET /live HTTP/1.1\r\nhost: catalog\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -85,4 +86,22 @@ async fn a_pipe_ends_with_either_side() {
     wire.response().await;
     wire.send("bye").await;
     wire.ended().await;
+}
+
+#[tokio::test]
+async fn a_tunnel_is_one_of_the_callers_connections() {
+    let script = Script::start(echoing).await;
+    let mut mesh = Mesh::of("http", &[script.address()]).await;
+    let proxy = mesh.take(CALLER);
+    let mut wire = mesh.wire().await;
+    wire.send(WEBSOCKET).await;
+    wire.response().await;
+    wire.read_exactly(5).await;
+    assert_eq!(proxy.metric("outrigger_downstream_connections", &[]).await, 1.0);
+    wire.finish().await;
+    wire.read_to_end().await;
+    wait::until("the tunnel to be over", async || {
+        (proxy.metric("outrigger_downstream_connections", &[]).await == 0.0).then_some(())
+    })
+    .await;
 }

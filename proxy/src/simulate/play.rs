@@ -143,6 +143,7 @@ fn request(ask: &Ask, index: usize, entrance: &Arc<Entrance>, shared: &Arc<Share
         side: None,
         drain: shared.drain.clone(),
         shared: Arc::clone(shared),
+        place: None,
     };
     Ok(Request::new(http, Arc::new(connection)))
 }
