@@ -71,8 +71,8 @@ pub fn outbound_to<W: Wire>(upstream: Upstream<W>) -> HttpService {
     BoxCloneSyncService::new(stack)
 }
 
-/// From the mesh to the workload beside the proxy: the same rooms without the cache and retries, which are the
-/// caller's: it alone is spared the way, and it alone can choose another endpoint.
+/// From the mesh to the workload beside the proxy: the same rooms without the cache, admission control and retries,
+/// which are the caller's: it alone is spared the way, and it alone can choose another endpoint.
 pub fn inbound() -> HttpService {
     inbound_to(Upstream(Network))
 }
