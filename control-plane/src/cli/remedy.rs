@@ -91,8 +91,8 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
         }
         "retries_exhausted" => change("retry", "more attempts help only where failures are by chance: retry.attempts"),
         "retry_budget_exhausted" => {
-            "too large a share of the requests fails: mend the destination; retryBudget of its \
-                                     BackendPolicy says how many retries it bears"
+            "too large a share of the requests fails: mend the destination; retryConstraint and limits.maxRetries of \
+             its BackendPolicy say how many retries it bears"
                 .to_owned()
         }
         "http_response_timeout" => match record.attempts.last() {
@@ -154,6 +154,12 @@ mod tests {
         assert!(
             remedies(&Record { answer: Answer { status: 200, ..Answer::default() }, ..Record::default() }).is_empty()
         );
+    }
+
+    #[test]
+    fn what_bounds_retries_is_called_as_in_documents() {
+        let remedy = &remedies(&failed("retry_budget_exhausted"))[0];
+        assert!(remedy.contains("retryConstraint") && remedy.contains("limits.maxRetries"), "{remedy}");
     }
 
     #[test]
