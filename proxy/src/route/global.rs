@@ -56,13 +56,7 @@ impl Globals {
         let rules: Box<[_]> = policy.rules_of(Scope::Global).map(rule).collect();
         let name = policy.name();
         let (timeout, on_error) = (policy.global.timeout, policy.global.on_error);
-        (!rules.is_empty()).then(|| Globals {
-            timeout,
-            on_error,
-            circuit,
-            policy: name.into(),
-            rules,
-        })
+        (!rules.is_empty()).then(|| Globals { timeout, on_error, circuit, policy: name.into(), rules })
     }
 
     /// What to ask about a request; nothing where no rule counts it.
