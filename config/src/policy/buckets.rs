@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::gcra::{Gcra, Level};
 
-/// What requests that share a bucket have in common, hashed under a secret, so that nobody can choose values that meet.
+/// What requests that share a bucket have in common, hashed; a proxy does so under a secret, so that nobody can choose
+/// values that meet in its tables. Control planes that count together need one hash without.
 pub type Key = u128;
 
 /// No place.

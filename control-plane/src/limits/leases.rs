@@ -238,36 +238,17 @@ impl Drop for Seat {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use outrigger_config::document::parse;
     use outrigger_config::mesh::Mesh;
 
     use super::{Leases, Said};
     use crate::limits::grants::{Hold, Report};
+    use crate::limits::rules::tests::mesh as of_rules;
 
     /// A policy of so many rules, `rule-0` and so on, of ten requests a second each.
     fn mesh(rules: usize) -> Mesh {
-        let rule = |number: usize| {
-            let limit = "{ requests: 10, interval: 1s }";
-            format!("  - {{ name: rule-{number}, scope: Global, sharing: Lease, limit: {limit} }}\n")
-        };
-        let rules: String = (0..rules).map(rule).collect();
-        let text = format!(
-            "
-apiVersion: outrigger.dev/v1alpha1
-kind: Service
-metadata: {{ name: catalog, namespace: shop }}
-spec: {{ selector: {{ app: catalog }}, ports: [{{ name: http, port: 80 }}] }}
----
-apiVersion: outrigger.dev/v1alpha1
-kind: RateLimitPolicy
-metadata: {{ name: calm, namespace: shop }}
-spec:
-  targetRefs: [{{ kind: Service, name: catalog }}]
-  rules:
-{rules}"
-        );
-        let (mesh, _) = Mesh::try_new(parse(&text, "").expect("documents")).expect("a mesh");
-        mesh
+        let limit = "limit: { requests: 10, interval: 1s }";
+        let rule = |number| format!("{{ name: rule-{number}, scope: Global, sharing: Lease, {limit} }}, ");
+        of_rules(&format!("[{}]", (0..rules).map(rule).collect::<String>()))
     }
 
     /// What a proxy says that wants all of a rule and holds `rate`.

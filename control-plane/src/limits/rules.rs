@@ -99,7 +99,7 @@ fn hash(value: &str) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::{Duration, Instant};
 
     use outrigger_config::document::parse;
@@ -108,7 +108,8 @@ mod tests {
 
     use super::Rules;
 
-    fn mesh(rules: &str) -> Mesh {
+    /// A policy `shop/calm` of these rules.
+    pub(in crate::limits) fn mesh(rules: &str) -> Mesh {
         let text = format!(
             "
 apiVersion: outrigger.dev/v1alpha1

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::ops::BitOrAssign;
 
+use outrigger_config::policy::GrpcCodes;
+
 use crate::reason::Reason;
 
 /// What policies in Observe would have done to a request: a set.
@@ -135,27 +137,8 @@ impl fmt::Display for RetryCause {
 
 /// The name of a gRPC status, as people and `rpc.response.status_code` have it.
 pub fn grpc_name(status: u8) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
     // Whatever is not in the list reads as UNKNOWN, as gRPC's own libraries have it.
-    NAMES.get(usize::from(status)).copied().unwrap_or("UNKNOWN")
+    GrpcCodes::NAMES.get(usize::from(status)).copied().unwrap_or("UNKNOWN")
 }
 
 #[cfg(test)]
