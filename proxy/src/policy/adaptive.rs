@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::{Either, FutureExt};
+use futures_util::future::FutureExt;
 use http::{HeaderMap, StatusCode};
 use tower::{Layer, Service};
 
 use super::shed::asks_for_health;
-use super::{Next, PolicyFuture};
+use super::{Next, Waiting, refuse};
 use crate::clock;
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed};
@@ -38,29 +38,26 @@ impl<S> Layer<S> for AdaptiveLayer {
 impl<S: Next<Routed>> Service<Routed> for Adaptive<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut routed: Routed) -> Self::Future {
-        let Some(gradient) = routed.gradient.take() else { return Either::Left(self.inner.call(routed)) };
+    fn call(&mut self, mut routed: Routed) -> Waiting {
+        let Some(gradient) = routed.gradient.take() else { return self.inner.call(routed) };
         if asks_for_health(routed.http.method(), routed.http.uri().path()) {
-            return Either::Left(self.inner.call(routed));
+            return self.inner.call(routed);
         }
         match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
             Entered::Admitted(place) => {
                 let inner = self.inner.call(routed);
-                Either::Right(Box::pin(inner.map(|answer| answer.map(|response| held(response, place)))))
+                Box::pin(inner.map(|answer| answer.map(|response| held(response, place))))
             }
-            Entered::Full if gradient.model().mode.enforces() => {
-                let error = refusal(&routed, &gradient);
-                Either::Right(Box::pin(std::future::ready(Err(error))))
-            }
+            Entered::Full if gradient.model().mode.enforces() => refuse(refusal(&routed, &gradient)),
             Entered::Full => {
                 routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
-                Either::Left(self.inner.call(routed))
+                self.inner.call(routed)
             }
         }
     }

@@ -11,12 +11,11 @@
 use std::borrow::Cow;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use http::header::{self, HeaderValue};
 use http::{Method, Uri, Version};
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next, refuse};
+use super::{Next, Waiting, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::Request;
 use crate::explain;
@@ -46,13 +45,13 @@ impl<S> Layer<S> for AdmissionLayer {
 impl<S: Next<Request>> Service<Request> for Admission<S> {
     type Response = S::Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Waiting {
         let fields = request.trail.fields;
         if fields.any(Fields::EXPLAIN) {
             explain::hear(&mut request);
@@ -65,7 +64,7 @@ impl<S: Next<Request>> Service<Request> for Admission<S> {
             return refuse(error);
         }
         hop::strip(request.http.headers_mut(), fields);
-        Either::Left(self.inner.call(request))
+        self.inner.call(request)
     }
 }
 

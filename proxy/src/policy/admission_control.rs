@@ -3,10 +3,9 @@
 
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next, refuse};
+use super::{Next, Waiting, refuse};
 use crate::clock;
 use crate::error::{Error, Reason};
 use crate::exchange::Targeted;
@@ -33,13 +32,13 @@ impl<S> Layer<S> for AdmissionControlLayer {
 impl<S: Next<Targeted>> Service<Targeted> for AdmissionControl<S> {
     type Response = S::Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, targeted: Targeted) -> Self::Future {
+    fn call(&mut self, targeted: Targeted) -> Waiting {
         let aim = &targeted.aim;
         if let Some(admission) = &aim.cluster.admission {
             let now = clock::now();
@@ -53,6 +52,6 @@ impl<S: Next<Targeted>> Service<Targeted> for AdmissionControl<S> {
                 aim.trail.note(|notes| notes.would |= Would::ADMISSION_CONTROL);
             }
         }
-        Either::Left(self.inner.call(targeted))
+        self.inner.call(targeted)
     }
 }

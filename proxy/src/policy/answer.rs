@@ -3,14 +3,12 @@
 //! route as for any other. Raises [`Reason::HttpRequestDenied`] for a path whose dots climb out of what the route
 //! matched.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next};
+use super::{Next, Waiting, at_once};
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed};
 use crate::route::edit::Refusal;
@@ -36,16 +34,16 @@ impl<S> Layer<S> for AnswerLayer {
 impl<S: Next<Routed>> Service<Routed> for Answer<S> {
     type Response = Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         match answer(&routed) {
-            None => Either::Left(self.inner.call(routed)),
-            Some(answer) => Either::Right(ready(answer)),
+            None => self.inner.call(routed),
+            Some(answer) => at_once(answer),
         }
     }
 }

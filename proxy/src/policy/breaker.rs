@@ -4,10 +4,9 @@
 
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next, refuse};
+use super::{Next, Waiting, refuse};
 use crate::cluster::limits::{Acquired, Limit};
 use crate::error::{Error, Reason};
 use crate::exchange::Targeted;
@@ -34,13 +33,13 @@ impl<S> Layer<S> for BreakerLayer {
 impl<S: Next<Targeted>> Service<Targeted> for Breaker<S> {
     type Response = S::Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut targeted: Targeted) -> Self::Future {
+    fn call(&mut self, mut targeted: Targeted) -> Waiting {
         let aim = &targeted.aim;
         match aim.limits().try_acquire(Limit::Requests) {
             Acquired::Granted(permit) => targeted.permit = Some(permit),
@@ -53,6 +52,6 @@ impl<S: Next<Targeted>> Service<Targeted> for Breaker<S> {
                 return refuse(Error::new(Reason::BreakerRequests).because(detail));
             }
         }
-        Either::Left(self.inner.call(targeted))
+        self.inner.call(targeted)
     }
 }

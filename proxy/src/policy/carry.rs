@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use outrigger_config::listener::Direction;
 use tower::{Layer, Service};
 
-use super::Next;
+use super::{Next, Waiting};
 use crate::carried;
 use crate::error::Error;
 use crate::exchange::{Request, Response};
@@ -34,13 +34,13 @@ impl<S> Layer<S> for CarryLayer {
 impl<S: Next<Request>> Service<Request> for Carry<S> {
     type Response = Response;
     type Error = Error;
-    type Future = S::Future;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request) -> S::Future {
+    fn call(&mut self, mut request: Request) -> Waiting {
         let trail = Arc::clone(&request.trail);
         let carried = &trail.connection.shared.carried;
         let marked = trail.fields.any(Fields::MARK);

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::Next;
+use super::{Next, Waiting};
 use crate::error::Error;
 use crate::exchange::{Response, Targeted};
 use crate::grpc;
@@ -34,13 +34,13 @@ impl<S> Layer<S> for DeadlineLayer {
 impl<S: Next<Targeted>> Service<Targeted> for Deadline<S> {
     type Response = Response;
     type Error = Error;
-    type Future = S::Future;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut targeted: Targeted) -> S::Future {
+    fn call(&mut self, mut targeted: Targeted) -> Waiting {
         if let Some(deadline) = targeted.aim.deadline.filter(|_| targeted.aim.trail.grpc) {
             let left = grpc::format_timeout(deadline.saturating_duration_since(Instant::now()));
             if let Ok(left) = HeaderValue::from_str(&left) {

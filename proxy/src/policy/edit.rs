@@ -7,15 +7,13 @@
 //! [`Reason::HttpRequestDenied`] for a path whose dots climb out of what the route matched, or that is too long once it is
 //! rewritten.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use http::HeaderValue;
 use tower::{Layer, Service};
 
-use super::{Next, PolicyFuture};
+use super::{Next, Waiting, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Targeted, Trail};
 use crate::message::ATTEMPT_COUNT;
@@ -41,35 +39,34 @@ impl<S> Layer<S> for EditLayer {
 impl<S: Next<Targeted>> Service<Targeted> for Edit<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut targeted: Targeted) -> Self::Future {
+    fn call(&mut self, mut targeted: Targeted) -> Waiting {
         let counted = targeted.aim.route.counts.to_caller.then(|| Arc::clone(&targeted.aim.trail));
         let Some(edits) = targeted.edits.take() else {
             let answer = self.inner.call(targeted);
-            let Some(trail) = counted else { return Either::Left(answer) };
-            return Either::Right(Box::pin(async move { Ok(count(answer.await?, &trail)) }));
+            let Some(trail) = counted else { return answer };
+            return Box::pin(async move { Ok(count(answer.await?, &trail)) });
         };
         if let Err(refusal) = edits.request(&mut targeted.http, &mut targeted.aim.authority) {
-            let error = Error::new(Reason::HttpRequestDenied).because(refusal.detail());
-            return Either::Right(Box::pin(ready(Err(error))));
+            return refuse(Error::new(Reason::HttpRequestDenied).because(refusal.detail()));
         }
         let answer = self.inner.call(targeted);
         if edits.leaves_responses() && counted.is_none() {
-            return Either::Left(answer);
+            return answer;
         }
-        Either::Right(Box::pin(async move {
+        Box::pin(async move {
             let mut response = answer.await?;
             if let Some(trail) = counted {
                 response = count(response, &trail);
             }
             edits.response(response.headers_mut());
             Ok(response)
-        }))
+        })
     }
 }
 

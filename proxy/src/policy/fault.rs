@@ -3,17 +3,15 @@
 //! retried as an endpoint's answer would be. Raises [`Reason::FaultInjected`]; in Observe it only notes what it would
 //! have done.
 
-use std::future::ready;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use http::Request;
 use outrigger_config::policy::fault::Scope;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::timeout::allowed;
-use super::{Next, PolicyFuture};
+use super::{Next, Waiting, refuse};
 use crate::body::Body;
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed, Targeted, Trail};
@@ -42,23 +40,23 @@ impl<S> Layer<S> for FaultLayer {
 impl<S: Next<Routed>> Service<Routed> for Fault<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         let Some(verdict) = verdict(Scope::Request, &routed.route, &routed.http, &routed.authority, &routed.trail)
         else {
-            return Either::Left(self.inner.call(routed));
+            return self.inner.call(routed);
         };
         if let (None, Some(abort)) = (verdict.delay, verdict.abort) {
             routed.count_for_first();
-            return Either::Right(Box::pin(ready(Err(aborted(abort, None)))));
+            return refuse(aborted(abort, None));
         }
         let mut inner = self.inner.clone();
-        Either::Right(Box::pin(async move {
+        Box::pin(async move {
             let Some(delay) = verdict.delay else { return throttled(inner.call(routed).await, &verdict) };
             let start = Instant::from_std(routed.trail.started);
             let timeouts = routed.trail.timeouts(&routed.route);
@@ -79,29 +77,29 @@ impl<S: Next<Routed>> Service<Routed> for Fault<S> {
                     Err(aborted(abort, None))
                 }
             }
-        }))
+        })
     }
 }
 
 impl<S: Next<Targeted>> Service<Targeted> for Fault<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, targeted: Targeted) -> Self::Future {
+    fn call(&mut self, targeted: Targeted) -> Waiting {
         let aim = &targeted.aim;
         let Some(verdict) = verdict(Scope::Attempt, &aim.route, &targeted.http, &aim.authority, &aim.trail) else {
-            return Either::Left(self.inner.call(targeted));
+            return self.inner.call(targeted);
         };
         if let (None, Some(abort)) = (verdict.delay, verdict.abort) {
-            return Either::Right(Box::pin(ready(Err(aborted(abort, Some(targeted.http))))));
+            return refuse(aborted(abort, Some(targeted.http)));
         }
         let mut inner = self.inner.clone();
-        Either::Right(Box::pin(async move {
+        Box::pin(async move {
             if let Some(delay) = verdict.delay {
                 // The timeouts around this room cut a delay that is too long for them.
                 tokio::time::sleep(delay).await;
@@ -110,7 +108,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Fault<S> {
                 None => throttled(inner.call(targeted).await, &verdict),
                 Some(abort) => Err(aborted(abort, Some(targeted.http))),
             }
-        }))
+        })
     }
 }
 

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use http::{HeaderName, HeaderValue};
 use outrigger_config::policy::rate_limit::OnError;
 use outrigger_config::policy::{Mode, RateLimit as Policy, Tell};
@@ -15,7 +14,7 @@ use outrigger_config::xds::rls::{Code, DOMAIN, RateLimitResponse};
 use tower::{Layer, Service};
 
 use super::rate_limit::{caller, count, facts, refusal};
-use super::{Next, PolicyFuture, foreign_limit};
+use super::{Next, Waiting, foreign_limit};
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed};
 use crate::rls::{Failure, Who};
@@ -43,17 +42,17 @@ impl<S> Layer<S> for GlobalLimitLayer {
 impl<S: Next<Routed>> Service<Routed> for GlobalLimit<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         let route = &routed.route;
         let foreign = foreign_limit::is_asked(&routed);
         if route.globals.is_none() && route.rehearsed.globals.is_none() && !foreign {
-            return Either::Left(self.inner.call(routed));
+            return self.inner.call(routed);
         }
         // What is rehearsed beside a limit sees what comes, not what that lets through.
         if let Some((globals, _)) = of_mode(route, Mode::Observe) {
@@ -61,10 +60,10 @@ impl<S: Next<Routed>> Service<Routed> for GlobalLimit<S> {
         }
         let question = of_mode(route, Mode::Enforce).and_then(|(globals, _)| question(&routed, globals));
         if question.is_none() && !foreign {
-            return Either::Left(self.inner.call(routed));
+            return self.inner.call(routed);
         }
         let mut inner = self.inner.clone();
-        Either::Right(Box::pin(async move {
+        Box::pin(async move {
             if foreign {
                 foreign_limit::ask(&routed).await?;
             }
@@ -75,7 +74,7 @@ impl<S: Next<Routed>> Service<Routed> for GlobalLimit<S> {
             let mut response = inner.call(routed).await?;
             response.headers_mut().extend(fields);
             Ok(response)
-        }))
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tower::{Layer, Service};
 
-use super::Next;
+use super::{Next, Waiting};
 use crate::body::{Body, End, Ending, ReplaySource};
 use crate::error::Error;
 use crate::exchange::{Response, Routed, Targeted, Trail, grpc_status};
@@ -46,13 +46,13 @@ impl<S> Layer<S> for MirrorLayer {
 impl<S: Next<Targeted>> Service<Targeted> for Mirror<S> {
     type Response = Response;
     type Error = Error;
-    type Future = S::Future;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut targeted: Targeted) -> S::Future {
+    fn call(&mut self, mut targeted: Targeted) -> Waiting {
         if !targeted.aim.route.mirrors.is_empty() {
             copy(&self.inner, &mut targeted);
         }

@@ -8,7 +8,6 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use futures_util::future::Either;
 use tower::Service;
 
 use crate::error::Error;
@@ -41,25 +40,25 @@ pub mod wishes;
 
 /// What a layer asks of the room behind it.
 pub trait Next<R>:
-    Service<R, Response = Response, Error = Error, Future: Send + 'static> + Clone + Send + Sync + 'static
+    Service<R, Response = Response, Error = Error, Future = Waiting> + Clone + Send + Sync + 'static
 {
 }
 
 impl<R, S> Next<R> for S where
-    S: Service<R, Response = Response, Error = Error, Future: Send + 'static> + Clone + Send + Sync + 'static
+    S: Service<R, Response = Response, Error = Error, Future = Waiting> + Clone + Send + Sync + 'static
 {
 }
 
-/// A layer's own waiting.
+/// What every room answers with: the last one's future, or the nearest one's that has something to do with the answer.
+/// One type for all, since a future that held the next room's would be moved, and be a turn longer, at every door.
 pub type Waiting = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
-/// The next room's future as it is, or the layer's own.
-pub type PolicyFuture<F> = Either<F, Waiting>;
-
-/// The next room's future as it is, or the layer's answer at once.
-pub type CheckFuture<F> = Either<F, std::future::Ready<Result<Response, Error>>>;
+/// An answer at once.
+pub(crate) fn at_once(answer: Result<Response, Error>) -> Waiting {
+    Box::pin(std::future::ready(answer))
+}
 
 /// A refusal at once.
-pub(crate) fn refuse<F>(error: impl Into<Error>) -> CheckFuture<F> {
-    Either::Right(std::future::ready(Err(error.into())))
+pub(crate) fn refuse(error: impl Into<Error>) -> Waiting {
+    at_once(Err(error.into()))
 }

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{Either, FutureExt};
+use futures_util::future::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use outrigger_config::listener::Direction;
 use outrigger_config::policy::gcra::Level;
 use outrigger_config::policy::{RateLimit as Policy, RateLimitRule, Tell};
 use tower::{Layer, Service};
 
-use super::{Next, PolicyFuture};
+use super::{Next, Waiting, refuse};
 use crate::clock;
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed, Trail};
@@ -45,34 +45,33 @@ impl<S> Layer<S> for RateLimitLayer {
 impl<S: Next<Routed>> Service<Routed> for RateLimit<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         let fields: Vec<_> = match check(&routed) {
-            Verdict::Allowed => return Either::Left(self.inner.call(routed)),
+            Verdict::Allowed => return self.inner.call(routed),
             Verdict::WouldLimit => {
                 if let Some(policy) = &routed.route.config.rate_limit {
                     count(&routed.trail, policy);
                 }
-                return Either::Left(self.inner.call(routed));
+                return self.inner.call(routed);
             }
             Verdict::Limited { rule, retry_after } => {
                 let Some(policy) = &routed.route.config.rate_limit else { return refuse(Reason::RateLimited) };
-                let error = refusal(&routed, policy, rule, retry_after);
-                return refuse(error);
+                return refuse(refusal(&routed, policy, rule, retry_after));
             }
             Verdict::Told(rules) => told::fields(&rules).collect(),
         };
         let inner = self.inner.call(routed);
-        Either::Right(Box::pin(inner.map(|answer| {
+        Box::pin(inner.map(|answer| {
             let mut response = answer?;
             response.headers_mut().extend(fields);
             Ok(response)
-        })))
+        }))
     }
 }
 
@@ -104,10 +103,6 @@ pub(super) fn caller(routed: &Routed) -> Caller<'_> {
     let beside = entrance.caller.as_ref().filter(|_| entrance.direction == Direction::Outbound);
     let address: IpAddr = connection.peer.ip();
     Caller { headers: routed.http.headers(), address, workload: beside.map(HeaderValue::as_bytes) }
-}
-
-fn refuse<F>(error: impl Into<Error>) -> PolicyFuture<F> {
-    Either::Right(Box::pin(std::future::ready(Err(error.into()))))
 }
 
 /// Counts what was refused, or would have been.

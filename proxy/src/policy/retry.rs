@@ -21,13 +21,12 @@ use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::Either;
 use http::HeaderMap;
 use outrigger_config::policy::{Conditions, Mode, Retry as Policy};
 use outrigger_config::value::Percent;
 use tower::{Layer, Service};
 
-use super::{Next, PolicyFuture};
+use super::{Next, Waiting};
 use crate::body::Body;
 use crate::carried;
 use crate::clock;
@@ -62,19 +61,19 @@ impl<S> Layer<S> for RetryLayer {
 impl<S: Next<Targeted>> Service<Targeted> for Retry<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, targeted: Targeted) -> Self::Future {
+    fn call(&mut self, targeted: Targeted) -> Waiting {
         // What is rehearsed stands beside a policy that acts, or in its place.
         if targeted.aim.retry().is_none() {
-            return Either::Left(self.inner.call(targeted));
+            return self.inner.call(targeted);
         }
         targeted.aim.cluster.budget.request(targeted.aim.trail.started);
-        Either::Right(Box::pin(run(self.inner.clone(), targeted)))
+        Box::pin(run(self.inner.clone(), targeted))
     }
 }
 

@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next, refuse};
+use super::{Next, Waiting, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::{Request, Routed};
 use crate::explain;
@@ -39,17 +38,17 @@ impl<S> Layer<S> for RouteMatchLayer {
 impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
     type Response = S::Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request) -> Waiting {
         match find(&request) {
             Ok((route, gradient)) => {
                 let Request { http, trail, authority, .. } = request;
-                Either::Left(self.inner.call(Routed { http, trail, authority, route, gradient }))
+                self.inner.call(Routed { http, trail, authority, route, gradient })
             }
             Err(error) => refuse(error),
         }

@@ -4,11 +4,10 @@
 
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use http::{HeaderMap, Method, StatusCode};
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next, refuse};
+use super::{Next, Waiting, refuse};
 use crate::error::{Error, Reason};
 use crate::exchange::Routed;
 use crate::telemetry::Would;
@@ -43,19 +42,19 @@ impl<S> Layer<S> for ShedLayer {
 impl<S: Next<Routed>> Service<Routed> for Shed<S> {
     type Response = S::Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         if !routed.trail.connection.shared.overload.is_calm()
             && let Err(error) = check(&routed)
         {
             return refuse(error);
         }
-        Either::Left(self.inner.call(routed))
+        self.inner.call(routed)
     }
 }
 

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use super::{CheckFuture, Next, refuse};
+use super::{Next, Waiting, refuse};
 use crate::affinity;
 use crate::decision::Roll;
 use crate::error::{Error, Reason};
@@ -37,13 +36,13 @@ impl<S> Layer<S> for SplitLayer {
 impl<S: Next<Targeted>> Service<Routed> for Split<S> {
     type Response = S::Response;
     type Error = Error;
-    type Future = CheckFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         let route = Arc::clone(&routed.route);
         let Some(targets) = &route.targets else {
             let detail = "the route neither answers nor leads anywhere";
@@ -62,9 +61,7 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
         let target = targets.at(point);
         let roll = Roll { point, of: 0, by_key: by_key.is_some() };
         match &target.cluster {
-            Some(cluster) => {
-                Either::Left(self.inner.call(Targeted::new(routed, Arc::clone(cluster), target, Some(roll))))
-            }
+            Some(cluster) => self.inner.call(Targeted::new(routed, Arc::clone(cluster), target, Some(roll))),
             None => {
                 routed.trail.note(|notes| {
                     notes.roll = Some(roll);

@@ -14,12 +14,12 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::select;
 use outrigger_config::policy::Timeouts;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::{Next, PolicyFuture};
+use super::{Next, Waiting};
 use crate::body::Pulse;
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Targeted, Trail};
@@ -46,17 +46,17 @@ impl<S> Layer<S> for TimeoutLayer {
 impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut targeted: Targeted) -> Self::Future {
+    fn call(&mut self, mut targeted: Targeted) -> Waiting {
         let timeouts = targeted.aim.timeouts();
         let allowed = allowed(&timeouts, targeted.http.headers(), &targeted.aim.trail);
         if allowed.is_none() && timeouts.idle.is_none() {
-            return Either::Left(self.inner.call(targeted));
+            return self.inner.call(targeted);
         }
         let start = Instant::from_std(targeted.aim.trail.started);
         let deadline = allowed.map(|(time, reason)| (start + time, reason));
@@ -68,7 +68,7 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
         }
         let trail = Arc::clone(&targeted.aim.trail);
         let watch = Watch { start, deadline, idle: timeouts.idle, pulse, trail };
-        Either::Right(Box::pin(run(self.inner.call(targeted), watch)))
+        Box::pin(run(self.inner.call(targeted), watch))
     }
 }
 

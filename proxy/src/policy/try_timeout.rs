@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::future::{Either, select};
 use tower::{Layer, Service};
 
-use super::{Next, PolicyFuture};
+use super::{Next, Waiting};
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Targeted};
 
@@ -34,20 +34,20 @@ impl<S> Layer<S> for TryTimeoutLayer {
 impl<S: Next<Targeted>> Service<Targeted> for TryTimeout<S> {
     type Response = Response;
     type Error = Error;
-    type Future = PolicyFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, targeted: Targeted) -> Self::Future {
+    fn call(&mut self, targeted: Targeted) -> Waiting {
         let enforced = targeted.aim.retry().filter(|retry| retry.mode.enforces());
         let Some(limit) = enforced.and_then(|retry| retry.per_try_timeout).or(targeted.aim.timeouts().per_try) else {
-            return Either::Left(self.inner.call(targeted));
+            return self.inner.call(targeted);
         };
         let trail = Arc::clone(&targeted.aim.trail);
         let attempt = self.inner.call(targeted);
-        Either::Right(Box::pin(async move {
+        Box::pin(async move {
             match select(pin!(attempt), pin!(tokio::time::sleep(limit))).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(_) => {
@@ -57,6 +57,6 @@ impl<S: Next<Targeted>> Service<Targeted> for TryTimeout<S> {
                         .because(format_args!("no answer within the attempt's {} ms", limit.as_millis())))
                 }
             }
-        }))
+        })
     }
 }

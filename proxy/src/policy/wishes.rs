@@ -16,7 +16,7 @@ use outrigger_config::matching::{HeaderMatch, ValueMatch};
 use outrigger_config::policy::{Condition, Conditions, GrpcCodes, Hedge, Retry, Timeouts};
 use tower::{Layer, Service};
 
-use super::Next;
+use super::{Next, Waiting};
 use crate::error::Error;
 use crate::exchange::{Response, Routed};
 use crate::fields::Fields;
@@ -61,13 +61,13 @@ impl<S> Layer<S> for WishesLayer {
 impl<S: Next<Routed>> Service<Routed> for Wishes<S> {
     type Response = Response;
     type Error = Error;
-    type Future = S::Future;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut routed: Routed) -> S::Future {
+    fn call(&mut self, mut routed: Routed) -> Waiting {
         if routed.trail.fields.any(Fields::ENVOY) {
             let trail = Arc::clone(&routed.trail);
             let connection = &trail.connection;

@@ -5,17 +5,15 @@
 //! no body kept: it is only noted what would have been a hit. Raises [`Reason::NotCached`] for a request that is
 //! `only-if-cached` and cannot be answered from here.
 
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use futures_util::future::Either;
 use http::Method;
 use http::header::HeaderMap;
 use tower::{Layer, Service};
 
-use super::{Next, Waiting};
+use super::{Next, Waiting, at_once, refuse};
 use crate::cache::demand::has_already;
 use crate::cache::key::shown;
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
@@ -50,25 +48,22 @@ impl<S> Layer<S> for CacheLayer {
     }
 }
 
-/// The next room's future, an answer at once, or a fetch.
-type CacheFuture<F> = Either<F, Either<Ready<Result<Response, Error>>, Waiting>>;
-
 impl<S: Next<Routed>> Service<Routed> for Cache<S> {
     type Response = Response;
     type Error = Error;
-    type Future = CacheFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         if routed.route.cache.is_none() {
-            return Either::Left(self.inner.call(routed));
+            return self.inner.call(routed);
         }
         if routed.route.rehearsed.cache.is_some() {
             let acting = Acting { inner: self.inner.clone() };
-            return Either::Right(Either::Right(Box::pin(fetch::observe(acting, routed))));
+            return Box::pin(fetch::observe(acting, routed));
         }
         act(&mut self.inner, routed)
     }
@@ -83,23 +78,23 @@ struct Acting<S> {
 impl<S: Next<Routed>> Service<Routed> for Acting<S> {
     type Response = Response;
     type Error = Error;
-    type Future = CacheFuture<S::Future>;
+    type Future = Waiting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Self::Future {
+    fn call(&mut self, routed: Routed) -> Waiting {
         act(&mut self.inner, routed)
     }
 }
 
 /// Does what the route's own cache says.
-fn act<S: Next<Routed>>(inner: &mut S, routed: Routed) -> CacheFuture<S::Future> {
+fn act<S: Next<Routed>>(inner: &mut S, routed: Routed) -> Waiting {
     let route = Arc::clone(&routed.route);
-    let Some(cache) = &route.cache else { return Either::Left(inner.call(routed)) };
+    let Some(cache) = &route.cache else { return inner.call(routed) };
     if !cache.policy.mode.enforces() {
-        return Either::Right(Either::Right(Box::pin(fetch::observe(inner.clone(), routed))));
+        return Box::pin(fetch::observe(inner.clone(), routed));
     }
     let now = routed.trail.started;
     match look(cache, &routed, now) {
@@ -107,13 +102,13 @@ fn act<S: Next<Routed>>(inner: &mut S, routed: Routed) -> CacheFuture<S::Future>
             if why == Use::WhileRevalidate {
                 refresh::begin(inner, &routed, &stored);
             }
-            Either::Right(Either::Left(ready(Ok(serve(cache, &routed, &stored, why, &demand, now)))))
+            at_once(Ok(serve(cache, &routed, &stored, why, &demand, now)))
         }
         Look::Forward(forward) => {
             if forward.demand.only_if_cached {
-                return Either::Right(Either::Left(ready(Err(not_cached(&routed, forward.why)))));
+                return refuse(not_cached(&routed, forward.why));
             }
-            Either::Right(Either::Right(Box::pin(fetch::forward(inner.clone(), routed, forward))))
+            Box::pin(fetch::forward(inner.clone(), routed, forward))
         }
     }
 }
