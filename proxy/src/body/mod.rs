@@ -91,8 +91,12 @@ impl std::error::Error for Broken {}
 /// judges whether it is idle.
 pub type Pulse = Arc<AtomicU64>;
 
-/// A body that streams.
-pub struct Body {
+/// A body that streams. A word in size, since its message is moved a dozen times; nothing at all where it is empty and
+/// nobody acts at its end.
+#[derive(Default)]
+pub struct Body(Option<Box<State>>);
+
+struct State {
     inner: Inner,
     attempt: Option<Box<dyn Ending>>,
     request: Option<Box<dyn Ending>>,
@@ -111,13 +115,13 @@ struct Timers {
 impl Body {
     /// Nothing.
     pub fn empty() -> Self {
-        Body::from_inner(Inner::Empty)
+        Body(None)
     }
 
     /// All of it at once.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Body::from_inner(if bytes.is_empty() { Inner::Empty } else { Inner::Full(bytes) })
+        if bytes.is_empty() { Body::empty() } else { Body::from_inner(Inner::Full(bytes)) }
     }
 
     /// What a caller sends; it breaks with [`Reason::DownstreamReset`].
@@ -155,7 +159,11 @@ impl Body {
     }
 
     fn from_inner(inner: Inner) -> Self {
-        Body { inner, attempt: None, request: None, timers: Timers::default() }
+        Body(Some(Box::new(State::new(inner))))
+    }
+
+    fn state(&mut self) -> &mut State {
+        self.0.get_or_insert_with(|| Box::new(State::new(Inner::Empty)))
     }
 
     /// Replays what was kept and goes on live.
@@ -171,78 +179,134 @@ impl Body {
     /// Gives `watcher` a copy of what passes.
     pub fn watched(body: Body, watcher: Box<dyn Watcher>) -> Self {
         // Whoever takes the body asks it when it is cut.
-        let deadline = body.timers.deadline;
-        let mut watched = Body::from_inner(Inner::Watched(Box::new(Watched::new(body, watcher))));
+        let deadline = body.0.as_ref().and_then(|state| state.timers.deadline);
+        let mut watched = State::new(Inner::Watched(Box::new(Watched::new(body, watcher))));
         watched.timers.deadline = deadline;
-        watched
+        Body(Some(Box::new(watched)))
     }
 
     /// Holds the body back until `gate` opens; with a sender that is dropped it never does.
     #[must_use]
     pub fn gated(mut self, gate: oneshot::Receiver<()>) -> Self {
         // A body that an attempt gives back unsent waits for the next one's leave alone.
-        if let Inner::Gated { gate: held, .. } = &mut self.inner {
+        let state = self.state();
+        if let Inner::Gated { gate: held, .. } = &mut state.inner {
             *held = Some(gate);
             return self;
         }
         // Only the content waits: whoever acts at its end stays with the body, or would be told of an end too early.
-        let inner = Box::new(std::mem::replace(&mut self.inner, Inner::Empty));
-        self.inner = Inner::Gated { gate: Some(gate), inner };
+        let inner = Box::new(std::mem::replace(&mut state.inner, Inner::Empty));
+        state.inner = Inner::Gated { gate: Some(gate), inner };
         self
     }
 
     /// Lets no more than so many bytes a second through. Whoever acts at its end stays with the body.
     #[must_use]
     pub fn throttled(mut self, per_second: u64) -> Self {
-        if !self.is_empty() {
-            let inner = std::mem::replace(&mut self.inner, Inner::Empty);
-            self.inner = Inner::Throttled(Box::new(Throttled::new(inner, per_second)));
+        if let Some(state) = self.0.as_mut().filter(|state| !state.inner.is_over()) {
+            let inner = std::mem::replace(&mut state.inner, Inner::Empty);
+            state.inner = Inner::Throttled(Box::new(Throttled::new(inner, per_second)));
         }
         self
     }
 
     /// Whether there is nothing in it and never was.
     pub fn is_empty(&self) -> bool {
-        self.inner_is_over()
+        self.0.as_ref().is_none_or(|state| state.inner.is_over())
     }
 
     /// Who acts when the attempt's part is over.
     pub fn on_attempt_end(&mut self, ending: Box<dyn Ending>) {
-        self.attempt = Some(ending);
+        self.state().attempt = Some(ending);
     }
 
     /// Keeps something until the attempt's part is over.
     pub fn hold(&mut self, what: impl Send + Sync + 'static) {
-        self.attempt = Some(Box::new(Holding { inner: self.attempt.take(), _held: what }));
+        let state = self.state();
+        state.attempt = Some(Box::new(Holding { inner: state.attempt.take(), _held: what }));
     }
 
     /// Who acts when the request is over, after the attempt.
     pub fn on_request_end(&mut self, ending: Box<dyn Ending>) {
-        self.request = Some(ending);
+        self.state().request = Some(ending);
     }
 
     /// Cuts the body at `deadline`, for `reason`.
     pub fn set_deadline(&mut self, deadline: Instant, reason: Reason) {
-        self.timers.deadline = Some((deadline, reason));
+        self.set(|timers| timers.deadline = Some((deadline, reason)));
+    }
+
+    /// Where nothing comes there is nothing to cut.
+    fn set(&mut self, set: impl FnOnce(&mut Timers)) {
+        if let Some(state) = &mut self.0 {
+            set(&mut state.timers);
+        }
     }
 
     /// When the body is cut, whoever takes it.
     pub fn deadline(&self) -> Option<Instant> {
-        self.timers.deadline.map(|(deadline, _)| deadline)
+        self.0.as_ref().and_then(|state| state.timers.deadline).map(|(deadline, _)| deadline)
     }
 
     /// Cuts the body when nothing comes for `idle`.
     pub fn set_idle(&mut self, idle: Duration) {
-        self.timers.idle = Some(idle);
+        self.set(|timers| timers.idle = Some(idle));
     }
 
     /// Marks `pulse` with the milliseconds since `start` whenever a frame passes.
     pub fn set_pulse(&mut self, pulse: Pulse, start: Instant) {
-        self.timers.pulse = Some((pulse, start));
+        self.set(|timers| timers.pulse = Some((pulse, start)));
+    }
+}
+
+impl State {
+    fn new(inner: Inner) -> Self {
+        State { inner, attempt: None, request: None, timers: Timers::default() }
     }
 
-    fn inner_is_over(&self) -> bool {
-        self.inner.is_over()
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // A source that always has more would else never let the deadline be looked at.
+        if let Some((at, reason)) = self.timers.deadline
+            && at <= Instant::now()
+        {
+            self.finish(End::Failed(reason));
+            self.inner = Inner::Empty;
+            self.timers.deadline = None;
+            return Poll::Ready(Some(Err(Broken(reason))));
+        }
+        match self.inner.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.timers.progressed = true;
+                if let Some((pulse, start)) = &self.timers.pulse {
+                    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    pulse.store(millis, Ordering::Relaxed);
+                }
+                if let Some(trailers) = frame.trailers_ref() {
+                    for ending in [&mut self.attempt, &mut self.request].into_iter().flatten() {
+                        ending.trailers(trailers);
+                    }
+                }
+                // The receiver may not poll again once it can know that this was the last frame.
+                if self.inner.is_over() {
+                    self.finish(End::Complete);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(broken))) => {
+                self.finish(End::Failed(broken.0));
+                Poll::Ready(Some(Err(broken)))
+            }
+            Poll::Ready(None) => {
+                self.finish(End::Complete);
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let broken = ready!(self.poll_timers(cx));
+                self.finish(End::Failed(broken.0));
+                self.inner = Inner::Empty;
+                Poll::Ready(Some(Err(broken)))
+            }
+        }
     }
 
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
@@ -285,78 +349,31 @@ impl HttpBody for Body {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        // A source that always has more would else never let the deadline be looked at.
-        if let Some((at, reason)) = this.timers.deadline
-            && at <= Instant::now()
-        {
-            this.finish(End::Failed(reason));
-            this.inner = Inner::Empty;
-            this.timers.deadline = None;
-            return Poll::Ready(Some(Err(Broken(reason))));
-        }
-        match this.inner.poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.timers.progressed = true;
-                if let Some((pulse, start)) = &this.timers.pulse {
-                    let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-                    pulse.store(millis, Ordering::Relaxed);
-                }
-                if let Some(trailers) = frame.trailers_ref() {
-                    for ending in [&mut this.attempt, &mut this.request].into_iter().flatten() {
-                        ending.trailers(trailers);
-                    }
-                }
-                // The receiver may not poll again once it can know that this was the last frame.
-                if this.inner_is_over() {
-                    this.finish(End::Complete);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(broken))) => {
-                this.finish(End::Failed(broken.0));
-                Poll::Ready(Some(Err(broken)))
-            }
-            Poll::Ready(None) => {
-                this.finish(End::Complete);
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                let broken = ready!(this.poll_timers(cx));
-                this.finish(End::Failed(broken.0));
-                this.inner = Inner::Empty;
-                Poll::Ready(Some(Err(broken)))
-            }
-        }
+        self.0.as_mut().map_or(Poll::Ready(None), |state| state.poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner_is_over()
+        self.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.0.as_ref().map_or(SizeHint::with_exact(0), |state| state.inner.size_hint())
     }
 }
 
-impl Drop for Body {
+impl Drop for State {
     fn drop(&mut self) {
         if self.attempt.is_some() || self.request.is_some() {
-            let how = if self.inner_is_over() { End::Complete } else { End::Dropped };
+            let how = if self.inner.is_over() { End::Complete } else { End::Dropped };
             self.finish(how);
         }
     }
 }
 
-impl Default for Body {
-    fn default() -> Self {
-        Body::empty()
-    }
-}
-
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Body").field(&self.inner.kind()).finish()
+        let kind = self.0.as_ref().map_or("empty", |state| state.inner.kind());
+        f.debug_tuple("Body").field(&kind).finish()
     }
 }
 

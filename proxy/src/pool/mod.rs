@@ -26,10 +26,6 @@ use crate::body::{Body, Broken};
 
 /// What became of sending a request.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and a box would cost an allocation each"
-)]
 pub enum Sent {
     /// The response head.
     Response(http::Response<Body>),
