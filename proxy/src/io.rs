@@ -58,6 +58,12 @@ pub struct Side {
     head_started: AtomicBool,
     /// Everything that hyper wrote has left it.
     flushed: AtomicBool,
+    /// hyper drives it: until then and after it the caller's bytes are somebody else's.
+    driven: AtomicBool,
+    /// The caller has sent the next request before the answer to this one: behind that nothing can be seen of it.
+    hasty: AtomicBool,
+    /// The caller has gone while its request was under way.
+    left: AtomicBool,
     scan: Mutex<HeadScan>,
     /// An interim response that waits to be written.
     interim: Mutex<Bytes>,
@@ -124,6 +130,19 @@ impl Stream {
         }
     }
 
+    /// Looks whether the caller is still there while its request is under way. hyper would look by reading, for which it
+    /// takes a buffer anew each time, since the request's head still holds the last one.
+    fn watch(&self, cx: &mut Context<'_>) {
+        let Some(side) = self.side.as_ref().filter(|side| self.ahead.is_empty() && side.is_watched()) else { return };
+        side.waker.register(cx.waker());
+        let mut byte = [0];
+        match self.tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(1..)) => side.hasty.store(true, Ordering::Relaxed),
+            Poll::Ready(Ok(0) | Err(_)) => side.left.store(true, Ordering::Relaxed),
+        }
+    }
+
     fn wrote(&self) {
         if let Some(side) = &self.side {
             side.flushed.store(false, Ordering::Relaxed);
@@ -137,7 +156,26 @@ impl Side {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.head_started.store(false, Ordering::Relaxed);
+        self.hasty.store(false, Ordering::Relaxed);
         self.scan.lock().take()
+    }
+
+    /// hyper begins to drive the connection, or stops.
+    pub fn drive(&self, driven: bool) {
+        self.driven.store(driven, Ordering::Relaxed);
+    }
+
+    /// Whether nobody reads what the caller sends, who may have gone meanwhile.
+    fn is_watched(&self) -> bool {
+        self.driven.load(Ordering::Relaxed)
+            && !self.is_idle()
+            && self.bodies.load(Ordering::Relaxed) == 0
+            && !self.hasty.load(Ordering::Relaxed)
+    }
+
+    /// Whether the caller has gone while its request was under way.
+    pub fn is_left(&self) -> bool {
+        self.left.load(Ordering::Relaxed)
     }
 
     /// The service has answered in full.
@@ -347,6 +385,7 @@ impl AsyncWrite for Stream {
             side.flushed.store(true, Ordering::Relaxed);
         }
         ready!(self.poll_interim(cx))?;
+        self.watch(cx);
         Pin::new(&mut self.tcp).poll_flush(cx)
     }
 

@@ -1,10 +1,12 @@
 //! HTTP/1.1 on both sides, byte for byte: what a proxy must pass on as it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_integration::mesh::Mesh;
 use outrigger_integration::origin::Origin;
 use outrigger_integration::wire::{Script, Wire};
+use tokio::sync::Notify;
 
 /// A mesh before a service that says exactly these bytes and closes, and the caller's end.
 async fn before(bytes: &'static str) -> (Mesh, Script, Wire) {
@@ -36,6 +38,27 @@ async fn pipelined_requests_are_answered_in_order() {
     wire.send(ask("/slow/100") + &ask("/status/404") + &ask("/")).await;
     let statuses = [wire.response().await.status, wire.response().await.status, wire.response().await.status];
     assert_eq!(statuses, [200, 404, 200]);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_ends_its_request_at_the_service() {
+    let over = Arc::new(Notify::new());
+    let told = Arc::clone(&over);
+    let script = Script::start(move |mut wire, _| {
+        let told = Arc::clone(&told);
+        async move {
+            wire.request().await;
+            wire.ended().await;
+            told.notify_one();
+        }
+    })
+    .await;
+    let mesh = Mesh::of("http", &[script.address()]).await;
+    let mut wire = mesh.wire().await;
+    wire.send("GET / HTTP/1.1\r\nhost: catalog\r\n\r\n").await;
+    assert!(wire.stays_silent(Duration::from_millis(100)).await, "the service has not answered");
+    drop(wire);
+    tokio::time::timeout(Duration::from_secs(5), over.notified()).await.expect("the service is told");
 }
 
 #[tokio::test]

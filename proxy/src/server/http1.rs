@@ -54,7 +54,12 @@ pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, side: Arc<Side>, handler
 /// Drives the connection until it is over, or rests and gives its stream back.
 async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<Stream> {
     let drain = &handler.connection.drain;
-    let http = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(TokioIo::new(stream), handler.clone());
+    // Whether a caller is still there is watched by the stream, at less cost ([`Side::is_left`]).
+    side.drive(true);
+    let http = http1::Builder::new()
+        .half_close(true)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), handler.clone());
     let mut http = Box::pin(http.with_upgrades());
     let (mut draining, mut closing) = (pin!(drain.draining()), pin!(drain.closing()));
     let mut pause = FIRST_LOOK;
@@ -72,7 +77,8 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
             stopping = true;
             http.as_mut().graceful_shutdown();
         }
-        if http.as_mut().poll(cx).is_ready() || (told && closing.as_mut().poll(cx).is_ready()) {
+        let over = http.as_mut().poll(cx).is_ready() || side.is_left();
+        if over || (told && closing.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(Stop::Over);
         }
         // Polled once the timer wakes this task whenever it fires; asking it on every turn would cost more.
@@ -96,6 +102,7 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
         Poll::Pending
     })
     .await;
+    side.drive(false);
     match stop {
         Stop::Over => None,
         Stop::Rests => {
