@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
@@ -47,7 +47,6 @@ fn main() -> std::io::Result<()> {
         locality: Default::default(),
     });
     let (route, host): (Arc<str>, Arc<str>) = ("HTTPRoute shop/catalog/rule-0".into(), "catalog.shop".into());
-    let uri = Uri::from_static("/products/7?page=2");
     let record = || SpanRecord {
         trace_id: [1; 16],
         span_id: [2; 8],
@@ -59,7 +58,8 @@ fn main() -> std::io::Result<()> {
         identity: Some(Arc::clone(&identity)),
         direction: Direction::Outbound,
         method: Method::GET,
-        uri: uri.clone(),
+        path: "/products/7".into(),
+        authority: None,
         version: Version::HTTP_11,
         status: 200,
         grpc: false,

@@ -172,7 +172,7 @@ fn span(trail: &Trail, duration: std::time::Duration) -> SpanRecord {
         trace_id: trail.context.trace_id,
         span_id,
         parent,
-        state: trail.context.state.clone(),
+        state: trail.context.state.as_ref().and_then(|state| Some(state.to_str().ok()?.into())),
         kind: match entrance.direction {
             Direction::Inbound => SpanKind::Server,
             Direction::Outbound => SpanKind::Internal,
@@ -182,7 +182,8 @@ fn span(trail: &Trail, duration: std::time::Duration) -> SpanRecord {
         identity: entrance.identity.clone(),
         direction: entrance.direction,
         method: trail.method.clone(),
-        uri: trail.uri.clone(),
+        path: trail.uri.path().into(),
+        authority: trail.uri.authority().map(|authority| authority.as_str().into()),
         version: trail.version,
         status: notes.status,
         grpc: trail.grpc,

@@ -53,7 +53,7 @@ pub fn resource(identity: Option<&Identity>) -> Resource {
 
 /// The span.
 pub fn convert(record: &SpanRecord, scope: &InstrumentationScope) -> SpanData {
-    let state = record.state.as_ref().and_then(|state| state.to_str().ok()?.parse::<TraceState>().ok());
+    let state = record.state.as_ref().and_then(|state| state.parse::<TraceState>().ok());
     let flags = TraceFlags::SAMPLED;
     let (trace, span) = (TraceId::from_bytes(record.trace_id), SpanId::from_bytes(record.span_id));
     SpanData {
@@ -83,7 +83,7 @@ fn name(record: &SpanRecord) -> Cow<'static, str> {
         return format!("outrigger.outbound {}", record.host.as_deref().unwrap_or("unrouted")).into();
     }
     if record.grpc {
-        return record.uri.path().trim_start_matches('/').to_owned().into();
+        return record.path.trim_start_matches('/').to_owned().into();
     }
     method(&record.method).map_or("HTTP", |known| known).into()
 }
@@ -94,7 +94,7 @@ fn attributes(record: &SpanRecord) -> Vec<KeyValue> {
     add("outrigger.hop", direction_word(record.direction).into());
     if record.grpc {
         add("rpc.system.name", "grpc".into());
-        add("rpc.method", record.uri.path().trim_start_matches('/').to_owned().into());
+        add("rpc.method", record.path.trim_start_matches('/').to_owned().into());
         if let Some(status) = record.grpc_status {
             add("rpc.response.status_code", grpc_name(status).into());
         }
@@ -106,7 +106,7 @@ fn attributes(record: &SpanRecord) -> Vec<KeyValue> {
                 add("http.request.method_original", record.method.as_str().to_owned().into());
             }
         }
-        add("url.path", record.uri.path().to_owned().into());
+        add("url.path", record.path.to_string().into());
         add("url.scheme", "http".into());
     }
     if record.status != 0 {
@@ -173,7 +173,7 @@ fn method(method: &Method) -> Option<&'static str> {
 mod tests {
     use std::fmt::Write;
 
-    use http::{HeaderValue, Method};
+    use http::Method;
     use opentelemetry_sdk::trace::SpanData;
 
     use super::{convert, resource, scope};
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_vendors_carry_goes_along() {
-        let record = SpanRecord { state: Some(HeaderValue::from_static("congo=t61rcWkgMzE")), ..attempt() };
+        let record = SpanRecord { state: Some("congo=t61rcWkgMzE".into()), ..attempt() };
         let span = convert(&record, &scope());
         assert_eq!(span.span_context.trace_state().get("congo"), Some("t61rcWkgMzE"));
         assert_eq!(span.end_time.duration_since(span.start_time).expect("later"), record.duration);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderValue, Method, Uri, Version};
+use http::{Method, Version};
 use outrigger_config::listener::{Direction, Identity};
 
 use crate::reason::Reason;
@@ -35,7 +35,7 @@ pub struct SpanRecord {
     /// The span above it.
     pub parent: Option<[u8; 8]>,
     /// The trace's `tracestate`.
-    pub state: Option<HeaderValue>,
+    pub state: Option<Box<str>>,
     /// What it is.
     pub kind: SpanKind,
     /// When it began.
@@ -48,8 +48,11 @@ pub struct SpanRecord {
     pub direction: Direction,
     /// The request's method.
     pub method: Method,
-    /// The request's target.
-    pub uri: Uri,
+    /// The path of the request's target, copied like all that came in its head: what only refers to a head keeps the
+    /// whole buffer that it was read into.
+    pub path: Box<str>,
+    /// The authority of the request's target, where it named one.
+    pub authority: Option<Box<str>>,
     /// The protocol it came by.
     pub version: Version,
     /// The HTTP status; 0 where there was no answer.
@@ -85,9 +88,8 @@ pub struct SpanRecord {
 impl SpanRecord {
     /// What it holds in memory, bytes, with what it may share counted as its own.
     pub fn weight(&self) -> usize {
-        let target = self.uri.path_and_query().map_or(0, |target| target.as_str().len());
-        let authority = self.uri.authority().map_or(0, |authority| authority.as_str().len());
-        size_of::<SpanRecord>() + target + authority + self.state.as_ref().map_or(0, HeaderValue::len)
+        let authority = self.authority.as_ref().map_or(0, |authority| authority.len());
+        size_of::<SpanRecord>() + self.path.len() + authority + self.state.as_ref().map_or(0, |state| state.len())
     }
 
     /// Whether the request or attempt failed, as the semantic conventions see it: a 4xx is the caller's fault, and so
@@ -117,7 +119,7 @@ pub(in crate::telemetry) mod tests {
     use std::sync::Arc;
     use std::time::{Duration, UNIX_EPOCH};
 
-    use http::{Method, Uri, Version};
+    use http::{Method, Version};
     use outrigger_config::listener::{Direction, Identity};
     use outrigger_config::name::ObjectName;
 
@@ -143,7 +145,8 @@ pub(in crate::telemetry) mod tests {
             })),
             direction: Direction::Outbound,
             method: Method::GET,
-            uri: Uri::from_static("/products/7?token=secret"),
+            path: "/products/7".into(),
+            authority: None,
             version: Version::HTTP_11,
             status: 200,
             grpc: false,
@@ -181,7 +184,8 @@ pub(in crate::telemetry) mod tests {
         SpanRecord {
             kind,
             method: Method::POST,
-            uri: Uri::from_static("/shop.Pricing/Quote"),
+            path: "/shop.Pricing/Quote".into(),
+            authority: None,
             version: Version::HTTP_2,
             grpc: true,
             grpc_status: Some(grpc_status),
