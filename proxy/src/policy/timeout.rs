@@ -7,16 +7,15 @@
 //! A request counts as idle while neither its body nor its answer moves, so that a long upload is not taken for a
 //! silent one.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use outrigger_config::policy::Timeouts;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tower::{Layer, Service};
 
 use super::{Next, Waiting};
@@ -59,16 +58,19 @@ impl<S: Next<Targeted>> Service<Targeted> for Timeout<S> {
             return self.inner.call(targeted);
         }
         let start = Instant::from_std(targeted.aim.trail.started);
-        let deadline = allowed.map(|(time, reason)| (start + time, reason));
-        targeted.aim.deadline = deadline.map(|(at, _)| at);
+        let trail = Arc::clone(&targeted.aim.trail);
+        let deadline = allowed.map(|(time, reason)| Deadline { at: start + time, start, reason });
+        targeted.aim.deadline = deadline.map(|deadline| deadline.at);
+        if let (Some(deadline), None) = (deadline, timeouts.idle) {
+            return Box::pin(bound(self.inner.call(targeted), deadline, trail));
+        }
         // Only a body can keep a request alive before its answer.
         let pulse: Option<Pulse> = (timeouts.idle.is_some() && !targeted.http.body().is_empty()).then(Arc::default);
         if let Some(pulse) = &pulse {
             targeted.http.body_mut().set_pulse(Arc::clone(pulse), start);
         }
-        let trail = Arc::clone(&targeted.aim.trail);
-        let watch = Watch { start, deadline, idle: timeouts.idle, pulse, trail };
-        Box::pin(run(self.inner.call(targeted), watch))
+        let watch = Watch { start, deadline, idle: timeouts.idle, pulse };
+        Box::pin(attend(self.inner.call(targeted), watch, trail))
     }
 }
 
@@ -93,30 +95,57 @@ fn asked(headers: &http::HeaderMap) -> Option<Duration> {
     headers.get(grpc::TIMEOUT)?.to_str().ok().and_then(grpc::parse_timeout)
 }
 
-struct Watch {
+/// When a request must be over.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    at: Instant,
     start: Instant,
-    deadline: Option<(Instant, Reason)>,
-    idle: Option<Duration>,
-    pulse: Option<Pulse>,
-    trail: Arc<Trail>,
+    reason: Reason,
 }
 
-async fn run(inner: impl Future<Output = Result<Response, Error>>, watch: Watch) -> Result<Response, Error> {
+impl Deadline {
+    /// What the request ends with when it has passed.
+    fn missed(&self) -> Error {
+        let took = Instant::now().duration_since(self.start).as_millis();
+        let whose = if self.reason == Reason::StreamTimeout { "stream" } else { "request" };
+        Error::new(self.reason).because(format_args!("no complete answer within the {whose}'s {took} ms"))
+    }
+}
+
+/// A request with a deadline.
+async fn bound(mut inner: Waiting, deadline: Deadline, trail: Arc<Trail>) -> Result<Response, Error> {
+    let Ok(answer) = timeout_at(deadline.at, &mut inner).await else { return Err(cut(deadline.missed(), &trail)) };
+    let mut response = answer?;
+    response.body_mut().set_deadline(deadline.at, deadline.reason);
+    Ok(response)
+}
+
+/// A request that must not be idle, either.
+async fn attend(inner: Waiting, watch: Watch, trail: Arc<Trail>) -> Result<Response, Error> {
     let mut response = match select(pin!(inner), pin!(watch.expired())).await {
-        futures_util::future::Either::Left((answer, _)) => answer?,
-        futures_util::future::Either::Right((error, _)) => {
-            // Noted before the attempt is dropped, which is when its account is settled.
-            watch.trail.note(|notes| notes.cut = Some(error.reason));
-            return Err(error);
-        }
+        Either::Left((answer, _)) => answer?,
+        Either::Right((error, _)) => return Err(cut(error, &trail)),
     };
-    if let Some((deadline, reason)) = watch.deadline {
-        response.body_mut().set_deadline(deadline, reason);
+    if let Some(deadline) = watch.deadline {
+        response.body_mut().set_deadline(deadline.at, deadline.reason);
     }
     if let Some(idle) = watch.idle {
         response.body_mut().set_idle(idle);
     }
     Ok(response)
+}
+
+/// Notes why the attempt under way is given up; before it is dropped, which is when its account is settled.
+fn cut(error: Error, trail: &Trail) -> Error {
+    trail.note(|notes| notes.cut = Some(error.reason));
+    error
+}
+
+struct Watch {
+    start: Instant,
+    deadline: Option<Deadline>,
+    idle: Option<Duration>,
+    pulse: Option<Pulse>,
 }
 
 impl Watch {
@@ -129,15 +158,13 @@ impl Watch {
     async fn expired(&self) -> Error {
         loop {
             let idle_at = self.idle.map(|idle| self.last_moved() + idle);
-            let Some(next) = [idle_at, self.deadline.map(|(at, _)| at)].into_iter().flatten().min() else {
+            let Some(next) = [idle_at, self.deadline.map(|deadline| deadline.at)].into_iter().flatten().min() else {
                 return std::future::pending().await;
             };
             tokio::time::sleep_until(next).await;
             let now = Instant::now();
-            if let Some((_, reason)) = self.deadline.filter(|(deadline, _)| *deadline <= now) {
-                let took = now.duration_since(self.start).as_millis();
-                let whose = if reason == Reason::StreamTimeout { "stream" } else { "request" };
-                return Error::new(reason).because(format_args!("no complete answer within the {whose}'s {took} ms"));
+            if let Some(deadline) = self.deadline.filter(|deadline| deadline.at <= now) {
+                return deadline.missed();
             }
             if let Some(idle) = self.idle
                 && self.last_moved() + idle <= now

@@ -2,11 +2,10 @@
 //! `timeouts.backendRequest`). Raises [`Reason::TryTimeout`], which another attempt may cure. An attempt cut here is
 //! dropped, which closes its connection or resets its stream.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::future::{Either, select};
+use tokio::time::timeout;
 use tower::{Layer, Service};
 
 use super::{Next, Waiting};
@@ -46,17 +45,15 @@ impl<S: Next<Targeted>> Service<Targeted> for TryTimeout<S> {
             return self.inner.call(targeted);
         };
         let trail = Arc::clone(&targeted.aim.trail);
-        let attempt = self.inner.call(targeted);
+        let mut attempt = self.inner.call(targeted);
         Box::pin(async move {
-            match select(pin!(attempt), pin!(tokio::time::sleep(limit))).await {
-                Either::Left((answer, _)) => answer,
-                Either::Right(_) => {
-                    // Noted before the attempt is dropped, which is when its account is settled.
-                    trail.note(|notes| notes.cut = Some(Reason::TryTimeout));
-                    Err(Error::new(Reason::TryTimeout)
-                        .because(format_args!("no answer within the attempt's {} ms", limit.as_millis())))
-                }
+            if let Ok(answer) = timeout(limit, &mut attempt).await {
+                return answer;
             }
+            // Noted before the attempt is dropped, which is when its account is settled.
+            trail.note(|notes| notes.cut = Some(Reason::TryTimeout));
+            Err(Error::new(Reason::TryTimeout)
+                .because(format_args!("no answer within the attempt's {} ms", limit.as_millis())))
         })
     }
 }
