@@ -102,6 +102,12 @@ impl Stream {
         if self.ahead.is_empty() { self.tcp.readable().await } else { Ok(()) }
     }
 
+    /// Whether bytes have come that were not read, be it that no event has told of them yet. The end is none.
+    pub fn has_arrived(&self) -> bool {
+        let mut first = [std::mem::MaybeUninit::uninit()];
+        !self.ahead.is_empty() || socket2::SockRef::from(&self.tcp).peek(&mut first).is_ok_and(|count| count > 0)
+    }
+
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(side) = &self.side else { return Poll::Ready(Ok(())) };
         let mut interim = side.interim.lock();
@@ -456,6 +462,24 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_seen_before_any_event_tells_of_it() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let mut caller = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+        let (tcp, _) = listener.accept().expect("accepts");
+        tcp.set_nonblocking(true).expect("can be told");
+        let stream = Stream::downstream(tokio::net::TcpStream::from_std(tcp).expect("a socket"), Bytes::new(), None);
+        assert!(!stream.has_arrived());
+        std::io::Write::write_all(&mut caller, b"GET").expect("sends");
+        assert!(stream.has_arrived());
+        let mut taken = [0; 3];
+        let mut stream = stream;
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut taken).await.expect("reads");
+        drop(caller);
+        stream.readable().await.expect("the end");
+        assert!(!stream.has_arrived());
     }
 
     #[test]

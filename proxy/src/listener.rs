@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::drain::Drain;
 use crate::exchange::{Connection, Entrance, Shared};
-use crate::overload::Overload;
+use crate::overload::{Overload, PAUSE};
 use crate::rls::{Asking, Circuit};
 use crate::server;
 use crate::snapshot::Snapshot;
@@ -39,9 +39,6 @@ const ORDERS: usize = 4096;
 
 /// How long what is left of a listener that is gone may go on, unless told otherwise.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long accepting pauses when the process has no file descriptor left.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The workers and their listeners.
 #[derive(Debug)]
@@ -285,8 +282,11 @@ async fn accept(
                 continue;
             }
         };
-        // Another worker was faster.
-        let Some(place) = shared.overload.enter() else { continue };
+        let place = tokio::select! {
+            biased;
+            () = door.drain.draining() => return,
+            place = shared.overload.place() => place,
+        };
         // Heads are small and waited for; a failure here only costs speed.
         let _ = tcp.set_nodelay(true);
         let entrance = door.entrance.load_full();
@@ -297,8 +297,9 @@ async fn accept(
         let (drain, shared) = (door.drain.clone(), Arc::clone(&shared));
         let busy = drain.busy();
         let connection = Connection { worker, peer, entrance, side: None, drain, shared, place: Some(place) };
+        let served = server::serve(tcp, Box::new(connection), stack);
         tokio::spawn(async move {
-            server::serve(tcp, connection, stack).await;
+            served.await;
             drop(busy);
         });
     }

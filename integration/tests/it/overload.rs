@@ -1,5 +1,7 @@
 //! A proxy that runs short keeps itself alive: it says so, sheds, and can always be asked how it is.
 
+use std::time::{Duration, Instant};
+
 use outrigger_integration::client::{Client, get};
 use outrigger_integration::mesh::{CALLER, small};
 use outrigger_integration::origin::Origin;
@@ -50,4 +52,69 @@ async fn observed_only_it_serves_and_counts() {
     .await;
     let labels = ["priority=\"default\"", "mode=\"observe\""];
     assert_eq!(proxy.metric("outrigger_overload_shed_total", &labels).await, 3.0);
+}
+
+/// How soon a caller gets in where all places are taken by callers who rest: two looks at a connection at most, one
+/// sample, and one look at the socket, which is 2.3 s; the rest is this machine's.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A proxy with twenty places of which three are taken by requests under way, and who holds those.
+async fn nearly_full() -> (Origin, std::net::SocketAddr, Proxy, Vec<Wire>) {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()]);
+    let proxy = Start::standalone(&documents, CALLER).arg("--max-connections").arg("20").ready().await;
+    let address = documents.outbound(CALLER);
+    let mut busy = Vec::new();
+    for _ in 0..3 {
+        let mut wire = Wire::connect(address).await;
+        wire.send("POST /echo HTTP/1.1\r\nhost: catalog\r\ncontent-length: 5\r\n\r\n").await;
+        busy.push(wire);
+    }
+    (origin, address, proxy, busy)
+}
+
+/// Asks as one more caller, where seventeen rest and three have requests under way; those must not suffer for it.
+async fn one_more_gets_in(address: std::net::SocketAddr, proxy: &Proxy, busy: Vec<Wire>) {
+    let began = Instant::now();
+    assert_eq!(Client::http1(address).await.send(get("catalog", "/")).await.status, 200);
+    assert!(began.elapsed() < SOON, "it took {:?}", began.elapsed());
+    wait::until("idle callers to go", async || {
+        (proxy.metric("outrigger_downstream_connections_dismissed_total", &[]).await >= 1.0).then_some(())
+    })
+    .await;
+    for mut wire in busy {
+        wire.send("hello").await;
+        assert_eq!(wire.response().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn idle_http1_callers_give_their_places_to_who_has_something_to_ask() {
+    let (_origin, address, proxy, busy) = nearly_full().await;
+    let mut idle = Vec::new();
+    for _ in 0..14 {
+        let mut client = Client::http1(address).await;
+        assert_eq!(client.send(get("catalog", "/")).await.header("connection"), None);
+        idle.push(client);
+    }
+    // These say nothing and take the last places.
+    idle.extend(futures_util::future::join_all((0..3).map(|_| Client::http1(address))).await);
+    one_more_gets_in(address, &proxy, busy).await;
+    let left = idle.iter().filter(|client| !client.is_closed()).count();
+    assert!((10..17).contains(&left), "{left} of 17 stay: no more go than must");
+}
+
+#[tokio::test]
+async fn idle_http2_callers_give_their_places_to_who_has_something_to_ask() {
+    let (_origin, address, proxy, busy) = nearly_full().await;
+    let mut idle = Vec::new();
+    for _ in 0..14 {
+        let mut client = Client::http2(address).await;
+        assert_eq!(client.send(get("catalog", "/")).await.status, 200);
+        idle.push(client);
+    }
+    idle.extend(futures_util::future::join_all((0..3).map(|_| Client::http2(address))).await);
+    one_more_gets_in(address, &proxy, busy).await;
+    let left = idle.iter().filter(|client| !client.is_closed()).count();
+    assert!((10..17).contains(&left), "{left} of 17 stay: no more go than must");
 }

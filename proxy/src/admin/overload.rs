@@ -30,10 +30,15 @@ pub(super) fn families(overload: &Overload) -> Vec<MetricFamily> {
     }
     let mut connections = Family::gauge("outrigger_downstream_connections", "Callers' connections.");
     connections.add(&[], f64::from(overload.connections()));
-    let mut away = Family::counter(
-        "outrigger_downstream_connections_refused_total",
-        "Callers' connections beyond --max-connections: closed at once (mode enforce), or served (observe).",
+    let mut beyond = Family::counter(
+        "outrigger_downstream_connections_over_limit_total",
+        "Callers' connections beyond --max-connections: made to wait for a place (mode enforce), or served (observe).",
     );
-    away.add(&[("mode", mode)], overload.turned_away() as f64);
-    [pressure, stage, shed, connections, away].into_iter().filter_map(Family::finish).collect()
+    beyond.add(&[("mode", mode)], overload.over_limit() as f64);
+    let mut dismissed = Family::counter(
+        "outrigger_downstream_connections_dismissed_total",
+        "Callers' connections that were idle and were told to go, because the process ran short.",
+    );
+    dismissed.add(&[], overload.dismissals() as f64);
+    [pressure, stage, shed, connections, beyond, dismissed].into_iter().filter_map(Family::finish).collect()
 }

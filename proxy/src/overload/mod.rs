@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use outrigger_config::policy::Mode;
 use outrigger_config::route::Priority;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 pub mod pressure;
 pub mod sample;
@@ -19,6 +20,12 @@ pub use pressure::{Actions, Held};
 
 /// The time from one sample to the next.
 const PERIOD: Duration = Duration::from_millis(250);
+
+/// How long whoever waits for room waits until it looks again.
+pub const PAUSE: Duration = Duration::from_millis(50);
+
+/// No more than this part of all connections is dismissed at one sample: their callers come again, and not all at once.
+const SLICE: u32 = 8;
 
 /// What may run short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +76,12 @@ pub struct Overload {
     bounds: Bounds,
     actions: AtomicU32,
     connections: AtomicU32,
-    turned_away: AtomicU64,
+    over_limit: AtomicU64,
+    dismissed: AtomicU64,
     shed: [AtomicU64; 2],
     held: Mutex<[Held; Resource::ALL.len()]>,
+    /// Where connections that rest wait to be dismissed, in the order in which they came to rest.
+    resting: Notify,
 }
 
 /// A place for a caller's connection, free again when it is dropped.
@@ -118,16 +128,69 @@ impl Overload {
         self.bounds.connections.is_some_and(|most| self.connections() >= most) || self.actions().refuses
     }
 
-    /// A place for a connection that was accepted. None if another worker has taken the last.
-    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+    /// A place for a connection that was accepted; waits until there is one, where another worker, or whoever came
+    /// before, has taken the last. Cancel safe.
+    pub async fn place(self: &Arc<Self>) -> Place {
+        let (mut place, beyond) = self.enter();
+        self.over_limit.fetch_add(u64::from(beyond), Ordering::Relaxed);
+        loop {
+            if let Some(place) = place {
+                return place;
+            }
+            tokio::time::sleep(PAUSE).await;
+            place = self.enter().0;
+        }
+    }
+
+    /// A place, if there is one, and whether the limit has been reached.
+    fn enter(self: &Arc<Self>) -> (Option<Place>, bool) {
         let most = self.bounds.connections.unwrap_or(u32::MAX);
         let acts = self.bounds.mode.enforces();
         let more = |held: u32| if held < most || !acts { held.checked_add(1) } else { None };
         let before = self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        if before.is_ok_and(|before| before >= most) || before.is_err() {
-            self.turned_away.fetch_add(1, Ordering::Relaxed);
+        (before.ok().map(|_| Place(Arc::clone(self))), before.map_or(true, |before| before >= most))
+    }
+
+    /// Completes when a connection that rests is to give its place up; those that wait longest go first. Cancel safe, and
+    /// what one that is dropped was told goes to the next.
+    pub async fn dismissed(&self) {
+        loop {
+            self.resting.notified().await;
+            // What was said with nobody there to hear it waits for the next, who may come in better times.
+            if self.closes() {
+                return;
+            }
         }
-        before.ok().map(|_| Place(Arc::clone(self)))
+    }
+
+    /// Counts a connection that went since it was dismissed.
+    pub fn note_dismissed(&self) {
+        self.dismissed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Connections that rested and were closed because the process ran short.
+    pub fn dismissals(&self) -> u64 {
+        self.dismissed.load(Ordering::Relaxed)
+    }
+
+    /// Dismisses so many connections as rest and are in the way: where places run short, as many as others need to come
+    /// in; where anything else does, all, little by little. Says how many were asked for.
+    fn dismiss(&self) -> u32 {
+        if !self.closes() {
+            return 0;
+        }
+        let (there, [memory, descriptors, _]) = (self.connections(), self.held.lock().map(Held::now));
+        let slice = there.div_ceil(SLICE);
+        let wanted = if memory.max(descriptors) >= pressure::CLOSE {
+            slice
+        } else {
+            // The pressure falls slowly; how many there are is known now.
+            let keeps =
+                self.bounds.connections.map_or(u32::MAX, |most| (f64::from(most) * pressure::CLOSE).ceil() as u32);
+            there.saturating_sub(keeps.saturating_sub(1)).min(slice)
+        };
+        (0..wanted).for_each(|_| self.resting.notify_one());
+        wanted
     }
 
     /// Callers' connections.
@@ -135,9 +198,9 @@ impl Overload {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Connections beyond the limit: closed at once, or in Observe served.
-    pub fn turned_away(&self) -> u64 {
-        self.turned_away.load(Ordering::Relaxed)
+    /// Connections beyond the limit: they waited for a place, or in Observe were served.
+    pub fn over_limit(&self) -> u64 {
+        self.over_limit.load(Ordering::Relaxed)
     }
 
     /// Counts a request that is shed, or in Observe would be.
@@ -201,6 +264,7 @@ pub async fn watch(overload: Arc<Overload>, relieve: impl Fn()) {
         let now = Instant::now();
         let actions = overload.note(used, now.saturating_duration_since(last));
         last = now;
+        overload.dismiss();
         if overload.bounds.mode.enforces() && overload.pressure(Resource::Memory) >= pressure::CLOSE {
             relieve();
         }
@@ -222,6 +286,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
+    use futures_util::future::{BoxFuture, FutureExt};
     use outrigger_config::policy::Mode;
 
     use super::{Bounds, Overload, Resource};
@@ -264,9 +329,60 @@ mod tests {
         let bounds = Bounds { mode: Mode::Observe, memory: Some(1), connections: Some(1), ..Bounds::default() };
         let overload = Arc::new(Overload::new(bounds));
         assert_eq!(overload.note([Some(1), None, None], SECOND).stage(), 4);
-        let places: Vec<_> = (0..3).map(|_| overload.enter()).collect();
+        let places: Vec<_> = (0..3).map(|_| overload.place().now_or_never()).collect();
         assert!(places.iter().all(Option::is_some) && !overload.closes() && !overload.refuses());
-        assert_eq!((overload.connections(), overload.turned_away()), (3, 2));
+        assert_eq!((overload.connections(), overload.over_limit()), (3, 2));
+    }
+
+    #[tokio::test]
+    async fn those_that_rest_longest_are_dismissed_and_no_more_than_must_be() {
+        let overload = Arc::new(Overload::new(Bounds { connections: Some(20), ..Bounds::default() }));
+        let places: Vec<_> = (0..20).map(|_| overload.enter().0).collect();
+        let mut resting: Vec<_> = places.iter().map(|_| overload.dismissed().boxed()).collect();
+        let mut told = || {
+            let ready = |(index, one): (usize, &mut BoxFuture<()>)| one.now_or_never().map(|()| index);
+            let told: Vec<usize> = resting.iter_mut().enumerate().filter_map(ready).collect();
+            told.iter().rev().for_each(|index| drop(resting.remove(*index)));
+            told
+        };
+        assert!(told().is_empty() && overload.dismiss() == 0, "nothing is short yet");
+        overload.note([None, None, Some(20)], SECOND);
+        assert_eq!((overload.dismiss(), told()), (3, vec![0, 1, 2]), "17 are below 0.90 of 20");
+        drop(places.into_iter().take(3).collect::<Vec<_>>());
+        assert_eq!((overload.dismiss(), told()), (0, vec![]), "though the pressure falls slowly");
+        overload.note([None, Some(1), Some(17)], SECOND);
+        assert!(overload.closes(), "all the same");
+    }
+
+    #[tokio::test]
+    async fn where_memory_is_short_all_that_rest_go_little_by_little() {
+        let bounds = Bounds { memory: Some(100), ..Bounds::default() };
+        let overload = Arc::new(Overload::new(bounds));
+        let _places: Vec<_> = (0..80).map(|_| overload.enter().0).collect();
+        overload.note([Some(91), None, Some(80)], SECOND);
+        assert_eq!(overload.dismiss(), 10);
+        // Nobody was there to hear it; who comes later, in better times, stays.
+        overload.note([Some(10), None, Some(80)], 100 * SECOND);
+        assert!(Box::pin(overload.dismissed()).now_or_never().is_none());
+        let observed = Arc::new(Overload::new(Bounds { mode: Mode::Observe, ..bounds }));
+        let _places: Vec<_> = (0..80).map(|_| observed.enter().0).collect();
+        observed.note([Some(91), None, Some(80)], SECOND);
+        assert_eq!(observed.dismiss(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_accepted_for_the_last_place_waits_for_the_next() {
+        let overload = Arc::new(Overload::new(Bounds { connections: Some(1), ..Bounds::default() }));
+        let first = overload.place().await;
+        let second = tokio::spawn({
+            let overload = Arc::clone(&overload);
+            async move { overload.place().await }
+        });
+        tokio::time::sleep(10 * SECOND).await;
+        assert!(!second.is_finished() && overload.over_limit() == 1);
+        drop(first);
+        let _second = second.await.expect("no panic");
+        assert_eq!((overload.connections(), overload.over_limit()), (1, 1));
     }
 
     #[test]
@@ -277,7 +393,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..2000 {
-                        if let Some(place) = overload.enter() {
+                        if let Some(place) = overload.enter().0 {
                             most.fetch_max(overload.connections(), Ordering::Relaxed);
                             drop(place);
                         }

@@ -49,17 +49,16 @@ impl<S: Next<Routed>> Service<Routed> for Adaptive<S> {
         if asks_for_health(routed.http.method(), routed.http.uri().path()) {
             return self.inner.call(routed);
         }
-        match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
-            Entered::Admitted(place) => {
-                let inner = self.inner.call(routed);
-                Box::pin(inner.map(|answer| answer.map(|response| held(response, place))))
-            }
-            Entered::Full if gradient.model().mode.enforces() => refuse(refusal(&routed, &gradient)),
-            Entered::Full => {
+        let place = match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
+            Entered::Admitted(place) => place,
+            Entered::Beside(place) => {
                 routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
-                self.inner.call(routed)
+                place
             }
-        }
+            Entered::Full => return refuse(refusal(&routed, &gradient)),
+        };
+        let inner = self.inner.call(routed);
+        Box::pin(inner.map(|answer| answer.map(|response| held(response, place))))
     }
 }
 

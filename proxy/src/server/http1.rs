@@ -2,7 +2,9 @@
 //!
 //! hyper keeps about 20 KiB for a connection as long as it drives it. A keep-alive connection is idle nearly all its
 //! life, so one that rests is parked: hyper gives the socket back, only the socket is watched, and the next byte wakes
-//! a fresh driver. Parking is done only where nothing of an earlier message can still be on its way in either
+//! a fresh driver. What waits for that byte is kept small: whatever else a connection needs is made when it wakes. Where
+//! the process runs short, parked connections are told to go, the longest parked first; a byte that has come wins.
+//! Parking is done only where nothing of an earlier message can still be on its way in either
 //! direction ([`Side::rests`]), or the next request would be read out of the rest of the last one.
 
 use std::future::{Future, poll_fn};
@@ -38,22 +40,45 @@ enum Stop {
     Rests,
 }
 
-pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, side: Arc<Side>, handler: Handler) {
-    let drain = handler.connection.drain.clone();
+/// Serves one connection. No `async fn`, whose arguments would be held twice as long as the connection lives.
+pub(super) fn serve(
+    tcp: TcpStream,
+    ahead: Bytes,
+    side: Arc<Side>,
+    handler: Handler,
+) -> impl Future<Output = ()> + Send {
     let mut stream = Stream::downstream(tcp, ahead, Some(Arc::clone(&side)));
-    loop {
-        let Some(rested) = drive(stream, &side, &handler).await else { return };
-        stream = rested;
-        tokio::select! {
-            readable = stream.readable() => if readable.is_err() { return },
-            () = drain.draining() => return,
+    async move {
+        loop {
+            // In a box of its own, which is not held while the connection rests.
+            let Some(rested) = Box::pin(drive(stream, &side, &handler)).await else { return };
+            stream = rested;
+            let overload = &handler.connection.shared.overload;
+            let goes = tokio::select! {
+                biased;
+                readable = stream.readable() => if readable.is_ok() { None } else { return },
+                () = handler.connection.drain.draining() => Some(false),
+                () = overload.dismissed() => Some(true),
+            };
+            if let Some(dismissed) = goes {
+                if !stream.has_arrived() {
+                    if dismissed {
+                        overload.note_dismissed();
+                    }
+                    return;
+                }
+                // A request was faster. It is answered, and the answer says that it is the last.
+                if stream.readable().await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }
 
 /// Drives the connection until it is over, or rests and gives its stream back.
 async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<Stream> {
-    let drain = &handler.connection.drain;
+    let (drain, overload) = (&handler.connection.drain, &handler.connection.shared.overload);
     // Whether a caller is still there is watched by the stream, at less cost ([`Side::is_left`]).
     side.drive(true);
     let http = http1::Builder::new()
@@ -73,12 +98,18 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
             listening = true;
             told = draining.as_mut().poll(cx).is_ready();
         }
+        if http.as_mut().poll(cx).is_ready() || side.is_left() {
+            return Poll::Ready(Stop::Over);
+        }
+        // Only now: what has come is read first, or a fresh driver would take the connection for one without a request.
         if told && !stopping {
             stopping = true;
             http.as_mut().graceful_shutdown();
+            if http.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Stop::Over);
+            }
         }
-        let over = http.as_mut().poll(cx).is_ready() || side.is_left();
-        if over || (told && closing.as_mut().poll(cx).is_ready()) {
+        if told && closing.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Stop::Over);
         }
         // Polled once the timer wakes this task whenever it fires; asking it on every turn would cost more.
@@ -95,7 +126,8 @@ async fn drive(stream: Stream, side: &Arc<Side>, handler: &Handler) -> Option<St
             }
             pause = (pause * 2).min(LAST_LOOK);
             look.as_mut().reset(tokio::time::Instant::now() + pause);
-            if !active && !told && side.rests() {
+            // Where places are short a connection comes to rest at once, to be among those that can be dismissed.
+            if (!active || overload.closes()) && !told && side.rests() {
                 return Poll::Ready(Stop::Rests);
             }
         }

@@ -7,6 +7,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -32,6 +33,9 @@ const MAX_SENDING: usize = 400 * 1024;
 /// Streams that may be reset for an error of the caller's before its connection is given up.
 const MAX_LOCAL_RESETS: usize = 1024;
 
+/// How long a caller that is told to go may have no stream open and stay: it answers nothing, not even to that.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, handler: Handler) {
     let drain = handler.connection.drain.clone();
     let handshake = Builder::new()
@@ -49,8 +53,21 @@ pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, handler: Handler) {
     };
     let Ok(Ok(mut http)) = handshake else { return };
     let mut watch = http.ping_pong().map(Liveness::new);
+    let overload = &handler.connection.shared.overload;
+    let mut dismissed = pin!(Some(overload.dismissed()));
+    let mut farewell = pin!(None);
     let (mut listening, mut told, mut stopping) = (false, false, false);
     poll_fn(|cx| {
+        // It runs short: what was begun is finished, and the caller comes again elsewhere or later.
+        if !stopping && (!listening || !overload.is_calm()) {
+            let goes = dismissed.as_mut().as_pin_mut().is_some_and(|dismissed| dismissed.poll(cx).is_ready());
+            if goes {
+                overload.note_dismissed();
+                stopping = true;
+                http.graceful_shutdown();
+                farewell.set(Some(tokio::time::sleep(FAREWELL)));
+            }
+        }
         // Listening once is enough: the task stays the same, and the scope wakes it.
         if !listening || (!told && drain.is_draining()) {
             listening = true;
@@ -65,10 +82,10 @@ pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, handler: Handler) {
         }
         while let Poll::Ready(accepted) = http.poll_accept(cx) {
             let Some(Ok((request, reply))) = accepted else { return Poll::Ready(()) };
-            // It runs short: what was begun is finished, and the caller comes again elsewhere or later.
-            if !stopping && handler.connection.shared.overload.closes() {
+            if !stopping && overload.closes() {
                 stopping = true;
                 http.graceful_shutdown();
+                farewell.set(Some(tokio::time::sleep(FAREWELL)));
             }
             let (parts, stream) = request.into_parts();
             let body = Body::from_caller_stream(Received::new(stream, &parts.headers));
@@ -76,6 +93,18 @@ pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, handler: Handler) {
             let request = Request::new(request, Arc::clone(&handler.connection));
             let trail = Arc::clone(&request.trail);
             tokio::spawn(Exchange { reply, state: State::Answering(handler.answer(request), trail) });
+        }
+        if stopping {
+            // Another is to be told in its stead.
+            dismissed.set(None);
+        }
+        while let Some(over) = farewell.as_mut().as_pin_mut()
+            && over.poll(cx).is_ready()
+        {
+            if !http.has_streams() {
+                return Poll::Ready(());
+            }
+            farewell.set(Some(tokio::time::sleep(FAREWELL)));
         }
         if told && closing.as_mut().poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
     })
