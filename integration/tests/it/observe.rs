@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use outrigger_integration::binaries;
 use outrigger_integration::call::Call;
-use outrigger_integration::client::{get, post};
+use outrigger_integration::client::{Client, get, post};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
@@ -216,4 +216,52 @@ async fn a_stricter_health_check_is_rehearsed_beside_the_one_that_acts() {
     let turns = ["to=\"failing\"", "mode=\"enforce\""];
     assert_eq!(mesh.caller().metric("outrigger_health_check_turns_total", &turns).await, 0.0);
     assert_eq!(mesh.caller().metric("outrigger_endpoints", &["state=\"healthy\""]).await, 2.0);
+}
+
+#[tokio::test]
+async fn another_admission_control_is_rehearsed_beside_the_one_that_acts() {
+    let origin = Origin::start().await;
+    let (failing, never) = ("outlierDetection: { mode: Observe }", "{ minRequestsPerSecond: 1000000 }");
+    let documents = small("http", &[origin.address()])
+        .with(&policy("BackendPolicy", "now", SERVICE, &format!("{failing}, admissionControl: {never}")))
+        .with(&policy("BackendPolicy", "soon", SERVICE, "mode: Observe, admissionControl: { window: 10s }"));
+    let mut mesh = Mesh::standalone(documents).await;
+    origin.fail_with(500);
+    let replies = mesh.many("/", 100).await;
+    assert!(replies.iter().all(|reply| reply.status == 500 && reply.reason().is_none()));
+    assert_eq!(origin.requests(), 100);
+    let caller = mesh.caller();
+    let would = caller.metric("outrigger_observed_total", &["would=\"admission_control\""]).await;
+    assert!(would >= 30.0, "{would}");
+    assert_eq!(caller.metric("outrigger_admission_rejected_total", &["mode=\"observe\""]).await, would);
+    assert_eq!(caller.metric("outrigger_admission_rejected_total", &["mode=\"enforce\""]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_stricter_adaptive_concurrency_is_rehearsed_beside_the_one_that_acts() {
+    let origin = Origin::start().await;
+    let limit = |most: u32| format!("adaptiveConcurrency: {{ minConcurrency: {most}, maxConcurrency: {most} }}");
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .sidecar("catalog-1", "catalog", origin.address())
+        .with(&policy("RateLimitPolicy", "now", SERVICE, &limit(4)))
+        .with(&policy("RateLimitPolicy", "soon", SERVICE, &format!("mode: Observe, {}", limit(1))));
+    let mut mesh = Mesh::standalone_of(documents, "catalog-1").await;
+    let address = mesh.documents().inbound("catalog-1");
+    let ask = || async move { Client::http1(address).await.send(get("catalog", "/slow/500")).await };
+    let replies = join_all((0..6).map(|_| ask())).await;
+    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 4);
+    let proxy = mesh.proxy("catalog-1");
+    let refused = |mode: &'static str| ["outrigger_adaptive_refused_total", mode];
+    for ([name, mode], times) in [(refused("mode=\"enforce\""), 2.0), (refused("mode=\"observe\""), 5.0)] {
+        assert_eq!(proxy.metric(name, &[mode]).await, times, "{mode}");
+    }
+    assert_eq!(proxy.metric("outrigger_observed_total", &["would=\"adaptive_concurrency\""]).await, 5.0);
+    assert_eq!(proxy.metric("outrigger_adaptive_limit", &["mode=\"enforce\""]).await, 4.0);
+    assert_eq!(proxy.metric("outrigger_adaptive_limit", &["mode=\"observe\""]).await, 1.0);
+    wait::until("every place to be free again", async || {
+        let used = proxy.metric("outrigger_adaptive_limit_used", &["mode=\"observe\""]).await;
+        (used == 0.0).then_some(())
+    })
+    .await;
 }

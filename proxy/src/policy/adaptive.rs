@@ -1,5 +1,6 @@
 //! Lets in as many requests at once as the listener's service bears ([`crate::gradient`]; xDS `adaptive_concurrency`).
-//! Raises [`Reason::AdaptiveConcurrency`]; in Observe it only notes what it would have done. What asks for the service's
+//! Raises [`Reason::AdaptiveConcurrency`]; in Observe, alone or beside one that acts, it only notes what it would have
+//! done. What asks for the service's
 //! health is neither refused nor counted. Within the cache and faults, so that only the service's own time counts.
 
 use std::sync::Arc;
@@ -45,33 +46,49 @@ impl<S: Next<Routed>> Service<Routed> for Adaptive<S> {
     }
 
     fn call(&mut self, mut routed: Routed) -> Self::Future {
-        let Some(gradient) = routed.gradient.take() else { return Either::Left(self.inner.call(routed)) };
+        let Some(gradients) = routed.gradients.take() else { return Either::Left(self.inner.call(routed)) };
         if asks_for_health(routed.http.method(), routed.http.uri().path()) {
             return Either::Left(self.inner.call(routed));
         }
-        match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
-            Entered::Admitted(place) => {
-                let inner = self.inner.call(routed);
-                Either::Right(Box::pin(inner.map(|answer| answer.map(|response| held(response, place)))))
-            }
-            Entered::Full if gradient.model().mode.enforces() => {
-                let error = refusal(&routed, &gradient);
-                Either::Right(Box::pin(std::future::ready(Err(error))))
-            }
-            Entered::Full => {
-                routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
-                Either::Left(self.inner.call(routed))
-            }
+        let (now, mut rng) = (clock::now(), fastrand::Rng::new());
+        // First: what is rehearsed sees what the one that acts refuses, too.
+        let beside = gradients.beside.as_ref().map(|one| one.enter(now, &mut rng));
+        let own = gradients.own.enter(now, &mut rng);
+        if matches!(own, Entered::Full) && gradients.own.model().mode.enforces() {
+            note_full(&routed, beside.as_ref());
+            let error = refusal(&routed, &gradients.own);
+            return Either::Right(Box::pin(std::future::ready(Err(error))));
         }
+        [Some(&own), beside.as_ref()].into_iter().for_each(|entered| note_full(&routed, entered));
+        let places = [place(own), beside.and_then(place)];
+        if places.iter().all(Option::is_none) {
+            return Either::Left(self.inner.call(routed));
+        }
+        let inner = self.inner.call(routed);
+        Either::Right(Box::pin(inner.map(|answer| answer.map(|response| held(response, places)))))
     }
 }
 
-/// The place is taken until the answer is over; its head says how long the service takes, unless it failed.
-fn held(mut response: Response, place: Place) -> Response {
-    if !response.status().is_server_error() {
-        place.answered(clock::now(), &mut fastrand::Rng::new());
+/// Notes what is rehearsed and would have been refused.
+fn note_full(routed: &Routed, entered: Option<&Entered>) {
+    if matches!(entered, Some(Entered::Full)) {
+        routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
     }
-    response.body_mut().hold(place);
+}
+
+fn place(entered: Entered) -> Option<Place> {
+    match entered {
+        Entered::Admitted(place) => Some(place),
+        Entered::Full => None,
+    }
+}
+
+/// The places are taken until the answer is over; its head says how long the service takes, unless it failed.
+fn held(mut response: Response, places: [Option<Place>; 2]) -> Response {
+    if !response.status().is_server_error() {
+        places.iter().flatten().for_each(|place| place.answered(clock::now(), &mut fastrand::Rng::new()));
+    }
+    response.body_mut().hold(places);
     response
 }
 

@@ -14,6 +14,7 @@ use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
 use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
+use outrigger_config::policy::adaptive::AdaptiveConcurrency;
 use outrigger_config::policy::rate_limit::{OnError, Scope};
 use outrigger_config::policy::{Per, RateLimit, RateLimitRule};
 use outrigger_config::rewrite::Answer as AnswerModel;
@@ -23,7 +24,7 @@ use outrigger_config::route::{
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
-use crate::gradient::Gradient;
+use crate::gradient::{Gradient, Gradients};
 use crate::rls::Circuit;
 use crate::route::asked::Descriptors;
 use crate::route::cache::Cache;
@@ -88,17 +89,19 @@ pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context
         };
         serving.extend(table.map(|table| (name.clone(), table)));
     }
-    let gradient = |(name, listener): (&ListenerName, &Listener)| {
+    let gradient = |model: &AdaptiveConcurrency, old: Option<&Arc<Gradient>>| match old {
+        Some(same) if same.model() == model => Arc::clone(same),
+        old => Arc::new(Gradient::new(model.clone(), old.map(|old| &**old), context.now)),
+    };
+    let gradients = |(name, listener): (&ListenerName, &Listener)| {
         let model = listener.adaptive.as_ref()?;
         let old = previous.and_then(|previous| previous.gradients.get(name));
-        let gradient = match old.filter(|old| old.model() == model) {
-            Some(same) => Arc::clone(same),
-            None => Arc::new(Gradient::new(model.clone(), old.map(|old| &**old), context.now)),
-        };
-        Some((name.clone(), gradient))
+        let beside = listener.rehearsed_adaptive.as_ref();
+        let beside = beside.map(|model| gradient(model, old.and_then(|old| old.beside.as_ref())));
+        Some((name.clone(), Arc::new(Gradients { own: gradient(model, old.map(|old| &old.own)), beside })))
     };
     Snapshot {
-        gradients: set.listeners.iter().filter_map(gradient).collect(),
+        gradients: set.listeners.iter().filter_map(gradients).collect(),
         number: previous.map_or(1, |previous| previous.number + 1),
         listeners: set.listeners.values().map(|listener| keep_listener(listener, previous)).collect(),
         serving,

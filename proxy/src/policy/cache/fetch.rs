@@ -185,7 +185,7 @@ pub(super) async fn fetch<S: Next<Routed>>(
         trail: Arc::clone(&routed.trail),
         authority: routed.authority.clone(),
         route: Arc::clone(&routed.route),
-        gradient: routed.gradient.clone(),
+        gradients: routed.gradients.clone(),
     });
     if let Some(stored) = confirms {
         stored.ask_to_confirm(routed.http.headers_mut());
