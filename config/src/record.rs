@@ -8,6 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod cause;
+
+pub use cause::Cause;
+
 /// The largest record, bytes of JSON. A writer leaves out the least important until it fits.
 pub const MAX_BYTES: usize = 16 << 10;
 
