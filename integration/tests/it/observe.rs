@@ -265,3 +265,56 @@ async fn a_stricter_adaptive_concurrency_is_rehearsed_beside_the_one_that_acts()
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_callers_wish_hides_no_rehearsal() {
+    let origin = Origin::start().await;
+    let base = small("http", &[origin.address()]).route("catalog", "- backendRefs: [{ name: catalog, port: 80 }]");
+    let base = base.with(&policy("RoutePolicy", "soon", ROUTE, "mode: Observe, retry: { attempts: 1, codes: [503] }"));
+    let never = policy("RoutePolicy", "now", ROUTE, "retry: { attempts: 0 }");
+    for documents in [base.clone(), base.with(&never)] {
+        let mut mesh = Mesh::standalone(documents).await;
+        for (name, value, status, would) in [
+            ("x-envoy-retry-on", "connect-failure", 503, 1.0),
+            ("x-envoy-upstream-rq-timeout-ms", "9000", 503, 2.0),
+            // What the wish does is not what the policy would do beyond it.
+            ("x-envoy-retry-on", "5xx", 200, 2.0),
+        ] {
+            origin.fail_next(1, 503);
+            assert_eq!(mesh.send(get("catalog", "/").with(name, value)).await.status, status, "{name}: {value}");
+            let counted = mesh.caller().metric("outrigger_observed_total", &["would=\"retry\""]).await;
+            assert_eq!(counted, would, "{name}: {value}");
+        }
+    }
+    assert_eq!(origin.requests(), 8);
+}
+
+#[tokio::test]
+async fn fields_of_answers_are_rehearsed_beside_other_conditions() {
+    let origin = Origin::start().await;
+    let again = "mode: Observe, retry: { headers: [{ name: x-again, value: please }] }";
+    let documents = small("http", &[origin.address()])
+        .route("catalog", "- backendRefs: [{ name: catalog, port: 80 }]")
+        .with(&policy("RoutePolicy", "now", ROUTE, "retry: { codes: [503] }"))
+        .with(&policy("RoutePolicy", "soon", ROUTE, again));
+    let mut mesh = Mesh::standalone(documents).await;
+    for (path, would) in [("/with?x-again=please", 1.0), ("/with?x-again=no", 1.0), ("/", 1.0)] {
+        assert_eq!(mesh.get(path).await.status, 200);
+        let counted = mesh.caller().metric("outrigger_observed_total", &["would=\"retry\""]).await;
+        assert_eq!(counted, would, "{path}");
+    }
+    assert_eq!(origin.requests(), 3);
+}
+
+#[tokio::test]
+async fn a_hedge_at_a_percentile_is_rehearsed_beside_the_default() {
+    let origin = Origin::start().await;
+    let policy = "mode: Observe\nretry: { hedge: { percentile: 50 } }";
+    let mut mesh = Mesh::standalone(small("http", &[origin.address()]).route_policy("catalog", policy)).await;
+    mesh.many("/", 150).await;
+    let counted = async |mesh: &mut Mesh| mesh.caller().metric("outrigger_observed_total", &["would=\"hedge\""]).await;
+    let before = counted(&mut mesh).await;
+    origin.delay(std::time::Duration::from_millis(500));
+    assert_eq!(mesh.get("/").await.status, 200);
+    assert_eq!((counted(&mut mesh).await - before, origin.requests()), (1.0, 151));
+}

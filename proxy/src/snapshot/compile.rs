@@ -16,7 +16,7 @@ use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
 use outrigger_config::policy::adaptive::AdaptiveConcurrency;
 use outrigger_config::policy::rate_limit::{OnError, Scope};
-use outrigger_config::policy::{Per, RateLimit, RateLimitRule};
+use outrigger_config::policy::{Per, RateLimit, RateLimitRule, Retry};
 use outrigger_config::rewrite::Answer as AnswerModel;
 use outrigger_config::route::{
     AttemptCounts, Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost,
@@ -212,8 +212,10 @@ impl Tables<'_> {
             limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
             globals: model.rehearsed.rate_limit.as_ref().and_then(|policy| self.globals(table, model, policy)),
             cache: beside,
+            retrying: self.retrying(table, &model.name, model.rehearsed.retry.as_ref()),
         };
-        let (config, asked, retrying) = (model.clone(), Descriptors::new(&model.asked), self.retrying(table, model));
+        let retrying = self.retrying(table, &model.name, model.retry.as_ref());
+        let (config, asked) = (model.clone(), Descriptors::new(&model.asked));
         Some(Arc::new(Route {
             config,
             targets,
@@ -295,9 +297,9 @@ impl Tables<'_> {
     }
 
     /// A route of the same table and name goes on with what is known of its answers.
-    fn retrying(&mut self, table: &TableName, route: &RouteModel) -> Option<Retrying> {
-        let policy = route.retry.as_ref().filter(|policy| !policy.only_unsent())?;
-        let key = (table.clone(), Arc::clone(&route.name));
+    fn retrying(&mut self, table: &TableName, route: &Arc<str>, policy: Option<&Retry>) -> Option<Retrying> {
+        let policy = policy.filter(|policy| !policy.only_unsent())?;
+        let key = (table.clone(), Arc::clone(route));
         let old = self.previous.and_then(|previous| previous.paces.get(&key)).map(Arc::clone);
         let fresh = || old.unwrap_or_else(|| Arc::new(Pace::new(self.context.now)));
         let pace = Arc::clone(self.paces.entry(key).or_insert_with(fresh));
