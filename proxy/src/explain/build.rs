@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use outrigger_config::record::{Answer, Attempt, Bucket, Concurrency, Missed, Part, Record, Split, Taken};
+use outrigger_config::record::{self, Answer, Attempt, Bucket, Concurrency, Missed, Part, Record, Split, Taken};
 
 use super::{Why, destination, millis, miss, policies, unix_millis};
 use crate::clock;
@@ -108,7 +108,8 @@ fn split(route: &Route, roll: Roll) -> Option<Split> {
             Part { name: backend.cluster.to_string(), weight: backend.weight, chosen }
         })
         .collect();
-    (parts.len() > 1).then_some(Split { roll: Roll { of: end, ..roll }, parts })
+    let Roll { point, by_key } = roll;
+    (parts.len() > 1).then_some(Split { roll: record::Roll { point, of: end, by_key }, parts })
 }
 
 fn buckets(route: &Route, now: Instant) -> Vec<Bucket> {
