@@ -171,6 +171,8 @@ pub struct Rehearsed {
     pub outlier: Option<Outlier>,
     /// How each endpoint is asked whether it is well, though nobody leaves for it.
     pub health_check: Option<HealthCheck>,
+    /// How much would be given up at once while it fails.
+    pub admission: Option<AdmissionControl>,
 }
 
 impl Rehearsed {
@@ -184,6 +186,12 @@ impl Rehearsed {
                 return refuse("healthCheck");
             }
             check.check().map_err(|problem| problem.at_field("healthCheck"))?;
+        }
+        if let Some(admission) = &self.admission {
+            if admission.mode.enforces() {
+                return refuse("admissionControl");
+            }
+            admission.check().map_err(|problem| problem.at_field("admissionControl"))?;
         }
         match &self.outlier {
             Some(outlier) if outlier.enforces() => refuse("outlierDetection"),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::endpoint::Locality;
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 use crate::name::{ListenerName, ObjectName, TableName};
 use crate::policy::AdaptiveConcurrency;
 use crate::policy::asked::LimitFilter;
@@ -75,6 +75,8 @@ pub struct Listener {
     pub telemetry: Telemetry,
     /// As many requests at once as what is behind it bears (`adaptive_concurrency`).
     pub adaptive: Option<AdaptiveConcurrency>,
+    /// The same in Observe, beside one that acts.
+    pub rehearsed_adaptive: Option<AdaptiveConcurrency>,
     /// Who is asked whether requests are within their limits, where another control plane says so.
     pub limits: Vec<LimitFilter>,
 }
@@ -97,6 +99,12 @@ impl Listener {
         }
         if let Some(adaptive) = &self.adaptive {
             adaptive.check().map_err(|problem| problem.at_field("adaptiveConcurrency"))?;
+        }
+        if let Some(rehearsed) = &self.rehearsed_adaptive {
+            if rehearsed.mode.enforces() {
+                return Err(Problem::new(Code::Conflict, "must be in Observe").at_field("rehearsed"));
+            }
+            rehearsed.check().map_err(|problem| problem.at_field("rehearsed"))?;
         }
         match &self.table {
             TableSource::Inline(table) => table.check(),

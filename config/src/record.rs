@@ -8,6 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod cause;
+
+pub use cause::Cause;
+
 /// The largest record, bytes of JSON. A writer leaves out the least important until it fits.
 pub const MAX_BYTES: usize = 16 << 10;
 
@@ -47,6 +51,12 @@ pub struct Record {
     pub route: Option<Taken>,
     /// Routes that might have been meant.
     pub missed: Vec<Missed>,
+    /// The rules of its rate limits with one bucket for all, as they stood when it was recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<Bucket>,
+    /// How many requests at once the service beside the proxy bears, as it was known when this was recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub concurrency: Vec<Concurrency>,
     /// Where it was sent among several destinations.
     pub split: Option<Split>,
     /// The destination.
@@ -55,6 +65,10 @@ pub struct Record {
     pub policies: Vec<Policy>,
     /// Each attempt that reached for an endpoint.
     pub attempts: Vec<Attempt>,
+    /// Why an attempt that might have helped was not made: `carried` (a layer above tries again), `method`, `body` (longer
+    /// than the policy keeps), `memory`, `time`, `asked` (by the answer).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
     /// What policies in Observe would have done.
     pub would: Vec<String>,
 }
@@ -94,6 +108,38 @@ pub struct Missed {
     pub route: String,
     /// Why it did not.
     pub because: String,
+}
+
+/// A bucket of a rate limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bucket {
+    /// The rule.
+    pub rule: String,
+    /// How many requests it would still let in at once.
+    pub left: u32,
+    /// How many a full one lets in at once.
+    pub of: u32,
+    /// Whether it only observes.
+    #[serde(skip_serializing_if = "is_false")]
+    pub observe: bool,
+}
+
+/// A limit that follows how long answers take.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Concurrency {
+    /// Requests under way.
+    pub held: u32,
+    /// How many may be.
+    pub max: u32,
+    /// What answers take without load, as last measured.
+    pub unloaded_ms: Option<f64>,
+    /// What they took lately.
+    pub lately_ms: Option<f64>,
+    /// Whether it only observes.
+    #[serde(skip_serializing_if = "is_false")]
+    pub observe: bool,
 }
 
 /// Where a request fell in a weighted split.
@@ -144,6 +190,9 @@ pub struct Destination {
     pub retries: u32,
     /// Retries that its budget still allowed.
     pub budget_left: u64,
+    /// The share of its requests that was given up because it fails, in percent.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub given_up_percent: f64,
     /// Whether so few endpoints were in that those left out took part.
     pub panic: bool,
     /// How one of the endpoints is chosen.
@@ -245,6 +294,10 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+fn is_nothing(share: &f64) -> bool {
+    *share <= 0.0
+}
+
 fn is_false(flag: &bool) -> bool {
     !flag
 }
@@ -274,7 +327,7 @@ impl Record {
                 }
                 2 => self.missed.truncate(1),
                 3 => {
-                    (self.policies, self.split) = (Vec::new(), None);
+                    (self.policies, self.split, self.buckets) = (Vec::new(), None, Vec::new());
                     self.attempts.truncate(4);
                 }
                 _ => {

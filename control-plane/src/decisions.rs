@@ -1,11 +1,12 @@
 //! How proxies decided the requests that failed, were tried again or were slow: their records, kept in memory.
 //!
-//! Bounded in bytes; the oldest goes. A record is kept as it came, and is known to be one. Whoever repeats a record for
-//! want of an answer is shown once.
+//! Bounded in bytes; the oldest goes of the [`Cause`] that has most beyond its share. A record is kept as it came, and is
+//! known to be one. Whoever repeats a record for want of an answer is shown once.
 
+use std::cmp::Reverse;
 use std::collections::{HashSet, VecDeque};
 
-use outrigger_config::record::Record;
+use outrigger_config::record::{Cause, Record};
 use serde::Serialize;
 
 use crate::traces::TraceId;
@@ -19,13 +20,21 @@ pub const MAX_OF_TRACE: usize = 500;
 /// The records.
 #[derive(Debug, Default)]
 pub struct Decisions {
-    kept: VecDeque<Kept>,
-    bytes: usize,
+    /// By their cause; of each the oldest first.
+    kept: [Queue; Cause::ALL.len()],
     received: u64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    records: VecDeque<Kept>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Kept {
+    /// How many came before it.
+    number: u64,
     trace: TraceId,
     service: Box<str>,
     json: Box<str>,
@@ -43,21 +52,35 @@ impl Decisions {
     pub fn record(&mut self, json: &str) -> bool {
         let Some(record) = Record::read(json.as_bytes()) else { return false };
         let Some(trace) = TraceId::parse(&record.trace) else { return false };
-        let kept = Kept { trace, service: record.service.into(), json: json.into() };
-        self.bytes += kept.weight();
+        let queue = &mut self.kept[Cause::of(&record) as usize];
+        let kept = Kept { number: self.received, trace, service: record.service.into(), json: json.into() };
+        queue.bytes += kept.weight();
+        queue.records.push_back(kept);
         self.received += 1;
-        self.kept.push_back(kept);
-        while self.bytes > CAPACITY {
-            let Some(oldest) = self.kept.pop_front() else { break };
-            self.bytes -= oldest.weight();
+        while self.bytes() > CAPACITY {
+            let queue = &mut self.kept[Cause::most_beyond(self.kept.each_ref().map(|queue| queue.bytes)) as usize];
+            let Some(oldest) = queue.records.pop_front() else { break };
+            queue.bytes -= oldest.weight();
         }
         true
+    }
+
+    fn bytes(&self) -> usize {
+        self.kept.iter().map(|queue| queue.bytes).sum()
+    }
+
+    /// Those that are wanted, the newest first.
+    fn found(&self, wanted: impl Fn(&Kept) -> bool) -> Vec<&Kept> {
+        let all = self.kept.iter().flat_map(|queue| &queue.records);
+        let mut found: Vec<_> = all.filter(|kept| wanted(kept)).collect();
+        found.sort_unstable_by_key(|kept| Reverse(kept.number));
+        found
     }
 
     /// The records of a trace, in the order in which the requests began; of very many the newest.
     pub fn of(&self, trace: TraceId) -> DecisionList {
         let mut seen: HashSet<&str> = HashSet::new();
-        let newest = self.kept.iter().rev().filter(|kept| kept.trace == trace && seen.insert(&kept.json));
+        let newest = self.found(|kept| kept.trace == trace).into_iter().filter(|kept| seen.insert(&kept.json));
         let newest = newest.take(MAX_OF_TRACE);
         let mut records: Vec<Record> = newest.filter_map(|kept| Record::read(kept.json.as_bytes())).collect();
         records.sort_by_key(|record| record.at_unix_ms);
@@ -67,14 +90,14 @@ impl Decisions {
     /// The newest records, of one service's proxies if it is named.
     pub fn newest(&self, service: Option<&str>, limit: usize) -> DecisionList {
         let mut seen: HashSet<&str> = HashSet::new();
-        let of = self.kept.iter().rev().filter(|kept| service.is_none_or(|service| *kept.service == *service));
-        let newest = of.filter(|kept| seen.insert(&kept.json)).take(limit);
+        let of = self.found(|kept| service.is_none_or(|service| *kept.service == *service));
+        let newest = of.into_iter().filter(|kept| seen.insert(&kept.json)).take(limit);
         DecisionList { records: newest.filter_map(|kept| Record::read(kept.json.as_bytes())).collect() }
     }
 
     /// How many are kept, the memory they take in bytes, and how many came since the start.
     pub fn counts(&self) -> (usize, usize, u64) {
-        (self.kept.len(), self.bytes, self.received)
+        (self.kept.iter().map(|queue| queue.records.len()).sum(), self.bytes(), self.received)
     }
 }
 
@@ -124,6 +147,19 @@ mod tests {
         assert_eq!(found.len(), MAX_OF_TRACE);
         assert_eq!(found.last().map(|record| record.at_unix_ms), Some(49_999), "the newest of them");
         assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_flood_of_slow_ones_leaves_those_that_failed() {
+        let mut decisions = Decisions::default();
+        let json = |cause: &str, at| json(1, at, cause, 10_000).replacen('{', &format!("{{\"kept\":[\"{cause}\"],"), 1);
+        (0..100).for_each(|at| assert!(decisions.record(&json("failed", at))));
+        (0..4000).for_each(|at| assert!(decisions.record(&json("slow", at))));
+        let count = |cause| decisions.newest(Some(cause), 9999).records.len();
+        assert_eq!(count("failed"), 100);
+        assert!(count("slow") > 1000, "{}", count("slow"));
+        assert_eq!(decisions.newest(None, 1).records[0].at_unix_ms, 3999);
+        assert!(decisions.counts().1 <= CAPACITY);
     }
 
     #[test]

@@ -172,6 +172,7 @@ fn find() -> std::io::Result<()> {
         identity: None,
         telemetry: Telemetry::default(),
         adaptive: None,
+        rehearsed_adaptive: None,
         limits: Vec::new(),
     };
     let entrance = listener.name.clone();

@@ -36,7 +36,8 @@ const TIMES: usize = 150;
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=3600\r\nContent-Length: 5\r\n\r\nhello";
 
-/// The mesh of every case: a caller, a service, and a second service for splits.
+/// The mesh of every case: a caller, a service, and a second service for splits. The proxy stands beside the caller, or
+/// where the policy is the service's own beside that.
 const MESH: &str = "
 apiVersion: outrigger.dev/v1alpha1
 kind: Service
@@ -51,7 +52,7 @@ spec: { selector: { app: catalog }, ports: [{ name: http, port: 80, appProtocol:
 apiVersion: outrigger.dev/v1alpha1
 kind: Workload
 metadata: { name: catalog-1, namespace: shop, labels: { app: catalog } }
-spec: { address: 127.0.0.1, ports: [{ name: http, port: ORIGIN }] }
+spec: { address: 127.0.0.1, ports: [{ name: http, PORTS }] }
 ---
 apiVersion: outrigger.dev/v1alpha1
 kind: Workload
@@ -83,6 +84,8 @@ enum On {
     Split(&'static str),
     /// The spec of a policy of this kind.
     Policy(&'static str, &'static str),
+    /// The spec of a RateLimitPolicy of the service, before it.
+    Inbound(&'static str),
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: catalog\r\nUser-Agent: counter\r\nAccept: */*\r\n\r\n";
@@ -148,6 +151,16 @@ const CASES: &[(&str, On)] = &[
 const WITH_BODY: &[(&str, On)] =
     &[("retry on 5xx, a body of 4 KiB kept", On::Policy("RoutePolicy", "retry: { on: [5xx], methods: [\"*\"] }"))];
 
+/// The same before the service.
+const INBOUND: &[(&str, On)] = &[
+    (
+        "rate limit, before the service",
+        On::Inbound("rules: [{ name: all, limit: { requests: 1000000, interval: 1s } }]"),
+    ),
+    // As many at once as there are connections are never too many.
+    ("adaptive concurrency, before the service", On::Inbound("adaptiveConcurrency: { minConcurrency: 100 }")),
+];
+
 /// A proxy with one worker, and connections to it.
 struct Case {
     name: &'static str,
@@ -179,6 +192,11 @@ fn main() -> std::io::Result<()> {
     )?);
     for (name, on) in WITH_BODY {
         cases.push(Case::start(name, *on, base, body.as_bytes(), origin)?);
+    }
+    let base = cases.len();
+    cases.push(Case::start("none, before the service", On::Inbound(""), base, GET.as_bytes(), origin)?);
+    for (name, on) in INBOUND {
+        cases.push(Case::start(name, *on, base, GET.as_bytes(), origin)?);
     }
     for case in &mut cases {
         case.round()?;
@@ -258,27 +276,26 @@ fn is_worker(task: &str) -> bool {
 /// A data plane with one worker for the mesh, with this switched on.
 fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let (listen, origin) = (address.port(), origin.port());
+    let (node, outbound, ports) = match matches!(on, On::Inbound(_)) {
+        // Nobody listens there.
+        true => ("catalog-1", "1".to_owned(), format!("port: {listen}, appPort: {origin}")),
+        false => ("web", listen.to_string(), format!("port: {origin}")),
+    };
     let mesh = MESH
-        .replace("ORIGIN", &origin.port().to_string())
-        .replace("LISTEN", &address.port().to_string())
+        .replace("PORTS", &ports)
+        .replace("LISTEN", &outbound)
         .replace("BACKEND", if matches!(on, On::Split(_)) { ", { name: canary, port: 80, weight: 9 }" } else { "" });
     let mesh = match on {
-        On::Nothing => mesh,
+        On::Nothing | On::Inbound("") => mesh,
         On::Rule(lines) | On::Split(lines) => format!("{mesh}    {lines}\n"),
-        On::Policy(kind, spec) => {
-            let target = if kind == "BackendPolicy" {
-                "{ group: \"\", kind: Service, name: catalog }"
-            } else {
-                "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }"
-            };
-            format!(
-                "{mesh}---\napiVersion: outrigger.dev/v1alpha1\nkind: {kind}\nmetadata: {{ name: alone, namespace: shop }}\nspec:\n  targetRefs: [{target}]\n  {spec}\n"
-            )
-        }
+        On::Policy("BackendPolicy", spec) => with_policy(&mesh, "BackendPolicy", SERVICE, spec),
+        On::Policy(kind, spec) => with_policy(&mesh, kind, ROUTE, spec),
+        On::Inbound(spec) => with_policy(&mesh, "RateLimitPolicy", SERVICE, spec),
     };
     let documents = document::parse(&mesh, "bench").unwrap_or_else(|problems| panic!("{problems}"));
     let (mesh, _) = Mesh::try_new(documents).unwrap_or_else(|problems| panic!("{problems}"));
-    let node = ObjectName::try_new("shop", "web").expect("a name");
+    let node = ObjectName::try_new("shop", node).expect("a name");
     let set = mesh.shared("shop").into_iter().chain(mesh.own(&node)).collect();
     let telemetry = Arc::new(Telemetry::default());
     let context = Context { workers: 1, metrics: Arc::clone(&telemetry.metrics), seed: 1, now: Instant::now() };
@@ -298,6 +315,15 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
     assert_eq!(plane.apply(&snapshot), []);
     shared.snapshots.store(Arc::new(snapshot));
     Ok((plane, address))
+}
+
+const SERVICE: &str = "{ group: \"\", kind: Service, name: catalog }";
+const ROUTE: &str = "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }";
+
+fn with_policy(mesh: &str, kind: &str, target: &str, spec: &str) -> String {
+    format!(
+        "{mesh}---\napiVersion: outrigger.dev/v1alpha1\nkind: {kind}\nmetadata: {{ name: alone, namespace: shop }}\nspec:\n  targetRefs: [{target}]\n  {spec}\n"
+    )
 }
 
 /// Answers every request on every connection, in its own threads.

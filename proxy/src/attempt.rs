@@ -205,8 +205,8 @@ impl Attempt {
             self.endpoint().load.observe(now, now.duration_since(self.started));
         }
         self.aim.cluster.traffic.attempt(outcome);
-        if let (Some(admission), Some(outcome)) = (&self.aim.cluster.admission, outcome) {
-            admission.note(outcome == Outcome::Success, now);
+        if let Some(outcome) = outcome {
+            self.aim.cluster.note_admission(outcome == Outcome::Success, now);
         }
         let reason = self.reason.or_else(|| self.cut());
         if self.lost || reason.is_some() {

@@ -12,10 +12,17 @@ use outrigger_config::record::{Endpoint, Missed};
 use crate::reason::Reason;
 use crate::telemetry::RetryCause;
 
-pub use outrigger_config::record::Roll;
-
 /// Attempts of one request that are told apart; policies allow far fewer.
 const MAX_TRIES: usize = 32;
+
+/// Where a request fell in a weighted split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roll {
+    /// The point, from 0, among the sum of the weights.
+    pub point: u64,
+    /// Whether a key of the request decided, and not chance.
+    pub by_key: bool,
+}
 
 /// What is noted of one attempt.
 #[derive(Clone, Copy, Debug)]

@@ -21,7 +21,7 @@ use crate::carried::Carried;
 use crate::cluster::{Cluster, Limits, Permit};
 use crate::decision::Roll;
 use crate::drain::Drain;
-use crate::gradient::Gradient;
+use crate::gradient::Gradients;
 use crate::io::{Hidden, Side};
 use crate::overload::{Overload, Place};
 use crate::reason::Reason;
@@ -142,7 +142,7 @@ pub struct Routed {
     /// The route.
     pub route: Arc<Route>,
     /// How many requests at once its listener lets in; taken by the room that asks it.
-    pub gradient: Option<Arc<Gradient>>,
+    pub gradients: Option<Arc<Gradients>>,
 }
 
 /// A request whose destination is chosen.

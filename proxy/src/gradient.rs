@@ -62,6 +62,15 @@ pub struct Gradient {
     state: Mutex<State>,
 }
 
+/// The limits of a listener: the one that is kept, or is rehearsed alone, and one that is rehearsed beside one that acts.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// The first of the two.
+    pub own: Arc<Gradient>,
+    /// The other one.
+    pub beside: Option<Arc<Gradient>>,
+}
+
 /// What only the one that finds the limit anew needs.
 #[derive(Clone, Copy, Debug)]
 struct State {

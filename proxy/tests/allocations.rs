@@ -90,6 +90,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         identity: None,
         telemetry: ListenerTelemetry { sample: Percent::ZERO, access_log: false },
         adaptive: None,
+        rehearsed_adaptive: None,
         limits: Vec::new(),
     };
     let set: ResourceSet = [Resource::Cluster(destination), Resource::Listener(listener)].into_iter().collect();

@@ -48,6 +48,7 @@ fn proxy(bounds: Bounds) -> (DataPlane, SocketAddr, Arc<Overload>) {
         identity: None,
         telemetry: ListenerTelemetry { sample: Percent::ZERO, access_log: false },
         adaptive: None,
+        rehearsed_adaptive: None,
         limits: Vec::new(),
     };
     let set: ResourceSet = [Resource::Listener(listener)].into_iter().collect();

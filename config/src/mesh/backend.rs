@@ -26,11 +26,11 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     let policies = index.backend_policy(name, port);
     (cluster.limits, cluster.rehearsed.limits) = limits(&policies);
     (cluster.outlier, cluster.rehearsed.outlier) = outlier(&policies);
-    let (check, observed) = checks(&policies);
+    let (check, observed) = part(&policies, |policy| policy.health_check.clone(), |check| check.mode);
     cluster.health_check = check.map(|check| spoken(check, port.protocol));
     cluster.rehearsed.health_check = observed.map(|check| spoken(check, port.protocol));
-    let (admission, _) = policies.part(|policy| policy.admission.clone());
-    cluster.admission = admission.map(|admission| *admission);
+    (cluster.admission, cluster.rehearsed.admission) =
+        part(&policies, |policy| policy.admission.as_deref().cloned(), |admission| admission.mode);
     cluster.names_caller = index.service_limit(name, port).each().any(|known| known.spec.limit.asks_for_callers());
     let Some(policy) = policies.acting() else { return cluster };
     let balancing = &policy.load_balancing;
@@ -55,12 +55,16 @@ fn limits(policies: &Held<'_, BackendPolicy>) -> (Option<Limits>, Option<Limits>
     }
 }
 
-/// The same, without a default.
-fn checks(policies: &Held<'_, BackendPolicy>) -> (Option<HealthCheck>, Option<HealthCheck>) {
-    let own = policies.acting().and_then(|policy| policy.health_check.clone());
-    let observed = policies.observed.and_then(|known| known.spec.health_check.clone());
+/// The same of a part without a default.
+fn part<P>(
+    policies: &Held<'_, BackendPolicy>,
+    part: impl Fn(&BackendPolicy) -> Option<P>,
+    mode: impl Fn(&P) -> Mode,
+) -> (Option<P>, Option<P>) {
+    let own = policies.acting().and_then(&part);
+    let observed = policies.observed.and_then(|known| part(&known.spec));
     match own {
-        Some(acting) if acting.mode.enforces() => (Some(acting), observed),
+        Some(acting) if mode(&acting).enforces() => (Some(acting), observed),
         own => (observed.or(own), None),
     }
 }

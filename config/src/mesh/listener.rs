@@ -36,7 +36,7 @@ pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
 pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<Resource> {
     let identity = identity(index, name);
     let telemetry = index.telemetry(name.namespace());
-    let listener = |resource, address, direction, table: TableName, adaptive| {
+    let listener = |resource, address, direction, table: TableName, (adaptive, rehearsed_adaptive)| {
         let (identity, telemetry, table) = (Some(identity.clone()), telemetry.clone(), TableSource::Rds(table));
         let limits = Vec::new();
         Resource::Listener(Listener {
@@ -47,6 +47,7 @@ pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<
             identity,
             telemetry,
             adaptive,
+            rehearsed_adaptive,
             limits,
         })
     };
@@ -69,7 +70,7 @@ pub(super) fn own(index: &Index, name: &ObjectName, workload: &Workload) -> Vec<
             },
         };
         let resource = name::outbound_listener(name, outbound.address.port());
-        resources.push(listener(resource, outbound.address, Direction::Outbound, table, None));
+        resources.push(listener(resource, outbound.address, Direction::Outbound, table, (None, None)));
     }
     resources
 }
@@ -106,15 +107,20 @@ fn inbound_table(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Route
     RouteTable { name: name::inbound(name, &port.name), hosts: vec![host] }
 }
 
-/// Of the one service that limits the port, by `check`. One that is observed beside one that acts is not carried out: the
-/// limit that acts would decide what it sees.
-fn inbound_adaptive(index: &Index, name: &ObjectName, port: &WorkloadPort) -> Option<AdaptiveConcurrency> {
+/// What acts, and what is rehearsed beside it: each of one service at most, by `check`.
+fn inbound_adaptive(
+    index: &Index,
+    name: &ObjectName,
+    port: &WorkloadPort,
+) -> (Option<AdaptiveConcurrency>, Option<AdaptiveConcurrency>) {
     let services = services_of(index, name, port);
     let held = |(name, service): &(&ObjectName, &Service)| {
-        index.service_limit(name, service.port_named(&port.name)?).part(|policy| policy.adaptive.clone()).0
+        let policies = index.service_limit(name, service.port_named(&port.name)?);
+        Some(policies.each().filter_map(|known| known.spec.adaptive.clone()))
     };
-    let all: Vec<_> = services.iter().filter_map(held).collect();
-    all.iter().find(|one| one.mode.enforces()).or(all.first()).cloned()
+    let (acting, observed): (Vec<_>, Vec<_>) =
+        services.iter().filter_map(held).flatten().partition(|one| one.mode.enforces());
+    beside(acting.into_iter().next(), observed.into_iter().next())
 }
 
 /// Each of the two comes from one service at most, by `check`.

@@ -111,6 +111,7 @@ fn encode_own(listener: &Listener) -> outrigger::Listener {
         sample_millionths: listener.telemetry.sample.millionths(),
         access_log: listener.telemetry.access_log,
         adaptive: listener.adaptive.as_ref().map(adaptive::encode_own),
+        rehearsed_adaptive: listener.rehearsed_adaptive.as_ref().map(adaptive::encode_own),
     }
 }
 
@@ -131,9 +132,9 @@ pub(super) fn decode(message: &xds::Listener) -> Result<Resource, Problem> {
     };
     let own: Option<outrigger::Listener> = read_metadata(message.metadata.as_ref())?;
     let (table, acting) = decode_table(&manager).map_err(at_manager)?;
-    let (identity, telemetry, adaptive) = match own {
+    let (identity, telemetry, [adaptive, rehearsed_adaptive]) = match own {
         Some(own) => decode_own(&own).map_err(|problem| problem.at_field(outrigger::KEY).at_field("metadata"))?,
-        None => (None, telemetry_of(&manager), acting.adaptive),
+        None => (None, telemetry_of(&manager), [acting.adaptive, None]),
     };
     let listener = Listener {
         name,
@@ -146,14 +147,15 @@ pub(super) fn decode(message: &xds::Listener) -> Result<Resource, Problem> {
         identity,
         telemetry,
         adaptive,
+        rehearsed_adaptive,
         limits: acting.asks,
     };
     listener.check()?;
     Ok(Resource::Listener(listener))
 }
 
-/// What rides in our own words.
-type Own = (Option<Identity>, Telemetry, Option<AdaptiveConcurrency>);
+/// What rides in our own words; of adaptive concurrency what acts, and what is rehearsed beside it.
+type Own = (Option<Identity>, Telemetry, [Option<AdaptiveConcurrency>; 2]);
 
 fn decode_own(own: &outrigger::Listener) -> Result<Own, Problem> {
     let identity = own.identity.as_ref().map(|identity| {
@@ -167,8 +169,11 @@ fn decode_own(own: &outrigger::Listener) -> Result<Own, Problem> {
         })
     });
     let sample: Percent = own::percent("sample_millionths", own.sample_millionths)?;
-    let adaptive = own.adaptive.as_ref().map(adaptive::decode_own).transpose();
-    let adaptive = adaptive.map_err(|problem| problem.at_field("adaptive"))?;
+    let adaptive = |field, message: &Option<outrigger::Adaptive>| {
+        let policy = message.as_ref().map(adaptive::decode_own).transpose();
+        policy.map_err(|problem| problem.at_field(field))
+    };
+    let adaptive = [adaptive("adaptive", &own.adaptive)?, adaptive("rehearsed_adaptive", &own.rehearsed_adaptive)?];
     Ok((identity.transpose()?, Telemetry { sample, access_log: own.access_log }, adaptive))
 }
 

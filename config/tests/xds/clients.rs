@@ -82,6 +82,7 @@ fn listener_of(table: TableSource) -> Resource {
         identity: None,
         telemetry: Telemetry::default(),
         adaptive: None,
+        rehearsed_adaptive: None,
         limits: Vec::new(),
     })
 }

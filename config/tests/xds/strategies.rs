@@ -57,17 +57,11 @@ fn listener() -> impl Strategy<Value = Listener> {
         .prop_map(|(workload, service, version, locality)| Identity { workload, service, version, locality });
     let telemetry = (percent(), any::<bool>()).prop_map(|(sample, access_log)| Telemetry { sample, access_log });
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    let acting = (of(adaptive()), vec(limit_filter(), 0..2));
+    let acting = (of(adaptive()), of(adaptive()), vec(limit_filter(), 0..2));
     (name(), address(), direction, source, of(identity), telemetry, acting).prop_map(
-        |(name, address, direction, table, identity, telemetry, (adaptive, limits))| Listener {
-            name,
-            address,
-            direction,
-            table,
-            identity,
-            telemetry,
-            adaptive,
-            limits,
+        |(name, address, direction, table, identity, telemetry, (adaptive, mut rehearsed_adaptive, limits))| {
+            rehearsed_adaptive.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
+            Listener { name, address, direction, table, identity, telemetry, adaptive, rehearsed_adaptive, limits }
         },
     )
 }
@@ -581,7 +575,9 @@ fn admission() -> impl Strategy<Value = AdmissionControl> {
 }
 
 fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
-    let made = (of(limits()), of(outlier()), of(health_check())).prop_map(|(mut limits, mut outlier, mut check)| {
+    let made = (of(limits()), of(outlier()), of(health_check()), of(admission()));
+    let made = made.prop_map(|(mut limits, mut outlier, mut check, mut admission)| {
+        admission.iter_mut().for_each(|policy| policy.mode = Mode::Observe);
         check.iter_mut().for_each(|check| check.mode = Mode::Observe);
         limits.iter_mut().for_each(|limits| limits.mode = Mode::Observe);
         if let Some(outlier) = &mut outlier {
@@ -590,7 +586,7 @@ fn rehearsed_cluster() -> BoxedStrategy<RehearsedCluster> {
             outlier.failure_percentage.iter_mut().for_each(|part| part.mode = Mode::Observe);
             outlier.latency.iter_mut().for_each(|part| part.mode = Mode::Observe);
         }
-        RehearsedCluster { limits, outlier, health_check: check }
+        RehearsedCluster { limits, outlier, health_check: check, admission }
     });
     made.boxed()
 }

@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use outrigger_config::record::{Attempt, Destination, Record, Split};
+use outrigger_config::record::{Attempt, Bucket, Concurrency, Destination, Record, Split};
 use serde::Deserialize;
 
 use super::args::{Explain, Format};
@@ -13,7 +13,7 @@ use super::remedy::remedies;
 use super::table::{Align, Cell, Table};
 use super::terminal::Terminal;
 use super::text::{Paint, Tone, age, millis, printable};
-use super::words::{explain as sentence, explain_retry};
+use super::words::{explain as sentence, explain_retry, explain_withheld};
 
 /// The width of the words before the lines.
 const MARGIN: usize = 12;
@@ -156,18 +156,20 @@ fn render(record: &Record, now: f64, paint: Paint) -> String {
     }
     let not = if record.route.is_some() { "not" } else { "no route" };
     page.add(not, Tone::Plain, record.missed.iter().map(|missed| format!("{} {}", missed.route, missed.because)));
+    page.add("buckets", Tone::Plain, record.buckets.iter().map(bucket));
+    page.add("at once", Tone::Plain, record.concurrency.iter().map(concurrency));
     page.add("split", Tone::Plain, record.split.as_ref().map(split));
     page.add("attempts", Tone::Plain, record.attempts.iter().map(attempt));
     if let Some(destination) = &record.destination {
         page.add("candidates", Tone::Plain, candidates(destination));
         page.add("limits", Tone::Plain, [limits(destination)]);
     }
-    let observed = record.would.iter().map(|would| format!("{would} would have acted, and is only observed"));
-    page.add("observed", Tone::Warning, observed);
-    let policies = record.policies.iter().map(|policy| {
-        let observed = if policy.observe { ", only observed" } else { "" };
-        format!("{}: {} ({}{observed})", policy.about, policy.says, policy.origin)
-    });
+    let would = record.would.iter().map(|would| format!("{would} would have acted, and is only observed"));
+    page.add("observed", Tone::Warning, would);
+    let policies = record
+        .policies
+        .iter()
+        .map(|policy| format!("{}: {} ({}{})", policy.about, policy.says, policy.origin, observed(policy.observe)));
     page.add("policies", Tone::Dim, policies);
     page.text
 }
@@ -183,10 +185,27 @@ fn why(record: &Record) -> Vec<String> {
     if !record.answer.detail.is_empty() {
         lines.push(record.answer.detail.clone());
     }
+    if let Some(why) = &record.withheld {
+        lines.push(format!("not tried again, though that might have helped: {}", explain_withheld(why)));
+    }
     if lines.is_empty() && record.attempts.len() > 1 {
         lines.push(format!("answered by attempt {}", record.attempts.len()));
     }
     lines
+}
+
+fn observed(observe: bool) -> &'static str {
+    if observe { ", only observed" } else { "" }
+}
+
+fn bucket(one: &Bucket) -> String {
+    format!("{}: {} of {} left{}", one.rule, one.left, one.of, observed(one.observe))
+}
+
+fn concurrency(one: &Concurrency) -> String {
+    let lately = one.lately_ms.map(|lately| format!("; answers took {} lately", millis(lately))).unwrap_or_default();
+    let unloaded = one.unloaded_ms.map(|time| format!("; without load {}", millis(time))).unwrap_or_default();
+    format!("{} under way of at most {}{lately}{unloaded}{}", one.held, one.max, observed(one.observe))
 }
 
 fn split(split: &Split) -> String {
@@ -242,7 +261,9 @@ fn candidates(destination: &Destination) -> Vec<String> {
 fn limits(destination: &Destination) -> String {
     let limits = destination.limits.iter().map(|limit| format!("{} {} of {}", limit.limit, limit.held, limit.max));
     let retries = format!("{} retries under way, {} left in the budget", destination.retries, destination.budget_left);
-    limits.chain([retries]).collect::<Vec<_>>().join(", ")
+    let given_up = Some(destination.given_up_percent).filter(|share| *share > 0.0);
+    let given_up = given_up.map(|share| format!("{share} % of the requests given up, since it fails"));
+    limits.chain([retries]).chain(given_up).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -261,13 +282,15 @@ mod tests {
         "split":{"roll":{"point":37,"of":100,"by_key":false},"parts":[
             {"name":"catalog-v1","weight":90,"chosen":true},{"name":"catalog-v2","weight":10,"chosen":false}]},
         "destination":{"name":"catalog-v1.shop","at_ms":1.1,"limits":[{"limit":"requests","held":2,"max":1024}],
-            "retries":1,"budget_left":99,"balancing":"peak EWMA","more":0,"endpoints":[
+            "retries":1,"budget_left":99,"given_up_percent":12.5,"balancing":"peak EWMA","more":0,"endpoints":[
             {"address":"127.0.0.1:9001","workload":"catalog-1","state":"ejected","active":0,"latency_ms":2.5,"weight":1},
             {"address":"127.0.0.1:9002","workload":"","state":"healthy","active":1,"latency_ms":null,"weight":1}]},
         "policies":[{"about":"retry","origin":"RoutePolicy shop/catalog","says":"at most 1 on connect-failure, 503"}],
         "attempts":[{"number":1,"endpoint":"127.0.0.1:9001","at_ms":0.1,"took_ms":0.3,"left_ms":1999.9,"active":1,
             "status":503},{"number":2,"cause":"code_503","endpoint":"127.0.0.1:9002","at_ms":12.0,"took_ms":0.4,
             "left_ms":1988.0,"active":1,"status":0,"reason":"connection_refused"}],
+        "withheld":"time","buckets":[{"rule":"all","left":3,"of":10}],
+        "concurrency":[{"held":7,"max":12,"unloaded_ms":4.0,"lately_ms":6.5},{"held":7,"max":3,"observe":true}],
         "would":["eject"]}"#;
 
     #[test]

@@ -25,13 +25,28 @@ pub(super) fn remedies(record: &Record) -> Vec<String> {
         all.push(format!("{} took {took} to answer attempt {}: look there", slowest.endpoint, slowest.number));
     }
     if !record.would.is_empty() {
-        let observing = record.policies.iter().filter(|policy| policy.observe).map(|policy| policy.origin.as_str());
-        let observing: Vec<&str> = observing.filter(|origin| !origin.is_empty()).collect();
+        let acts = |policy: &&Policy| policy.observe && record.would.iter().any(|would| policy.about == about(would));
+        let observing = record.policies.iter().filter(acts).map(|policy| policy.origin.as_str());
+        let observing: Vec<&str> = observing.filter(|origin| !["", "default"].contains(origin)).collect();
         if !observing.is_empty() {
             all.push(format!("set mode: Enforce in {} to have that done", observing.join(", ")));
         }
     }
     all
+}
+
+/// What the policy is about that would have done this.
+fn about(would: &str) -> &str {
+    match would {
+        "rate_limit" => "rate limit",
+        "breaker" => "limits",
+        "hedge" => "retry",
+        "eject" => "outlier detection",
+        "cache_hit" => "cache",
+        "adaptive_concurrency" => "adaptive concurrency",
+        "admission_control" => "admission control",
+        other => other,
+    }
 }
 
 fn slowest(record: &Record) -> Option<&Attempt> {
@@ -79,11 +94,10 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
         "admission_control" => {
             change("admission control", "mend the destination, whose attempts fail, or let more through")
         }
-        "adaptive_concurrency" => {
-            "the service is slower than without load: give it more workloads, or see outrigger_adaptive_* of its proxy \
-             and adaptiveConcurrency of its RateLimitPolicy"
-                .to_owned()
-        }
+        "adaptive_concurrency" => change(
+            "adaptive concurrency",
+            "the service is slower than without load: give it more workloads, or change adaptiveConcurrency",
+        ),
         "overloaded" => {
             "the proxy itself runs short: give its container more, or raise --memory-limit or the limit of open files; \
              priority: High in a RoutePolicy says which requests go last"

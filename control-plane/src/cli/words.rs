@@ -50,6 +50,19 @@ pub(super) fn explain_retry(reason: &str) -> String {
     format!("tried again after {reason}{sentence}")
 }
 
+/// Why another attempt was not made.
+pub(super) fn explain_withheld(why: &str) -> &str {
+    match why {
+        "carried" => "the proxy of a caller further up tries the request again itself",
+        "method" => "its method, or an upgrade, is not one that may be repeated",
+        "body" => "its body is longer than the policy keeps",
+        "memory" => "the proxy keeps as many bodies as it may (--replay-memory)",
+        "time" => "it could not have ended in the time left",
+        "asked" => "the answer asked not to be asked again, or not so soon",
+        other => other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{explain, explain_retry};

@@ -3,6 +3,7 @@
 
 use outrigger_integration::mesh::{Mesh, small};
 use outrigger_integration::origin::Origin;
+use outrigger_integration::wait;
 use outrigger_integration::wire::Script;
 
 /// Everything that hyper takes and a proxy must not.
@@ -132,4 +133,39 @@ async fn a_path_has_one_form_for_routes_and_services() {
         wire.send(format!("GET {path} HTTP/1.1\r\nhost: catalog\r\n\r\n")).await;
         assert_eq!(wire.response().await.status, 400, "{path}");
     }
+}
+
+/// A request of HTTP/2 as bytes: the preface, empty settings, and one GET of this target, without Huffman codes.
+fn get_http2(target: &str) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).expect("a short text")], text.as_bytes()].concat();
+    // By the static table: GET, http, and the names of :authority and :path.
+    let fields = [vec![0x82, 0x86, 0x01], text("catalog"), vec![0x04], text(target)].concat();
+    let length = u8::try_from(fields.len()).expect("a short head");
+    let frames = [&[0, 0, 0, 4, 0, 0, 0, 0, 0][..], &[0, 0, length, 1, 0x5, 0, 0, 0, 1], &fields];
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frames.concat()[..]].concat()
+}
+
+#[tokio::test]
+async fn a_fragment_in_http2_is_gone_before_anything_reads_the_target() {
+    let origin = Origin::start().await;
+    let closed = "- matches: [{ path: { type: Exact, value: /admin } }]\n  filters: [{ type: RequestRedirect, requestRedirect: { statusCode: 302 } }]\n- backendRefs: [{ name: catalog, port: 80 }]";
+    let mut mesh = Mesh::standalone(small("http", &[origin.address()]).route("catalog", closed)).await;
+    let targets = [("/items#/../admin", "/items"), ("/items?of=a#b", "/items?of=a")];
+    let mut nothing = mesh.wire().await;
+    nothing.send(get_http2("#/admin")).await;
+    for (index, (target, path)) in targets.into_iter().enumerate() {
+        let mut wire = mesh.wire().await;
+        wire.send(get_http2(target)).await;
+        wait::holds("the service to be asked", || origin.requests() > index).await;
+        assert_eq!(origin.seen()[index].path, path, "{target}");
+    }
+    // What is closed is not open to another spelling of it.
+    let mut wire = mesh.wire().await;
+    wire.send(get_http2("/admin#x")).await;
+    wait::until("the answer", async || {
+        let answered = mesh.caller().metric("outrigger_requests_total", &["code=\"302\""]).await;
+        (answered == 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(origin.requests(), 2, "a target that is a fragment alone is none");
 }

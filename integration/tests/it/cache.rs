@@ -217,6 +217,27 @@ async fn an_unsafe_request_makes_what_is_kept_be_forgotten() {
 }
 
 #[tokio::test]
+async fn an_unsafe_request_makes_every_key_of_its_target_be_forgotten() {
+    let (origin, mesh) = caching("{ key: { headers: [X-Tenant], cookies: [lang] } }").await;
+    let ask = |path: &str, tenant: &str| get(SERVICE, path).with("x-tenant", tenant);
+    let mut client = mesh.http1().await;
+    for tenant in ["t", "u"] {
+        client.send(ask(FRESH, tenant)).await;
+        client.send(ask(FRESH, tenant)).await;
+        client.send(ask("/with?cache-control=max-age=60&of=another", tenant)).await;
+    }
+    assert_eq!(origin.requests(), 4);
+    // Whoever changes a target changes it for all, whatever its own fields are.
+    assert_eq!(client.send(post(SERVICE, FRESH, "x").with("x-tenant", "v")).await.status, 200);
+    for (path, tenant, requests) in
+        [(FRESH, "t", 6), (FRESH, "u", 7), (FRESH, "u", 7), ("/with?cache-control=max-age=60&of=another", "t", 7)]
+    {
+        assert_eq!(client.send(ask(path, tenant)).await.status, 200);
+        assert_eq!(origin.requests(), requests, "{path} {tenant}");
+    }
+}
+
+#[tokio::test]
 async fn who_reads_after_a_write_is_not_told_what_was_asked_for_before_it() {
     let (origin, mesh) = caching("{}").await;
     origin.delay(Duration::from_millis(1500));

@@ -2,7 +2,7 @@
 
 use outrigger_config::record::Record;
 use outrigger_integration::binaries;
-use outrigger_integration::client::{Ask, get};
+use outrigger_integration::client::{Ask, Client, get, post};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
@@ -145,4 +145,58 @@ async fn what_checks_found_and_who_lost_to_a_hedge_is_recorded() {
         record.policies
     );
     assert!(says("health check").is_some_and(|says| says.contains("a connection every 50ms")), "{:?}", record.policies);
+}
+
+#[tokio::test]
+async fn what_was_wished_for_withheld_and_rehearsed_is_recorded() {
+    let origin = Origin::start().await;
+    let policy = |kind: &str, name: &str, spec: &str| {
+        format!(
+            "apiVersion: outrigger.dev/v1alpha1\nkind: {kind}\nmetadata: {{ name: {name}, namespace: shop }}\nspec:\n  \
+             targetRefs: [{{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }}]\n  {spec}"
+        )
+    };
+    let documents = small("http", &[origin.address()])
+        .route_policy("catalog", "retry: { codes: [503] }")
+        .with(&policy("RoutePolicy", "soon", "mode: Observe\n  retry: { attempts: 4, codes: [500] }"))
+        .with(&policy("RateLimitPolicy", "calls", "rules: [{ name: all, limit: { requests: 9, interval: 60s } }]"));
+    let mesh = Mesh::standalone(documents).await;
+    origin.fail_with(503);
+    let ask = post("catalog", "/", "x").with("x-envoy-max-retries", "3").with("x-envoy-upstream-rq-timeout-ms", "7000");
+    let reply = mesh.send(ask.with(FIELD, "1")).await;
+    let record = read(reply.header(FIELD).expect("the record"));
+    assert_eq!(record.withheld.as_deref(), Some("method"), "{record:#?}");
+    assert_eq!((record.buckets[0].rule.as_str(), record.buckets[0].left, record.buckets[0].of), ("all", 8, 9));
+    let of = |about: &str| record.policies.iter().filter(|one| one.about == about).collect::<Vec<_>>();
+    let retries = of("retry");
+    assert_eq!(retries[0].origin, "x-envoy-* of the caller, over RoutePolicy shop/catalog");
+    assert!(retries[0].says.starts_with("at most 3 on"), "{retries:#?}");
+    assert_eq!((retries[1].origin.as_str(), retries[1].observe), ("RoutePolicy shop/soon", true), "{retries:#?}");
+    assert!(of("timeouts")[0].says.contains("request 7s"), "{:#?}", record.policies);
+    assert!(of("timeouts")[0].origin.starts_with("x-envoy-* of the caller"), "{:#?}", record.policies);
+    let plain = mesh.send(get("catalog", "/").with(FIELD, "1")).await;
+    let record = read(plain.header(FIELD).expect("the record"));
+    assert!(record.policies.iter().any(|one| one.about == "retry" && one.origin == "RoutePolicy shop/catalog"));
+}
+
+#[tokio::test]
+async fn what_a_service_bears_is_recorded() {
+    let origin = Origin::start().await;
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .sidecar("catalog-1", "catalog", origin.address())
+        .rate_limit_policy("catalog", "adaptiveConcurrency: { minConcurrency: 4, maxConcurrency: 4 }");
+    let mut mesh = Mesh::standalone_of(documents, "catalog-1").await;
+    origin.fail_with(500);
+    let mut client = Client::http1(mesh.documents().inbound("catalog-1")).await;
+    assert_eq!(client.send(traced("/")).await.status, 500);
+    let found = wait::until("the record", async || {
+        let found = mesh.proxy("catalog-1").admin_json(&format!("/explain?trace={TRACE}")).await;
+        found.get(0).cloned()
+    })
+    .await;
+    let record: Record = serde_json::from_value(found).unwrap();
+    assert_eq!((record.concurrency[0].max, record.concurrency[0].observe), (4, false), "{record:#?}");
+    let policy = record.policies.iter().find(|one| one.about == "adaptive concurrency").expect("the policy");
+    assert_eq!(policy.origin, "RateLimitPolicy shop/catalog");
 }

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use outrigger_integration::binaries;
 use outrigger_integration::call::Call;
-use outrigger_integration::client::{get, post};
+use outrigger_integration::client::{Client, get, post};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
 use outrigger_integration::origin::Origin;
@@ -216,4 +216,105 @@ async fn a_stricter_health_check_is_rehearsed_beside_the_one_that_acts() {
     let turns = ["to=\"failing\"", "mode=\"enforce\""];
     assert_eq!(mesh.caller().metric("outrigger_health_check_turns_total", &turns).await, 0.0);
     assert_eq!(mesh.caller().metric("outrigger_endpoints", &["state=\"healthy\""]).await, 2.0);
+}
+
+#[tokio::test]
+async fn another_admission_control_is_rehearsed_beside_the_one_that_acts() {
+    let origin = Origin::start().await;
+    let (failing, never) = ("outlierDetection: { mode: Observe }", "{ minRequestsPerSecond: 1000000 }");
+    let documents = small("http", &[origin.address()])
+        .with(&policy("BackendPolicy", "now", SERVICE, &format!("{failing}, admissionControl: {never}")))
+        .with(&policy("BackendPolicy", "soon", SERVICE, "mode: Observe, admissionControl: { window: 10s }"));
+    let mut mesh = Mesh::standalone(documents).await;
+    origin.fail_with(500);
+    let replies = mesh.many("/", 100).await;
+    assert!(replies.iter().all(|reply| reply.status == 500 && reply.reason().is_none()));
+    assert_eq!(origin.requests(), 100);
+    let caller = mesh.caller();
+    let would = caller.metric("outrigger_observed_total", &["would=\"admission_control\""]).await;
+    assert!(would >= 30.0, "{would}");
+    assert_eq!(caller.metric("outrigger_admission_rejected_total", &["mode=\"observe\""]).await, would);
+    assert_eq!(caller.metric("outrigger_admission_rejected_total", &["mode=\"enforce\""]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_stricter_adaptive_concurrency_is_rehearsed_beside_the_one_that_acts() {
+    let origin = Origin::start().await;
+    let limit = |most: u32| format!("adaptiveConcurrency: {{ minConcurrency: {most}, maxConcurrency: {most} }}");
+    let documents = Documents::new()
+        .selecting("catalog", "http", "app: catalog")
+        .sidecar("catalog-1", "catalog", origin.address())
+        .with(&policy("RateLimitPolicy", "now", SERVICE, &limit(4)))
+        .with(&policy("RateLimitPolicy", "soon", SERVICE, &format!("mode: Observe, {}", limit(1))));
+    let mut mesh = Mesh::standalone_of(documents, "catalog-1").await;
+    let address = mesh.documents().inbound("catalog-1");
+    let ask = || async move { Client::http1(address).await.send(get("catalog", "/slow/500")).await };
+    let replies = join_all((0..6).map(|_| ask())).await;
+    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count(), 4);
+    let proxy = mesh.proxy("catalog-1");
+    let refused = |mode: &'static str| ["outrigger_adaptive_refused_total", mode];
+    for ([name, mode], times) in [(refused("mode=\"enforce\""), 2.0), (refused("mode=\"observe\""), 5.0)] {
+        assert_eq!(proxy.metric(name, &[mode]).await, times, "{mode}");
+    }
+    assert_eq!(proxy.metric("outrigger_observed_total", &["would=\"adaptive_concurrency\""]).await, 5.0);
+    assert_eq!(proxy.metric("outrigger_adaptive_limit", &["mode=\"enforce\""]).await, 4.0);
+    assert_eq!(proxy.metric("outrigger_adaptive_limit", &["mode=\"observe\""]).await, 1.0);
+    wait::until("every place to be free again", async || {
+        let used = proxy.metric("outrigger_adaptive_limit_used", &["mode=\"observe\""]).await;
+        (used == 0.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_callers_wish_hides_no_rehearsal() {
+    let origin = Origin::start().await;
+    let base = small("http", &[origin.address()]).route("catalog", "- backendRefs: [{ name: catalog, port: 80 }]");
+    let base = base.with(&policy("RoutePolicy", "soon", ROUTE, "mode: Observe, retry: { attempts: 1, codes: [503] }"));
+    let never = policy("RoutePolicy", "now", ROUTE, "retry: { attempts: 0 }");
+    for documents in [base.clone(), base.with(&never)] {
+        let mut mesh = Mesh::standalone(documents).await;
+        for (name, value, status, would) in [
+            ("x-envoy-retry-on", "connect-failure", 503, 1.0),
+            ("x-envoy-upstream-rq-timeout-ms", "9000", 503, 2.0),
+            // What the wish does is not what the policy would do beyond it.
+            ("x-envoy-retry-on", "5xx", 200, 2.0),
+        ] {
+            origin.fail_next(1, 503);
+            assert_eq!(mesh.send(get("catalog", "/").with(name, value)).await.status, status, "{name}: {value}");
+            let counted = mesh.caller().metric("outrigger_observed_total", &["would=\"retry\""]).await;
+            assert_eq!(counted, would, "{name}: {value}");
+        }
+    }
+    assert_eq!(origin.requests(), 8);
+}
+
+#[tokio::test]
+async fn fields_of_answers_are_rehearsed_beside_other_conditions() {
+    let origin = Origin::start().await;
+    let again = "mode: Observe, retry: { headers: [{ name: x-again, value: please }] }";
+    let documents = small("http", &[origin.address()])
+        .route("catalog", "- backendRefs: [{ name: catalog, port: 80 }]")
+        .with(&policy("RoutePolicy", "now", ROUTE, "retry: { codes: [503] }"))
+        .with(&policy("RoutePolicy", "soon", ROUTE, again));
+    let mut mesh = Mesh::standalone(documents).await;
+    for (path, would) in [("/with?x-again=please", 1.0), ("/with?x-again=no", 1.0), ("/", 1.0)] {
+        assert_eq!(mesh.get(path).await.status, 200);
+        let counted = mesh.caller().metric("outrigger_observed_total", &["would=\"retry\""]).await;
+        assert_eq!(counted, would, "{path}");
+    }
+    assert_eq!(origin.requests(), 3);
+}
+
+#[tokio::test]
+async fn a_hedge_at_a_percentile_is_rehearsed_beside_the_default() {
+    let origin = Origin::start().await;
+    let policy = "mode: Observe\nretry: { hedge: { percentile: 50 } }";
+    let mut mesh = Mesh::standalone(small("http", &[origin.address()]).route_policy("catalog", policy)).await;
+    mesh.many("/", 150).await;
+    let counted = async |mesh: &mut Mesh| mesh.caller().metric("outrigger_observed_total", &["would=\"hedge\""]).await;
+    let before = counted(&mut mesh).await;
+    origin.delay(std::time::Duration::from_millis(500));
+    assert_eq!(mesh.get("/").await.status, 200);
+    assert_eq!((counted(&mut mesh).await - before, origin.requests()), (1.0, 151));
 }

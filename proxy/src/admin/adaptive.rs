@@ -24,7 +24,8 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut all: Vec<_> = snapshot.gradients().collect();
     all.sort_by_key(|(name, _)| name.as_str());
     for (name, one) in all {
-        let (known, labels) = (one.known(), [("listener", name.as_str())]);
+        let mode = if one.model().mode.enforces() { "enforce" } else { "observe" };
+        let (known, labels) = (one.known(), [("listener", name.as_str()), ("mode", mode)]);
         limit.add(&labels, f64::from(known.limit));
         used.add(&labels, f64::from(known.held));
         if let Some(time) = known.baseline {
@@ -34,8 +35,7 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
             sample.add(&labels, time.as_secs_f64());
         }
         gradient.add(&labels, known.gradient);
-        let mode = if one.model().mode.enforces() { "enforce" } else { "observe" };
-        refused.add(&[labels[0], ("mode", mode)], known.refused as f64);
+        refused.add(&labels, known.refused as f64);
     }
     [limit, used, baseline, sample, gradient, refused].into_iter().filter_map(Family::finish).collect()
 }

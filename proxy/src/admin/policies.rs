@@ -32,14 +32,16 @@ fn admissions(snapshot: &Snapshot, now: Instant) -> [Family; 2] {
     );
     let mut share = Family::gauge(
         "outrigger_admission_reject_ratio",
-        "The share of a destination's requests that is given up now.",
+        "The share of a destination's requests that is given up now, or would be.",
     );
     for cluster in snapshot.clusters() {
-        let Some(admission) = &cluster.admission else { continue };
         let name = labels(cluster);
-        let mode = if admission.model().mode.enforces() { "enforce" } else { "observe" };
-        rejected.add(&[&name[..], &[("mode", mode)]].concat(), admission.rejected() as f64);
-        share.add(&name, admission.share(now));
+        for admission in [&cluster.admission, &cluster.rehearsed_admission].into_iter().flatten() {
+            let mode = if admission.model().mode.enforces() { "enforce" } else { "observe" };
+            let labels = [&name[..], &[("mode", mode)]].concat();
+            rejected.add(&labels, admission.rejected() as f64);
+            share.add(&labels, admission.share(now));
+        }
     }
     [rejected, share]
 }

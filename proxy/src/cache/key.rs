@@ -2,9 +2,13 @@
 //!
 //! A key is bytes, written anew for each request into a buffer that the thread keeps, so that looking up allocates
 //! nothing. A request's bytes hold no NUL: it ends a part, and no two different requests have the same key.
+//!
+//! Where fields of the request are part of it, one target has many keys, which must all be forgotten when it is changed
+//! (RFC 9111, 4.4). So each of them has a number of the target's in it, and when that is another none is found again.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::ops::Range;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -16,6 +20,9 @@ thread_local! {
 
 /// Ends a part of a key.
 const END: u8 = 0;
+
+/// Where in a key the target's number is, after the table's eight bytes; no number is in the key of the target itself.
+const NUMBER: Range<usize> = 8..16;
 
 /// How a route makes keys.
 #[derive(Debug)]
@@ -45,31 +52,49 @@ impl KeyRule {
         !self.cookies.is_empty()
     }
 
-    /// Gives the key of a request to `then`.
+    /// Whether one target has many keys.
+    fn has_fields(&self) -> bool {
+        !self.headers.is_empty() || self.has_cookies()
+    }
+
+    /// Gives the key of a request to `then`. `number` finds the number of the target whose key it is given; it is not
+    /// asked where each target has one key alone.
     pub fn with<T>(
         &self,
         authority: &HeaderValue,
         target: Option<&PathAndQuery>,
         headers: &HeaderMap,
+        number: impl FnOnce(&[u8]) -> u64,
         then: impl FnOnce(&[u8]) -> T,
     ) -> T {
-        BUFFER.with(|buffer| match buffer.try_borrow_mut() {
-            Ok(mut buffer) => {
-                buffer.clear();
-                self.write(&mut buffer, authority, target, headers);
-                then(&buffer)
+        in_buffer(|key| {
+            self.write_target(key, authority, target);
+            if self.has_fields() {
+                let number = number(key).to_le_bytes();
+                key[NUMBER].copy_from_slice(&number);
+                self.write_fields(key, headers);
             }
-            // One key inside another's use.
-            Err(_) => {
-                let mut buffer = Vec::new();
-                self.write(&mut buffer, authority, target, headers);
-                then(&buffer)
-            }
+            then(key)
         })
     }
 
-    fn write(&self, key: &mut Vec<u8>, authority: &HeaderValue, target: Option<&PathAndQuery>, headers: &HeaderMap) {
+    /// Gives the key of a target to `then`: by it everything that is kept of the target is forgotten. Where no field is
+    /// part of the key, it is the key of each request for it.
+    pub fn with_target<T>(
+        &self,
+        authority: &HeaderValue,
+        target: Option<&PathAndQuery>,
+        then: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        in_buffer(|key| {
+            self.write_target(key, authority, target);
+            then(key)
+        })
+    }
+
+    fn write_target(&self, key: &mut Vec<u8>, authority: &HeaderValue, target: Option<&PathAndQuery>) {
         key.extend_from_slice(&self.table);
+        key.extend_from_slice(&[0; NUMBER.end - NUMBER.start]);
         key.extend_from_slice(authority.as_bytes());
         key.push(END);
         match (target, &self.query) {
@@ -89,6 +114,9 @@ impl KeyRule {
                 }
             }
         }
+    }
+
+    fn write_fields(&self, key: &mut Vec<u8>, headers: &HeaderMap) {
         for name in &self.headers {
             key.push(END);
             write_field(key, headers, name);
@@ -98,6 +126,17 @@ impl KeyRule {
             write_cookie(key, headers, name);
         }
     }
+}
+
+fn in_buffer<T>(then: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    BUFFER.with(|buffer| match buffer.try_borrow_mut() {
+        Ok(mut buffer) => {
+            buffer.clear();
+            then(&mut buffer)
+        }
+        // One key inside another's use.
+        Err(_) => then(&mut Vec::new()),
+    })
 }
 
 /// All values of a parameter, in their order; one that is absent differs from one that is empty.
@@ -178,7 +217,7 @@ pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [
 /// A key for people, as the content of a structured field's string: printable ASCII, quotes escaped.
 pub fn shown(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len());
-    for byte in key.iter().skip(size_of::<[u8; 8]>()).take(512) {
+    for byte in key.iter().skip(NUMBER.end).take(512) {
         match byte {
             b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
             // Between host and path nothing stands, between further parts something must.
@@ -212,7 +251,32 @@ mod tests {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
             headers.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        rule.with(&HeaderValue::from_static("shop"), uri.path_and_query(), &headers, <[u8]>::to_vec)
+        rule.with(&HeaderValue::from_static("shop"), uri.path_and_query(), &headers, |_| 7, <[u8]>::to_vec)
+    }
+
+    #[test]
+    fn no_key_of_a_target_is_found_again_when_its_number_is_another() {
+        let target = |rule: &KeyRule| {
+            let uri = Uri::from_static("/a");
+            rule.with_target(&HeaderValue::from_static("shop"), uri.path_and_query(), <[u8]>::to_vec)
+        };
+        let plain = rule(&[], None, &[]);
+        assert_eq!(key(&plain, "/a", &[]), target(&plain));
+        let keyed = rule(&["x-tenant"], None, &[]);
+        let mut keys = std::collections::BTreeSet::new();
+        for (number, tenant) in [(1, "t"), (1, "u"), (2, "t"), (2, "u")] {
+            let headers =
+                HeaderMap::from_iter([(HeaderName::from_static("x-tenant"), HeaderValue::from_static(tenant))]);
+            let uri = Uri::from_static("/a");
+            let number = |of: &[u8]| {
+                assert_eq!(of, target(&plain));
+                number
+            };
+            let host = HeaderValue::from_static("shop");
+            keys.insert(keyed.with(&host, uri.path_and_query(), &headers, number, <[u8]>::to_vec));
+        }
+        keys.insert(target(&keyed));
+        assert_eq!(keys.len(), 5);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Resource {
     forgotten: Option<Instant>,
     /// How often that was.
     forgets: u32,
+    /// What is in all keys of a target that has several; 0 while nobody asked for it.
+    number: u64,
 }
 
 impl Resource {
@@ -72,6 +74,8 @@ pub struct Store {
     evictions: Arc<AtomicU64>,
     /// Bytes of bodies that are on their way in.
     coming: Arc<AtomicU64>,
+    /// The number that was given to a target last.
+    numbers: AtomicU64,
 }
 
 impl Default for Store {
@@ -98,7 +102,24 @@ impl Store {
                 }
             })
             .build();
-        Store { map, capacity, evictions, coming: Arc::default() }
+        Store { map, capacity, evictions, coming: Arc::default(), numbers: AtomicU64::new(0) }
+    }
+
+    /// The number of the target with this key. One that was forgotten, or driven out, has another, which no target had
+    /// before.
+    pub fn number(&self, key: &[u8]) -> u64 {
+        let known = |resource: &Resource| Some(resource.number).filter(|number| *number != 0);
+        if let Some(number) = self.map.get(key).as_deref().and_then(known) {
+            return number;
+        }
+        let mut number = 0;
+        self.change(key, |resource| {
+            if resource.number == 0 {
+                resource.number = self.numbers.fetch_add(1, Relaxed) + 1;
+            }
+            number = resource.number;
+        });
+        number
     }
 
     /// What is known of a key.
@@ -144,6 +165,8 @@ impl Store {
         // Not removed, but marked: an answer that is under way may be of before the change.
         self.change(key, |resource| {
             resource.variants.clear();
+            // Another one when it is asked for: nothing is found any more under keys with this one.
+            resource.number = 0;
             resource.forgotten = Some(now);
             resource.forgets = resource.forgets.wrapping_add(1);
         });

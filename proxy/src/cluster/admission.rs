@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use outrigger_config::policy::AdmissionControl as Model;
 
+use super::Cluster;
 use super::budget::{SLOTS, Window};
 
 /// The admission control of a destination.
@@ -89,6 +90,14 @@ impl Admission {
         let length = (self.model.window / SLOTS as u32).max(Duration::from_millis(1));
         // Slots of 100 ms over 13 years fit; the wrap after that is harmless.
         (now.saturating_duration_since(self.epoch).as_nanos() as u64 / length.as_nanos() as u64) as u32
+    }
+}
+
+impl Cluster {
+    /// An attempt at it is over, which both what acts and what is rehearsed beside it look back at.
+    pub fn note_admission(&self, succeeded: bool, now: Instant) {
+        let both = [&self.admission, &self.rehearsed_admission].into_iter().flatten();
+        both.for_each(|admission| admission.note(succeeded, now));
     }
 }
 

@@ -75,6 +75,8 @@ pub struct Cluster {
     pub budget: Arc<Budget>,
     /// How much is given up at once while it fails.
     pub admission: Option<Arc<Admission>>,
+    /// How much would be by a policy that is rehearsed beside the one that acts.
+    pub rehearsed_admission: Option<Arc<Admission>>,
     /// What became of attempts at it.
     pub traffic: Arc<Traffic>,
     /// Whether an endpoint's requests are limited.
@@ -109,6 +111,9 @@ impl Cluster {
             .map_or_else(|| Arc::new(Budget::new(config.budget, setting.now)), |cluster| Arc::clone(&cluster.budget));
         let admission = previous.and_then(|cluster| cluster.admission.as_ref());
         let admission = Admission::carried_on(config.admission.as_ref(), admission, setting.now);
+        let rehearsed_admission = previous.and_then(|cluster| cluster.rehearsed_admission.as_ref());
+        let rehearsed_admission =
+            Admission::carried_on(config.rehearsed.admission.as_ref(), rehearsed_admission, setting.now);
         let known = previous.map_or_else(Vec::new, |cluster| cluster.picker.load().endpoints().to_vec());
         let endpoints = match assignment {
             Some(assignment) => adopt(&known, &assignment.endpoints, latency(config.balancing), setting),
@@ -142,6 +147,7 @@ impl Cluster {
             limited,
             budget,
             admission,
+            rehearsed_admission,
             traffic: previous.map(|cluster| Arc::clone(&cluster.traffic)).unwrap_or_default(),
             overprovisioning: AtomicU32::new(overprovisioning),
             picker: ArcSwap::from_pointee(picker),

@@ -163,6 +163,7 @@ mod tests {
             identity: None,
             telemetry: Telemetry::default(),
             adaptive: None,
+            rehearsed_adaptive: None,
             limits: Vec::new(),
         };
         let serves = |standing: &mut Standing| {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use outrigger_config::record::{Answer, Attempt, Missed, Part, Record, Split, Taken};
+use outrigger_config::record::{self, Answer, Attempt, Bucket, Concurrency, Missed, Part, Record, Split, Taken};
 
 use super::{Why, destination, millis, miss, policies, unix_millis};
 use crate::clock;
 use crate::cluster::Cluster;
 use crate::decision::{Roll, Try};
 use crate::exchange::{Notes, Trail};
+use crate::gradient::{Gradient, Gradients};
 use crate::route::{Facts, Route};
 use crate::telemetry::direction_word;
 use crate::telemetry::would::{Would, grpc_name};
@@ -23,6 +24,7 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
     let (connection, entrance) = (&trail.connection, &trail.connection.entrance);
     let aside = notes.aside.as_deref();
     let cluster = chosen(notes).map(|cluster| &**cluster);
+    let gradients = trail.connection.shared.snapshots.load().gradients_for(&entrance.name).map(Arc::clone);
     let host = aside.map(|aside| aside.host.clone()).filter(|host| !host.is_empty());
     Record {
         trace: format!("{:032x}", u128::from_be_bytes(trail.context.trace_id)),
@@ -52,14 +54,21 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
             Some(missed) => missed,
             None => missed(trail, notes),
         },
+        buckets: notes.route.as_ref().map(|route| buckets(route, now)).unwrap_or_default(),
+        concurrency: gradients.as_deref().map(concurrency).unwrap_or_default(),
         split: notes.roll.and_then(|roll| split(notes.route.as_deref()?, roll)),
         destination: cluster.map(|cluster| {
             let candidates = aside.and_then(|aside| aside.candidates.as_ref());
             let priority = notes.route.as_ref().map(|route| route.config.priority).unwrap_or_default();
             destination::destination(cluster, priority, candidates, took, now)
         }),
-        policies: notes.route.as_ref().map(|route| policies::policies(route, cluster)).unwrap_or_default(),
+        policies: notes
+            .route
+            .as_ref()
+            .map(|route| policies::policies(route, cluster, trail.wishes(), gradients.as_deref()))
+            .unwrap_or_default(),
         attempts: notes.tries.iter().map(attempt).collect(),
+        withheld: notes.withheld.map(|why| why.word().to_owned()),
         would: notes.would.iter().map(|what: Would| what.word().to_owned()).collect(),
     }
 }
@@ -99,7 +108,35 @@ fn split(route: &Route, roll: Roll) -> Option<Split> {
             Part { name: backend.cluster.to_string(), weight: backend.weight, chosen }
         })
         .collect();
-    (parts.len() > 1).then_some(Split { roll: Roll { of: end, ..roll }, parts })
+    let Roll { point, by_key } = roll;
+    (parts.len() > 1).then_some(Split { roll: record::Roll { point, of: end, by_key }, parts })
+}
+
+fn buckets(route: &Route, now: Instant) -> Vec<Bucket> {
+    let both = [(&route.limiter, false), (&route.rehearsed.limiter, true)];
+    let both = both.into_iter().filter_map(|(limiter, beside)| Some((limiter.as_ref()?, beside)));
+    let alone = route.config.rate_limit.as_ref().is_some_and(|limit| !limit.mode.enforces());
+    both.flat_map(|(limiter, beside)| {
+        limiter.buckets().filter_map(move |(rule, bucket)| {
+            let left = bucket.level(now)?.left;
+            Some(Bucket { rule: rule.name.to_string(), left, of: rule.burst, observe: alone || beside })
+        })
+    })
+    .collect()
+}
+
+fn concurrency(gradients: &Gradients) -> Vec<Concurrency> {
+    let one = |gradient: &Arc<Gradient>| {
+        let known = gradient.known();
+        Concurrency {
+            held: known.held,
+            max: known.limit,
+            unloaded_ms: known.baseline.map(millis),
+            lately_ms: known.sample.map(millis),
+            observe: !gradient.model().mode.enforces(),
+        }
+    };
+    [Some(&gradients.own), gradients.beside.as_ref()].into_iter().flatten().map(one).collect()
 }
 
 fn attempt(one: &Try) -> Attempt {

@@ -7,7 +7,7 @@ use outrigger_config::policy::Priority;
 use outrigger_config::record::{Destination, Endpoint, Gauge};
 
 use super::millis;
-use crate::cluster::{Cluster, Limit};
+use crate::cluster::{Admission, Cluster, Limit};
 
 /// How many endpoints are told apart.
 const MOST: usize = 16;
@@ -54,11 +54,18 @@ pub(super) fn destination(
         limits: Limit::ALL.into_iter().filter_map(gauge).collect(),
         retries: cluster.budget.active(),
         budget_left: cluster.budget.balance(now),
+        given_up_percent: cluster.admission.as_ref().map_or(0.0, |admission| given_up(admission, now)),
         panic: cluster.is_panicking(),
         balancing: method(cluster.config.balancing).to_owned(),
         endpoints,
         more,
     }
+}
+
+/// Nothing where it only observes.
+fn given_up(admission: &Admission, now: Instant) -> f64 {
+    let share = if admission.model().mode.enforces() { admission.share(now) } else { 0.0 };
+    (share * 1e3).round() / 10.0
 }
 
 fn method(balancing: Balancing) -> &'static str {

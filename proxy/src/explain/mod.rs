@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue};
-use outrigger_config::record::{MAX_BYTES, Missed, Record};
+use outrigger_config::record::{Cause, MAX_BYTES, Missed, Record};
 
 use crate::clock;
 use crate::exchange::{Aim, Notes, Request, Response, Trail};
@@ -58,9 +58,19 @@ impl Why {
         self.failed || self.retried || self.slow || self.asked
     }
 
+    /// The weightiest; whoever asked is the only one left.
+    fn cause(self) -> Cause {
+        match self {
+            Why { failed: true, .. } => Cause::Failed,
+            Why { retried: true, .. } => Cause::Retried,
+            Why { slow: true, .. } => Cause::Slow,
+            _ => Cause::Asked,
+        }
+    }
+
     fn words(self) -> Vec<String> {
-        let all = [(self.failed, "failed"), (self.retried, "retried"), (self.slow, "slow"), (self.asked, "asked")];
-        all.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()).collect()
+        let all = [self.failed, self.retried, self.slow, self.asked].into_iter().zip(Cause::ALL);
+        all.filter(|(is, _)| *is).map(|(_, cause)| cause.word().to_owned()).collect()
     }
 }
 
@@ -137,13 +147,13 @@ pub fn answer(trail: &Trail, response: &mut Response) {
 pub fn keep(trail: &Trail, why: Why, took: Duration) {
     let (records, worker) = (&trail.connection.shared.telemetry.records, trail.connection.worker);
     let now = clock::now();
-    if !records.admits(worker, now) {
+    if !records.admits(worker, why.cause(), now) {
         return;
     }
     let record = build::record(trail, why, took, now);
     let at = record.at_unix_ms;
     if let Some(json) = record.write(MAX_BYTES) {
-        records.push(worker, trail.context.trace_id, at, json);
+        records.push(worker, why.cause(), trail.context.trace_id, at, json);
     }
 }
 

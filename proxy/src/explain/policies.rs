@@ -10,45 +10,94 @@ use outrigger_config::record::Policy;
 use outrigger_config::value::format_duration;
 
 use crate::cluster::Cluster;
+use crate::gradient::Gradients;
 use crate::route::Route;
+use crate::wishes::Wishes;
 
-/// The policies of a route, and of its destination where one was chosen.
-pub(super) fn policies(route: &Route, cluster: Option<&Cluster>) -> Vec<Policy> {
-    let config = &route.config;
+/// The policies of a route, of its destination where one was chosen, and of the listener: each that acts, and each that is
+/// rehearsed beside it. What the caller wished for stands in the place of what it replaces.
+pub(super) fn policies(
+    route: &Route,
+    cluster: Option<&Cluster>,
+    wishes: Option<&Wishes>,
+    gradients: Option<&Gradients>,
+) -> Vec<Policy> {
+    let (config, beside) = (&route.config, &route.config.rehearsed);
+    let mut all = List(Vec::new());
+    let times = wishes.map_or(config.timeouts, |wishes| wishes.timeouts);
+    if let Some(says) = timeouts(times) {
+        let origin = if times == config.timeouts { config.origin.clone() } else { wished(Some(&config.origin)) };
+        all.add("timeouts", &origin, Mode::Enforce, says);
+    }
+    for one in [&config.rate_limit, &beside.rate_limit].into_iter().flatten() {
+        all.add("rate limit", &one.origin, one.mode, rate_limit(one));
+    }
+    for one in gradients.into_iter().flat_map(|both| [Some(&both.own), both.beside.as_ref()]).flatten() {
+        let model = one.model();
+        let says = format!("{} to {} at once, as many as the service bears", model.min_limit, model.max_limit);
+        all.add("adaptive concurrency", &model.origin, model.mode, says);
+    }
+    for one in [&config.fault, &beside.fault].into_iter().flatten() {
+        all.add("fault", &one.origin, one.mode, injected(one));
+    }
+    for (origin, policy) in retries(route, wishes) {
+        all.add("retry", &origin, policy.mode, retry(policy));
+    }
+    for one in [&config.cache, &beside.cache].into_iter().flatten() {
+        all.add("cache", &one.origin, one.mode, cache(one));
+    }
+    let Some(cluster) = cluster else { return all.0 };
+    let (of, beside) = (&cluster.config, &cluster.config.rehearsed);
+    for one in [&of.limits, &beside.limits].into_iter().flatten() {
+        all.add("limits", &one.origin, one.mode, limits(one.of(config.priority), one));
+    }
+    for one in [&of.admission, &beside.admission].into_iter().flatten() {
+        let (most, threshold) = (one.max_rejection, one.success_threshold);
+        let says = format!("below {threshold} % at most {most} % given up");
+        all.add("admission control", &one.origin, one.mode, says);
+    }
+    for one in [&of.outlier, &beside.outlier].into_iter().flatten() {
+        all.add("outlier detection", &one.origin, one.mode, outlier(one));
+    }
+    for one in [&of.health_check, &beside.health_check].into_iter().flatten() {
+        all.add("health check", &one.origin, one.mode, health_check(one));
+    }
+    all.0
+}
+
+struct List(Vec<Policy>);
+
+impl List {
+    fn add(&mut self, about: &str, origin: &Origin, mode: Mode, says: String) {
+        let (about, origin) = (about.to_owned(), origin.to_string());
+        self.0.push(Policy { about, origin, observe: !mode.enforces(), says });
+    }
+}
+
+/// What is tried again, and what is only rehearsed of it.
+fn retries<'a>(route: &'a Route, wishes: Option<&'a Wishes>) -> Vec<(Origin, &'a Retry)> {
+    let own = route.config.retry.as_ref();
     let mut all = Vec::new();
-    let mut add = |about: &str, origin: &Origin, mode: Mode, says: String| {
-        all.push(Policy { about: about.to_owned(), origin: origin.to_string(), observe: !mode.enforces(), says });
-    };
-    if let Some(says) = timeouts(config.timeouts) {
-        add("timeouts", &config.origin, Mode::Enforce, says);
+    match wishes {
+        Some(wishes) => {
+            let over = own.filter(|own| own.mode.enforces());
+            let other = |policy: &&Retry| over != Some(*policy);
+            all.extend(wishes.retry.as_ref().filter(other).map(|one| (wished(over.map(|own| &own.origin)), one)));
+            let stays = own.filter(|own| !own.mode.enforces() || wishes.retry.as_ref() == Some(*own));
+            all.extend(stays.map(|one| (one.origin.clone(), one)));
+        }
+        None => all.extend(own.map(|one| (one.origin.clone(), one))),
     }
-    if let Some(limit) = &config.rate_limit {
-        add("rate limit", &limit.origin, limit.mode, rate_limit(limit));
-    }
-    if let Some(fault) = &config.fault {
-        add("fault", &fault.origin, fault.mode, injected(fault));
-    }
-    if let Some(policy) = &config.retry {
-        add("retry", &policy.origin, policy.mode, retry(policy));
-    }
-    if let Some(policy) = &config.cache {
-        add("cache", &policy.origin, policy.mode, cache(policy));
-    }
-    let Some(cluster) = cluster else { return all };
-    if let Some(policy) = &cluster.config.limits {
-        add("limits", &policy.origin, policy.mode, limits(policy.of(config.priority), policy));
-    }
-    if let Some(policy) = &cluster.config.admission {
-        let (most, threshold) = (policy.max_rejection, policy.success_threshold);
-        add("admission control", &policy.origin, policy.mode, format!("below {threshold} % at most {most} % given up"));
-    }
-    if let Some(policy) = &cluster.config.outlier {
-        add("outlier detection", &policy.origin, policy.mode, outlier(policy));
-    }
-    if let Some(policy) = &cluster.config.health_check {
-        add("health check", &policy.origin, policy.mode, health_check(policy));
-    }
+    all.extend(route.config.rehearsed.retry.as_ref().map(|one| (one.origin.clone(), one)));
     all
+}
+
+/// What a caller wished for, and what it stands on.
+fn wished(over: Option<&Origin>) -> Origin {
+    match over {
+        Some(over) => Origin(format!("x-envoy-* of the caller, over {over}").into()),
+        None => Origin("x-envoy-* of the caller".into()),
+    }
 }
 
 fn timeouts(timeouts: Timeouts) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Lets in as many requests at once as the listener's service bears ([`crate::gradient`]; xDS `adaptive_concurrency`).
-//! Raises [`Reason::AdaptiveConcurrency`]; in Observe it only notes what it would have done. What asks for the service's
+//! Raises [`Reason::AdaptiveConcurrency`]; in Observe, alone or beside one that acts, it only notes what it would have
+//! done. What asks for the service's
 //! health is neither refused nor counted. Within the cache and faults, so that only the service's own time counts.
 
 use std::sync::Arc;
@@ -45,29 +46,38 @@ impl<S: Next<Routed>> Service<Routed> for Adaptive<S> {
     }
 
     fn call(&mut self, mut routed: Routed) -> Waiting {
-        let Some(gradient) = routed.gradient.take() else { return self.inner.call(routed) };
+        let Some(gradients) = routed.gradients.take() else { return self.inner.call(routed) };
         if asks_for_health(routed.http.method(), routed.http.uri().path()) {
             return self.inner.call(routed);
         }
-        let place = match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
-            Entered::Admitted(place) => place,
-            Entered::Beside(place) => {
-                routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
-                place
-            }
-            Entered::Full => return refuse(refusal(&routed, &gradient)),
-        };
+        let (now, mut rng) = (clock::now(), fastrand::Rng::new());
+        // First: what is rehearsed sees what the one that acts refuses, too.
+        let beside = gradients.beside.as_ref().map(|one| one.enter(now, &mut rng));
+        let own = gradients.own.enter(now, &mut rng);
+        if [Some(&own), beside.as_ref()].into_iter().flatten().any(|one| matches!(one, Entered::Beside(_))) {
+            routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
+        }
+        let Some(own) = place(own) else { return refuse(refusal(&routed, &gradients.own)) };
+        let places = (own, beside.and_then(place));
         let inner = self.inner.call(routed);
-        Box::pin(inner.map(|answer| answer.map(|response| held(response, place))))
+        Box::pin(inner.map(|answer| answer.map(|response| held(response, places))))
     }
 }
 
-/// The place is taken until the answer is over; its head says how long the service takes, unless it failed.
-fn held(mut response: Response, place: Place) -> Response {
-    if !response.status().is_server_error() {
-        place.answered(clock::now(), &mut fastrand::Rng::new());
+fn place(entered: Entered) -> Option<Place> {
+    match entered {
+        Entered::Admitted(place) | Entered::Beside(place) => Some(place),
+        Entered::Full => None,
     }
-    response.body_mut().hold(place);
+}
+
+/// The places are taken until the answer is over; its head says how long the service takes, unless it failed.
+fn held(mut response: Response, places: (Place, Option<Place>)) -> Response {
+    if !response.status().is_server_error() {
+        let places = std::iter::once(&places.0).chain(&places.1);
+        places.for_each(|place| place.answered(clock::now(), &mut fastrand::Rng::new()));
+    }
+    response.body_mut().hold(places);
     response
 }
 

@@ -82,6 +82,8 @@ fn admit<B>(request: &http::Request<B>, fields: Fields, hidden: Hidden) -> Resul
     if !uri.path().starts_with('/') && !asterisk {
         return Err(denied("the request target must begin with '/'"));
     }
+    // Over HTTP/1, where it was seen before the parser: `http` drops it. Over HTTP/2 nobody sees it, routes and services
+    // neither.
     if hidden == Hidden::Fragment {
         return Err(denied("the request target must have no '#'"));
     }

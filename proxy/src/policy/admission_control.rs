@@ -1,5 +1,6 @@
 //! Gives up a share of the requests to a destination that fails ([`crate::cluster::Admission`]; xDS `admission_control`),
-//! once for all attempts. Raises [`Reason::AdmissionControl`]; in Observe it only notes what it would have done.
+//! once for all attempts. Raises [`Reason::AdmissionControl`]; in Observe, alone or beside one that acts, it only notes
+//! what it would have done.
 
 use std::task::{Context, Poll};
 
@@ -40,7 +41,8 @@ impl<S: Next<Targeted>> Service<Targeted> for AdmissionControl<S> {
 
     fn call(&mut self, targeted: Targeted) -> Waiting {
         let aim = &targeted.aim;
-        if let Some(admission) = &aim.cluster.admission {
+        // What is rehearsed comes first: it sees what the one that acts gives up, too.
+        for admission in [&aim.cluster.rehearsed_admission, &aim.cluster.admission].into_iter().flatten() {
             let now = clock::now();
             if admission.rejects(now, &mut fastrand::Rng::new()) {
                 if admission.model().mode.enforces() {

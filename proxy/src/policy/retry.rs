@@ -111,10 +111,10 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
             again = Box::pin(rules.peek(&mut outcome, &aim)).await;
         }
         let Some(again) = again else {
-            if let (Some(retrying), Ok(_)) = (&route.retrying, &outcome)
+            if let (Some(pace), Ok(_)) = (route.pace(), &outcome)
                 && let Some((ended, took)) = aim.trail.read(|notes| notes.tries.answered(aim.attempt))
             {
-                retrying.pace.observe(aim.trail.started + ended, took);
+                pace.observe(aim.trail.started + ended, took);
             }
             rules.rehearse(&mut outcome, &aim);
             return outcome;
@@ -131,13 +131,17 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
     }
 }
 
-/// The policy in force, and the one that is only rehearsed, beside it or alone.
+/// The policy in force, and the one that is only rehearsed, beside it or alone. What the caller wished for is in force in
+/// the place of the route's own, and hides none that is rehearsed.
 fn forces<'a>(configured: &'a Policy, route: &'a Route) -> (&'a Policy, Option<&'a Policy>) {
+    let alone = route.config.retry.as_ref().filter(|policy| !policy.mode.enforces());
     match configured.mode {
-        Mode::Enforce => (configured, route.config.rehearsed.retry.as_ref()),
+        Mode::Enforce => (configured, alone.or(route.config.rehearsed.retry.as_ref())),
         Mode::Observe => (&*NEVER, Some(configured)),
     }
 }
+
+static NOTHING: LazyLock<AnswerFields> = LazyLock::new(AnswerFields::default);
 
 /// What an attempt's outcome is held against.
 struct Rules<'a> {
@@ -245,16 +249,18 @@ impl Rules<'_> {
     }
 
     fn worth_repeating(&self, response: &Response, policy: &Policy, aim: &Aim) -> Option<Cause> {
-        static NOTHING: LazyLock<AnswerFields> = LazyLock::new(AnswerFields::default);
-        let fields = if policy.headers.is_empty() {
-            &*NOTHING
-        } else {
-            // What the caller wished for adds to what is in force, not to what is rehearsed.
-            let wished = aim.trail.wishes().filter(|_| std::ptr::eq(policy, self.policy));
-            let wished = wished.and_then(|wishes| wishes.answers.as_ref());
-            wished.or_else(|| Some(&self.route.retrying.as_ref()?.headers)).unwrap_or(&*NOTHING)
-        };
+        let fields = if policy.headers.is_empty() { &*NOTHING } else { self.fields_of(policy, aim) };
         judge::head(response.status(), response.headers(), aim.trail.grpc, policy, fields)
+    }
+
+    /// Which fields of answers a policy looks for.
+    fn fields_of<'a>(&'a self, policy: &Policy, aim: &'a Aim) -> &'a AnswerFields {
+        // What the caller wished for adds to what is in force, not to what is rehearsed.
+        let wished = aim.trail.wishes().filter(|_| std::ptr::eq(policy, self.policy));
+        let wished = wished.and_then(|wishes| wishes.answers.as_ref());
+        let own = self.route.config.retry.as_ref().is_some_and(|own| std::ptr::eq(own, policy));
+        let retrying = if own { &self.route.retrying } else { &self.route.rehearsed.retrying };
+        wished.or_else(|| Some(&retrying.as_ref()?.headers)).unwrap_or(&*NOTHING)
     }
 }
 

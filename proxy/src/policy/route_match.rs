@@ -14,7 +14,7 @@ use crate::error::{Error, Reason};
 use crate::exchange::{Request, Routed};
 use crate::explain;
 use crate::fields::Fields;
-use crate::gradient::Gradient;
+use crate::gradient::Gradients;
 use crate::route::{Facts, Found};
 
 /// Puts [`RouteMatch`] around a room.
@@ -46,16 +46,16 @@ impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
 
     fn call(&mut self, request: Request) -> Waiting {
         match find(&request) {
-            Ok((route, gradient)) => {
+            Ok((route, gradients)) => {
                 let Request { http, trail, authority, .. } = request;
-                self.inner.call(Routed { http, trail, authority, route, gradient })
+                self.inner.call(Routed { http, trail, authority, route, gradients })
             }
             Err(error) => refuse(error),
         }
     }
 }
 
-type Taken = (Arc<crate::route::Route>, Option<Arc<Gradient>>);
+type Taken = (Arc<crate::route::Route>, Option<Arc<Gradients>>);
 
 fn find(request: &Request) -> Result<Taken, Error> {
     let snapshot = request.trail.connection.shared.snapshots.load();
@@ -73,7 +73,7 @@ fn find(request: &Request) -> Result<Taken, Error> {
             if request.trail.fields.any(Fields::EXPLAIN) {
                 explain::note_missed(&request.trail, table, Some(route), &facts);
             }
-            Ok((Arc::clone(route), snapshot.gradient_for(&request.trail.connection.entrance.name).map(Arc::clone)))
+            Ok((Arc::clone(route), snapshot.gradients_for(&request.trail.connection.entrance.name).map(Arc::clone)))
         }
         missed => {
             request.trail.note(|notes| notes.snapshot = snapshot.number);

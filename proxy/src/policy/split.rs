@@ -59,7 +59,7 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
         let by_key = kept.or_else(|| key.map(|key| targets.roll_for(key)));
         let point = by_key.unwrap_or_else(|| targets.roll(&mut fastrand::Rng::new()));
         let target = targets.at(point);
-        let roll = Roll { point, of: 0, by_key: by_key.is_some() };
+        let roll = Roll { point, by_key: by_key.is_some() };
         match &target.cluster {
             Some(cluster) => self.inner.call(Targeted::new(routed, Arc::clone(cluster), target, Some(roll))),
             None => {

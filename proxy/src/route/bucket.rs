@@ -105,6 +105,14 @@ impl Bucket {
 }
 
 impl Bucket {
+    /// What is left now, where all share one bucket.
+    pub fn level(&self, now: Instant) -> Option<Level> {
+        match &self.tokens {
+            Tokens::Total(full) => Some(self.gcra.level(full.load(Relaxed), self.nanos(now))),
+            Tokens::Leased(_) | Tokens::Each { .. } => None,
+        }
+    }
+
     /// The share of a limit that is divided.
     pub fn leased(&self) -> Option<&Leased> {
         match &self.tokens {

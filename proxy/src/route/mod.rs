@@ -82,6 +82,16 @@ pub struct Rehearsed {
     pub globals: Option<global::Globals>,
     /// Which responses would be kept.
     pub cache: Option<cache::Cache>,
+    /// What retries would keep, where they would repeat more than what was never sent.
+    pub retrying: Option<Retrying>,
+}
+
+impl Route {
+    /// How long its answers take, where its retries or those that are rehearsed ask for that.
+    pub fn pace(&self) -> Option<&pace::Pace> {
+        let retrying = self.retrying.as_ref().or(self.rehearsed.retrying.as_ref());
+        retrying.map(|retrying| &*retrying.pace)
+    }
 }
 
 /// A destination of a route.

@@ -14,8 +14,9 @@ use outrigger_config::cluster::{Cluster as ClusterModel, Discovery};
 use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
+use outrigger_config::policy::adaptive::AdaptiveConcurrency;
 use outrigger_config::policy::rate_limit::{OnError, Scope};
-use outrigger_config::policy::{Per, RateLimit, RateLimitRule};
+use outrigger_config::policy::{Per, RateLimit, RateLimitRule, Retry};
 use outrigger_config::rewrite::Answer as AnswerModel;
 use outrigger_config::route::{
     AttemptCounts, Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost,
@@ -23,7 +24,7 @@ use outrigger_config::route::{
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
-use crate::gradient::Gradient;
+use crate::gradient::{Gradient, Gradients};
 use crate::rls::Circuit;
 use crate::route::asked::Descriptors;
 use crate::route::cache::Cache;
@@ -88,17 +89,19 @@ pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context
         };
         serving.extend(table.map(|table| (name.clone(), table)));
     }
-    let gradient = |(name, listener): (&ListenerName, &Listener)| {
+    let gradient = |model: &AdaptiveConcurrency, old: Option<&Arc<Gradient>>| match old {
+        Some(same) if same.model() == model => Arc::clone(same),
+        old => Arc::new(Gradient::new(model.clone(), old.map(|old| &**old), context.now)),
+    };
+    let gradients = |(name, listener): (&ListenerName, &Listener)| {
         let model = listener.adaptive.as_ref()?;
         let old = previous.and_then(|previous| previous.gradients.get(name));
-        let gradient = match old.filter(|old| old.model() == model) {
-            Some(same) => Arc::clone(same),
-            None => Arc::new(Gradient::new(model.clone(), old.map(|old| &**old), context.now)),
-        };
-        Some((name.clone(), gradient))
+        let beside = listener.rehearsed_adaptive.as_ref();
+        let beside = beside.map(|model| gradient(model, old.and_then(|old| old.beside.as_ref())));
+        Some((name.clone(), Arc::new(Gradients { own: gradient(model, old.map(|old| &old.own)), beside })))
     };
     Snapshot {
-        gradients: set.listeners.iter().filter_map(gradient).collect(),
+        gradients: set.listeners.iter().filter_map(gradients).collect(),
         number: previous.map_or(1, |previous| previous.number + 1),
         listeners: set.listeners.values().map(|listener| keep_listener(listener, previous)).collect(),
         serving,
@@ -209,8 +212,10 @@ impl Tables<'_> {
             limiter: model.rehearsed.rate_limit.as_ref().map(|policy| self.limiter(table, model, policy)),
             globals: model.rehearsed.rate_limit.as_ref().and_then(|policy| self.globals(table, model, policy)),
             cache: beside,
+            retrying: self.retrying(table, &model.name, model.rehearsed.retry.as_ref()),
         };
-        let (config, asked, retrying) = (model.clone(), Descriptors::new(&model.asked), self.retrying(table, model));
+        let retrying = self.retrying(table, &model.name, model.retry.as_ref());
+        let (config, asked) = (model.clone(), Descriptors::new(&model.asked));
         Some(Arc::new(Route {
             config,
             targets,
@@ -292,9 +297,9 @@ impl Tables<'_> {
     }
 
     /// A route of the same table and name goes on with what is known of its answers.
-    fn retrying(&mut self, table: &TableName, route: &RouteModel) -> Option<Retrying> {
-        let policy = route.retry.as_ref().filter(|policy| !policy.only_unsent())?;
-        let key = (table.clone(), Arc::clone(&route.name));
+    fn retrying(&mut self, table: &TableName, route: &Arc<str>, policy: Option<&Retry>) -> Option<Retrying> {
+        let policy = policy.filter(|policy| !policy.only_unsent())?;
+        let key = (table.clone(), Arc::clone(route));
         let old = self.previous.and_then(|previous| previous.paces.get(&key)).map(Arc::clone);
         let fresh = || old.unwrap_or_else(|| Arc::new(Pace::new(self.context.now)));
         let pace = Arc::clone(self.paces.entry(key).or_insert_with(fresh));

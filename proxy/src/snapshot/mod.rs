@@ -13,7 +13,7 @@ use outrigger_config::listener::Listener;
 use outrigger_config::name::{ClusterName, ListenerName, TableName};
 
 use crate::cluster::Cluster;
-use crate::gradient::Gradient;
+use crate::gradient::{Gradient, Gradients};
 use crate::rls::Circuit;
 use crate::route::hash::FastMap;
 use crate::route::leased::Leased;
@@ -34,7 +34,7 @@ pub struct Snapshot {
     /// Where the proxy listens, in the order of names. One that did not change is the same `Arc` as before.
     pub listeners: Vec<Arc<Listener>>,
     serving: FastMap<ListenerName, Arc<Table>>,
-    gradients: FastMap<ListenerName, Arc<Gradient>>,
+    gradients: FastMap<ListenerName, Arc<Gradients>>,
     tables: BTreeMap<TableName, Arc<Table>>,
     clusters: BTreeMap<ClusterName, Arc<Cluster>>,
     buckets: HashMap<compile::BucketKey, Arc<Bucket>>,
@@ -50,13 +50,15 @@ impl Snapshot {
     }
 
     /// How many requests at once a listener lets in, where that follows what is behind it.
-    pub fn gradient_for(&self, listener: &ListenerName) -> Option<&Arc<Gradient>> {
+    pub fn gradients_for(&self, listener: &ListenerName) -> Option<&Arc<Gradients>> {
         if self.gradients.is_empty() { None } else { self.gradients.get(listener) }
     }
 
     /// All of these, in no order.
     pub fn gradients(&self) -> impl Iterator<Item = (&ListenerName, &Arc<Gradient>)> {
-        self.gradients.iter()
+        self.gradients.iter().flat_map(|(name, both)| {
+            [Some(&both.own), both.beside.as_ref()].into_iter().flatten().map(move |one| (name, one))
+        })
     }
 
     /// Every table that has a name of its own, in the order of names.

@@ -50,6 +50,7 @@ fn listener(text: &str, table: &str) -> Resource {
         identity: None,
         telemetry: Telemetry::default(),
         adaptive: None,
+        rehearsed_adaptive: None,
         limits: Vec::new(),
     })
 }

@@ -1,9 +1,10 @@
 //! The records of decisions ([`crate::explain`]) that are worth keeping: of requests that failed, were tried again, were
 //! slow, or were asked about.
 //!
-//! A ring for each worker, bounded in bytes and in number; the oldest goes. Workers come in with [`Records::push`], the
-//! admin port and the push to the control plane read. How many are made in a second is bounded as well, so that an
-//! outage does not cost more than it costs anyway: what is beyond that is counted. The lock is the worker's own; readers
+//! A ring for each worker, bounded in bytes and in number. Where there is no room the oldest goes of the [`Cause`] that
+//! has most beyond its share, so that however many are slow, those that failed stay. Workers come in with
+//! [`Records::push`], the admin port and the push to the control plane read. How many are made in a second is bounded as
+//! well, so that an outage does not cost more than it costs anyway: what is beyond that is counted. The lock is the worker's own; readers
 //! hold it while they copy pointers, and a request that is not kept never takes it.
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use outrigger_config::record::Cause;
 use parking_lot::Mutex;
 
 /// How many bytes of records a process keeps.
@@ -21,6 +23,15 @@ const MAX_RECORDS: usize = 512;
 
 /// How many records a worker makes in a second.
 const MAX_RATE: u32 = 100;
+
+/// How many records may have been made in a second for one of this cause to be made, too; the rest is for weightier ones.
+fn max_rate(cause: Cause) -> u32 {
+    match cause {
+        Cause::Failed => MAX_RATE,
+        Cause::Retried => MAX_RATE * 3 / 4,
+        Cause::Slow | Cause::Asked => MAX_RATE / 2,
+    }
+}
 
 /// How long a request may take before it counts as slow, unless told otherwise.
 pub const SLOW: Duration = Duration::from_secs(1);
@@ -42,12 +53,21 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Slot {
+    /// Oldest first.
     ring: VecDeque<Arc<Kept>>,
-    bytes: usize,
+    /// What is in it of each cause.
+    held: [Held; Cause::ALL.len()],
     /// The number of the next record.
     next: u64,
     /// When the second that is counted began, and what it saw.
     second: Option<(Instant, u32)>,
+}
+
+/// How many records of a cause there are, and how long they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    records: usize,
+    bytes: usize,
 }
 
 /// A record that is kept.
@@ -60,6 +80,7 @@ pub struct Kept {
     /// The record: JSON in printable ASCII.
     pub json: Box<str>,
     number: u64,
+    cause: Cause,
 }
 
 /// How far a reader has read.
@@ -101,14 +122,14 @@ impl Records {
         })
     }
 
-    /// Whether a worker may make another record. What may not be made is counted.
-    pub fn admits(&self, worker: usize, now: Instant) -> bool {
+    /// Whether a worker may make another record for this cause. What may not be made is counted.
+    pub fn admits(&self, worker: usize, cause: Cause, now: Instant) -> bool {
         let Some(inner) = &self.0 else { return false };
         let mut slot = inner.slot(worker).lock();
         let (began, seen) = slot.second.unwrap_or((now, 0));
         let fresh = now.saturating_duration_since(began) >= Duration::from_secs(1);
         let (began, seen) = if fresh { (now, 0) } else { (began, seen) };
-        let admitted = seen < MAX_RATE;
+        let admitted = seen < max_rate(cause);
         slot.second = Some((began, seen + u32::from(admitted)));
         if !admitted {
             inner.dropped.fetch_add(1, Relaxed);
@@ -116,20 +137,18 @@ impl Records {
         admitted
     }
 
-    /// Keeps a record, in the place of the oldest where there is no room.
-    pub fn push(&self, worker: usize, trace_id: [u8; 16], at_unix_ms: u64, json: String) {
+    /// Keeps a record, in the place of others where there is no room.
+    pub fn push(&self, worker: usize, cause: Cause, trace_id: [u8; 16], at_unix_ms: u64, json: String) {
         let Some(inner) = &self.0 else { return };
         let mut slot = inner.slot(worker).lock();
         let number = slot.next;
         slot.next += 1;
-        let kept = Kept { trace_id, at_unix_ms, json: json.into(), number };
-        slot.bytes += kept.weight();
+        let kept = Kept { trace_id, at_unix_ms, json: json.into(), number, cause };
+        let held = &mut slot.held[cause as usize];
+        (held.records, held.bytes) = (held.records + 1, held.bytes + kept.weight());
         slot.ring.push_back(Arc::new(kept));
         inner.kept.fetch_add(1, Relaxed);
-        while slot.bytes > inner.share || slot.ring.len() > MAX_RECORDS {
-            let Some(oldest) = slot.ring.pop_front() else { break };
-            slot.bytes -= oldest.weight();
-        }
+        while slot.is_beyond(inner.share) && slot.forget_one(inner.share) {}
     }
 
     /// The records of a trace, or all of them, newest first.
@@ -178,6 +197,27 @@ impl Inner {
     }
 }
 
+impl Slot {
+    fn is_beyond(&self, bytes: usize) -> bool {
+        self.bytes() > bytes || self.ring.len() > MAX_RECORDS
+    }
+
+    fn bytes(&self) -> usize {
+        self.held.iter().map(|held| held.bytes).sum()
+    }
+
+    /// Lets the oldest go of the cause that has most beyond its share; false where there is none.
+    fn forget_one(&mut self, bytes: usize) -> bool {
+        let in_bytes = self.bytes() > bytes;
+        let most = Cause::most_beyond(self.held.map(|held| if in_bytes { held.bytes } else { held.records }));
+        let Some(oldest) = self.ring.iter().position(|kept| kept.cause == most) else { return false };
+        let Some(gone) = self.ring.remove(oldest) else { return false };
+        let held = &mut self.held[most as usize];
+        (held.records, held.bytes) = (held.records - 1, held.bytes - gone.weight());
+        true
+    }
+}
+
 impl Kept {
     fn weight(&self) -> usize {
         size_of::<Kept>() + self.json.len()
@@ -188,14 +228,46 @@ impl Kept {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Cursor, MAX_RATE, Records, SLOW};
+    use outrigger_config::record::Cause;
+
+    use super::{Cursor, MAX_RATE, MAX_RECORDS, Records, SLOW};
 
     fn records(bytes: usize) -> Records {
         Records::new(2, bytes, SLOW, None)
     }
 
     fn fill(records: &Records, worker: usize, range: std::ops::Range<u8>) {
-        range.for_each(|at| records.push(worker, [at; 16], u64::from(at), "x".repeat(1000)));
+        range.for_each(|at| records.push(worker, Cause::Failed, [at; 16], u64::from(at), "x".repeat(1000)));
+    }
+
+    #[test]
+    fn a_flood_of_slow_ones_leaves_those_that_failed() {
+        for length in [10, 2000] {
+            let records = Records::new(1, 1 << 20, SLOW, None);
+            let push = |cause, at, times: usize| {
+                (0..times).for_each(|_| records.push(0, cause, [0; 16], at, "x".repeat(length)));
+            };
+            let count = |at| records.list(None).iter().filter(|kept| kept.at_unix_ms == at).count();
+            push(Cause::Failed, 1, 100);
+            push(Cause::Retried, 2, 50);
+            push(Cause::Slow, 3, 5000);
+            push(Cause::Asked, 4, 5000);
+            assert_eq!((count(1), count(2)), (100, 50));
+            assert!(count(3).min(count(4)) > 50, "what nobody else needs is theirs: {} {}", count(3), count(4));
+            // And the other way round they make room, but not all of it.
+            push(Cause::Failed, 5, 5000);
+            let most = if length == 10 { MAX_RECORDS } else { (1 << 20) / length };
+            assert!(records.list(None).len() <= most);
+            assert!(count(5) > most / 3 && count(3) > most / 16, "{} {}", count(5), count(3));
+        }
+    }
+
+    #[test]
+    fn slow_ones_leave_those_that_fail_in_the_same_second_their_records() {
+        let (records, now) = (records(1 << 20), Instant::now());
+        let admitted = |cause| (0..2 * MAX_RATE).filter(|_| records.admits(0, cause, now)).count();
+        let counts = [Cause::Slow, Cause::Asked, Cause::Retried, Cause::Failed].map(admitted);
+        assert_eq!(counts, [50, 0, 25, 25]);
     }
 
     #[test]
@@ -230,17 +302,18 @@ mod tests {
     #[test]
     fn an_outage_makes_so_many_records_a_second_and_counts_the_rest() {
         let (records, now) = (records(1 << 20), Instant::now());
-        let admitted = |now| (0..2 * MAX_RATE).filter(|_| records.admits(0, now)).count();
+        let admitted = |now| (0..2 * MAX_RATE).filter(|_| records.admits(0, Cause::Failed, now)).count();
         assert_eq!(admitted(now), MAX_RATE as usize);
         assert_eq!(records.dropped(), u64::from(MAX_RATE));
-        assert!(records.admits(1, now), "each worker for itself");
+        assert!(records.admits(1, Cause::Failed, now), "each worker for itself");
         assert_eq!(admitted(now + Duration::from_secs(1)), MAX_RATE as usize);
     }
 
     #[test]
     fn without_a_ring_nothing_is_kept_or_slow() {
         let records = Records::default();
-        records.push(0, [1; 16], 1, String::new());
-        assert!(records.list(None).is_empty() && !records.is_slow(Duration::MAX) && !records.admits(0, Instant::now()));
+        records.push(0, Cause::Failed, [1; 16], 1, String::new());
+        assert!(records.list(None).is_empty() && !records.is_slow(Duration::MAX));
+        assert!(!records.admits(0, Cause::Failed, Instant::now()));
     }
 }

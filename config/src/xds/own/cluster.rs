@@ -149,6 +149,7 @@ pub(in crate::xds) fn rehearsed(rehearsed: &Rehearsed) -> Option<own::RehearsedC
         limits: rehearsed.limits.as_ref().map(limits),
         outlier: rehearsed.outlier.as_ref().map(outlier),
         health_check: rehearsed.health_check.as_ref().map(health_check::encode_own),
+        admission: rehearsed.admission.as_ref().map(admission),
     })
 }
 
@@ -157,7 +158,9 @@ pub(in crate::xds) fn read_rehearsed(message: Option<&own::RehearsedCluster>) ->
     let Some(message) = message else { return Ok(Rehearsed::default()) };
     let outlier = message.outlier.as_ref().map(read_outlier).transpose();
     let check = message.health_check.as_ref().map(health_check::read_own).transpose();
+    let admission = message.admission.as_ref().map(read_admission).transpose();
     Ok(Rehearsed {
+        admission: admission.map_err(|problem| problem.at_field("admission"))?,
         health_check: check.map_err(|problem| problem.at_field("health_check"))?,
         limits: message.limits.as_ref().map(read_limits),
         outlier: outlier.map_err(|problem| problem.at_field("outlier"))?,

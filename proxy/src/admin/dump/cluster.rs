@@ -55,6 +55,7 @@ fn rehearsed(one: &Rehearsed) -> Option<Value> {
             "limits": one.limits.as_ref().map(limits),
             "outlierDetection": one.outlier.as_ref().map(outlier),
             "healthCheck": one.health_check.as_ref().map(health_check),
+            "admissionControl": one.admission.as_ref().map(admission),
         }))
     })
 }

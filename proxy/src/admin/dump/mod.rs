@@ -73,6 +73,7 @@ fn listener(listener: &Listener) -> Value {
         "samplePercent": listener.telemetry.sample.ratio() * 100.0,
         "accessLog": listener.telemetry.access_log,
         "adaptiveConcurrency": listener.adaptive.as_ref().map(adaptive),
+        "rehearsed": listener.rehearsed_adaptive.as_ref().map(|one| json!({ "adaptiveConcurrency": adaptive(one) })),
     })
 }
 

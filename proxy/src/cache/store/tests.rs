@@ -176,3 +176,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_target_that_was_forgotten_has_another_number() {
+    let store = Store::new(1 << 20);
+    let first = store.number(b"a");
+    assert_eq!(store.number(b"a"), first);
+    assert_ne!(store.number(b"b"), first);
+    store.forget(b"a", Instant::now());
+    let second = store.number(b"a");
+    assert!(![0, first, store.number(b"b")].contains(&second), "{second}");
+    assert_eq!(store.number(b"a"), second);
+    // One that is driven out leaves nothing behind that could be found again.
+    store.empty();
+    assert!(store.number(b"a") > second);
+}

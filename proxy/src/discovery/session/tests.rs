@@ -53,6 +53,7 @@ fn listener(text: &str, table: &str) -> Resource {
         identity: None,
         telemetry: Telemetry::default(),
         adaptive: None,
+        rehearsed_adaptive: None,
         limits: Vec::new(),
     })
 }

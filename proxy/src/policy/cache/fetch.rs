@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
+use outrigger_config::policy::Timeouts;
 
 use super::super::Next;
 use super::pass::pass;
@@ -107,9 +108,12 @@ pub(super) async fn forward<S: Next<Routed>>(
 
 /// By when a request gives up waiting: the rooms behind then find its time over, if it is, and say so.
 fn until(routed: &Routed) -> tokio::time::Instant {
-    let patience = clock::now() + PATIENCE;
-    let own = routed.trail.timeouts(&routed.route).request.map(|request| routed.trail.started + request);
-    own.map_or(patience, |own| own.min(patience)).into()
+    patient_until(&routed.trail.timeouts(&routed.route), routed.trail.started, clock::now()).into()
+}
+
+fn patient_until(timeouts: &Timeouts, started: Instant, now: Instant) -> Instant {
+    let own = timeouts.request.into_iter().chain(timeouts.stream).min();
+    own.map_or(now + PATIENCE, |own| (started + own).min(now + PATIENCE))
 }
 
 /// Answers with what another request brought.
@@ -181,7 +185,7 @@ pub(super) async fn fetch<S: Next<Routed>>(
         trail: Arc::clone(&routed.trail),
         authority: routed.authority.clone(),
         route: Arc::clone(&routed.route),
-        gradient: routed.gradient.clone(),
+        gradients: routed.gradients.clone(),
     });
     if let Some(stored) = confirms {
         stored.ask_to_confirm(routed.http.headers_mut());
@@ -367,4 +371,30 @@ pub(super) async fn observe<S: Next<Routed>>(mut inner: S, routed: Routed) -> Re
         }
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use outrigger_config::policy::Timeouts;
+
+    use super::{PATIENCE, patient_until};
+
+    #[test]
+    fn nobody_waits_for_another_longer_than_its_own_request_may_take() {
+        let started = Instant::now();
+        let now = started + Duration::from_millis(100);
+        let [short, long] = [1, 60].map(|seconds| Some(Duration::from_secs(seconds)));
+        for (request, stream, until) in [
+            (None, None, now + PATIENCE),
+            (long, long, now + PATIENCE),
+            (short, None, started + Duration::from_secs(1)),
+            (None, short, started + Duration::from_secs(1)),
+            (long, short, started + Duration::from_secs(1)),
+        ] {
+            let timeouts = Timeouts { request, stream, ..Timeouts::default() };
+            assert_eq!(patient_until(&timeouts, started, now), until, "{request:?} {stream:?}");
+        }
+    }
 }

@@ -203,7 +203,8 @@ fn flight(cache: &RouteCache, key: &[u8], known: Option<&Resource>, headers: &He
 }
 
 fn with_key<T>(cache: &RouteCache, routed: &Routed, then: impl FnOnce(&[u8]) -> T) -> T {
-    cache.rule.with(&routed.authority, routed.http.uri().path_and_query(), routed.http.headers(), then)
+    let number = |target: &[u8]| routed.trail.connection.shared.caching.store.number(target);
+    cache.rule.with(&routed.authority, routed.http.uri().path_and_query(), routed.http.headers(), number, then)
 }
 
 /// The answer from what is kept.

@@ -12,7 +12,8 @@ use crate::error::Error;
 use crate::exchange::{Response, Routed};
 use crate::route::cache::Cache as RouteCache;
 
-/// Sends a request on as it is. One that changed its target makes what is kept of it be forgotten (RFC 9111, 4.4).
+/// Sends a request on as it is. One that changed its target makes everything that is kept of it be forgotten, whatever
+/// fields the others ask with (RFC 9111, 4.4).
 pub(super) async fn pass<S: Next<Routed>>(
     mut inner: S,
     routed: Routed,
@@ -22,19 +23,19 @@ pub(super) async fn pass<S: Next<Routed>>(
     let shared = Arc::clone(&routed.trail.connection.shared);
     let unsafe_of = (!routed.http.method().is_safe()).then(|| {
         let target = routed.http.uri().path_and_query().cloned();
-        (routed.authority.clone(), target, routed.http.headers().clone())
+        (routed.authority.clone(), target)
     });
     let mut response = inner.call(routed).await?;
     let status = response.status();
-    if let Some((authority, target, headers)) = unsafe_of
+    if let Some((authority, target)) = unsafe_of
         && (status.is_success() || status.is_redirection())
     {
         let store = &shared.caching.store;
         let forget = |key: &[u8]| store.forget(key, clock::now());
-        cache.rule.with(&authority, target.as_ref(), &headers, forget);
+        cache.rule.with_target(&authority, target.as_ref(), forget);
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             if let Some(uri) = near(response.headers(), &name, &authority) {
-                cache.rule.with(&authority, uri.path_and_query(), &headers, forget);
+                cache.rule.with_target(&authority, uri.path_and_query(), forget);
             }
         }
     }

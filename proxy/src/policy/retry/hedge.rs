@@ -82,8 +82,8 @@ impl<S: Next<Targeted>> Race<S> {
         if self.racing.is_empty() {
             return;
         }
-        if let Some(retrying) = &aim.route.retrying {
-            self.begun.iter().for_each(|(_, begun)| retrying.pace.observe(now, now.duration_since(*begun)));
+        if let Some(pace) = aim.route.pace() {
+            self.begun.iter().for_each(|(_, begun)| pace.observe(now, now.duration_since(*begun)));
         }
         // Said before they are dropped, which is when their accounts are settled.
         aim.trail.note(|notes| notes.lost = true);
@@ -127,8 +127,8 @@ pub(super) async fn run<S: Next<Targeted>>(
                     again = Box::pin(rules.peek(&mut outcome, &aim)).await;
                 }
                 if again.is_none() && outcome.is_ok() {
-                    if let (Some(took), Some(retrying)) = (took, &route.retrying) {
-                        retrying.pace.observe(now, took);
+                    if let (Some(took), Some(pace)) = (took, route.pace()) {
+                        pace.observe(now, took);
                     }
                     aim.trail.note(|notes| notes.reason = None);
                     race.cancel(&aim, now);
@@ -196,6 +196,6 @@ async fn until(time: Option<tokio::time::Instant>) {
 fn delay(hedge: Hedge, aim: &Aim) -> Option<Duration> {
     match hedge {
         Hedge::Delay(delay) => Some(delay),
-        Hedge::Percentile(share) => aim.route.retrying.as_ref()?.pace.percentile(share),
+        Hedge::Percentile(share) => aim.route.pace()?.percentile(share),
     }
 }

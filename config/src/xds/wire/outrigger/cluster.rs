@@ -87,6 +87,9 @@ pub struct RehearsedCluster {
     /// How each endpoint is asked, though nobody leaves for it.
     #[prost(message, optional, tag = "3")]
     pub health_check: Option<HealthCheck>,
+    /// How much would be given up at once while it fails.
+    #[prost(message, optional, tag = "4")]
+    pub admission: Option<AdmissionControl>,
 }
 
 /// The settings of peak EWMA.

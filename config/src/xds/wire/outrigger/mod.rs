@@ -39,6 +39,9 @@ pub struct Listener {
     /// As many requests at once as what is behind it bears.
     #[prost(message, optional, tag = "4")]
     pub adaptive: Option<Adaptive>,
+    /// The same in Observe, beside one that acts.
+    #[prost(message, optional, tag = "5")]
+    pub rehearsed_adaptive: Option<Adaptive>,
 }
 
 /// An adaptive concurrency policy.
