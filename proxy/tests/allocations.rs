@@ -69,6 +69,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         locality: Locality::default(),
         workload: "catalog-1".into(),
         version: "".into(),
+        metadata: Default::default(),
     };
     let assignment = Assignment::try_new(name("catalog"), vec![endpoint]).expect("one endpoint");
     let mut destination = Cluster::new(name("catalog"), Discovery::Static(assignment));

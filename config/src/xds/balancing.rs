@@ -61,7 +61,11 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Fields {
         return encode_list(cluster.balancing);
     }
     let slow_start_config = cluster.slow_start.map(encode_slow_start);
-    if let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing {
+    // Envoy takes no subsets beside a list of policies, so that by subsets it takes turns.
+    let listed = client == ClientKind::Outrigger || cluster.subsets.is_none();
+    if let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing
+        && listed
+    {
         return encode_reports(reports, slow_start_config, cluster, client);
     }
     let (policy, lb_config) = match cluster.balancing {

@@ -40,6 +40,7 @@ mod reports;
 mod balancing;
 mod protocol;
 mod filter;
+mod subset;
 mod endpoint;
 mod cluster;
 mod backend;

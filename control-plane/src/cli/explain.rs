@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use outrigger_config::record::{Attempt, Destination, Record, Split};
+use outrigger_config::record::{Attempt, Destination, Record, Split, Subset};
 use serde::Deserialize;
 
 use super::args::{Explain, Format};
@@ -235,8 +235,18 @@ fn candidates(destination: &Destination) -> Vec<String> {
     }
     let panic = if destination.panic { "; too few are in, so those left out take part" } else { "" };
     let at = millis(destination.at_ms);
-    lines.push(format!("of {}, as they stood at {at}, chosen by {}{panic}", destination.name, destination.balancing));
+    let subset = destination.subset.as_ref().map(subset).unwrap_or_default();
+    let (name, balancing) = (&destination.name, &destination.balancing);
+    lines.push(format!("of {name}{subset}, as they stood at {at}, chosen by {balancing}{panic}"));
     lines
+}
+
+fn subset(subset: &Subset) -> String {
+    match (subset.asked.as_str(), subset.because.as_str()) {
+        (_, "") => format!(", {}", subset.led),
+        ("", because) => format!(", {} ({because})", subset.led),
+        (asked, because) => format!(", {} in the place of {asked} ({because})", subset.led),
+    }
 }
 
 fn limits(destination: &Destination) -> String {
