@@ -147,7 +147,7 @@ pub enum PlaceWeights {
 /// How the endpoints of a destination are divided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subsets {
-    /// What makes subsets, at least one; no keys twice.
+    /// What makes subsets; no keys twice. Without any there is the default subset alone.
     pub selectors: Vec<Selector>,
     /// What becomes of requests that ask for nothing, or about keys that no selector has; never
     /// [`Fallback::Fewer`].
@@ -207,9 +207,6 @@ impl Subsets {
 
     /// The parts hold together.
     pub fn check(&self) -> Result<(), Problem> {
-        if self.selectors.is_empty() {
-            return Err(Problem::new(Code::MissingField, "needs at least one item").at_field("selectors"));
-        }
         for (index, selector) in self.selectors.iter().enumerate() {
             let at = |problem: Problem| problem.at_index(index).at_field("selectors");
             if selector.keys.is_empty() || selector.keys.iter().any(|key| key.is_empty()) {
@@ -410,7 +407,6 @@ mod tests {
             (problem.code, problem.path)
         };
         let expected = |code, path: &str| (code, path.to_owned());
-        assert_eq!(bad(|one| one.selectors.clear()), expected(Code::MissingField, "selectors"));
         assert_eq!(bad(|one| one.selectors[1].keys.clear()), expected(Code::MissingField, "selectors[1].keys"));
         assert_eq!(
             bad(|one| one.selectors[1].keys = one.selectors[0].keys.clone()),

@@ -108,6 +108,8 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         None => decode_standard(message)?,
     };
     let choice = balancing::decode(message)?;
+    let beside = subset::decode(message.lb_subset_config.as_ref());
+    let beside = beside.map_err(|problem| problem.at_field("lb_subset_config"))?;
     let cluster = Cluster {
         discovery: decode_discovery(message, &name)?,
         name,
@@ -121,8 +123,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         balance_factor: choice.balance_factor,
         localities: choice.localities,
         slow_start: choice.slow_start,
-        subsets: subset::decode(message.lb_subset_config.as_ref())
-            .map_err(|problem| problem.at_field("lb_subset_config"))?,
+        subsets: choice.subsets.or(beside),
         panic_threshold: balancing::decode_panic(message)?,
         names_caller: own.as_ref().is_some_and(|own| own.names_caller),
         limits: policies.limits,

@@ -12,6 +12,7 @@ use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::google::protobuf as pb;
 
 use super::value::{each, refuse_all, unsupported};
+use super::wire::balancing::Subset as Entry;
 use crate::error::Problem;
 use crate::resource::ClientKind;
 use crate::subset::{Criteria, Fallback, Keys, Known, Metadata, PlaceWeights, Selector, Subsets, Value};
@@ -127,11 +128,35 @@ pub(super) fn encode(subsets: &Subsets) -> LbSubsetConfig {
     }
 }
 
-/// Decodes it. Without selectors there are no subsets, whatever else is said, as with Envoy. A selector that promises a
+/// The same message under another name, as an entry of `Cluster.load_balancing_policy`.
+fn as_config(entry: Entry) -> LbSubsetConfig {
+    LbSubsetConfig {
+        fallback_policy: entry.fallback_policy,
+        default_subset: entry.default_subset,
+        subset_selectors: entry.subset_selectors,
+        locality_weight_aware: entry.locality_weight_aware,
+        scale_locality_weight: entry.scale_locality_weight,
+        panic_mode_any: entry.panic_mode_any,
+        list_as_any: entry.list_as_any,
+        metadata_fallback_policy: entry.metadata_fallback_policy,
+    }
+}
+
+/// Decodes it. Without selectors there are no subsets, whatever else is said, as with Envoy, where it does not stand in a
+/// policy ([`decode_entry`]). A selector that promises a
 /// single endpoint for each of its subsets (`single_host_per_subset`) is taken for any other: where the promise holds, the
 /// same endpoint is chosen, and where it does not, Envoy asks one of them alone.
 pub(super) fn decode(message: Option<&LbSubsetConfig>) -> Result<Option<Subsets>, Problem> {
-    let Some(message) = message.filter(|message| !message.subset_selectors.is_empty()) else { return Ok(None) };
+    let message = message.filter(|message| !message.subset_selectors.is_empty());
+    message.map(read_config).transpose()
+}
+
+/// Decodes an entry of `Cluster.load_balancing_policy`, which needs no selectors to have a default subset.
+pub(super) fn decode_entry(entry: Entry) -> Result<Subsets, Problem> {
+    read_config(&as_config(entry))
+}
+
+fn read_config(message: &LbSubsetConfig) -> Result<Subsets, Problem> {
     let in_metadata = LbSubsetMetadataFallbackPolicy::MetadataNoFallback as i32;
     refuse_all([("metadata_fallback_policy", message.metadata_fallback_policy != in_metadata)])?;
     let fallback = match LbSubsetFallbackPolicy::try_from(message.fallback_policy) {
@@ -148,7 +173,7 @@ pub(super) fn decode(message: Option<&LbSubsetConfig>) -> Result<Option<Subsets>
             selectors.push(selector);
         }
     }
-    let subsets = Subsets {
+    Ok(Subsets {
         selectors,
         fallback,
         default: default.map_err(|problem| problem.at_field("default_subset"))?,
@@ -159,8 +184,7 @@ pub(super) fn decode(message: Option<&LbSubsetConfig>) -> Result<Option<Subsets>
             (true, false) => PlaceWeights::Whole,
             (true, true) => PlaceWeights::Scaled,
         },
-    };
-    Ok(Some(subsets))
+    })
 }
 
 fn decode_selector(message: &LbSubsetSelector) -> Result<Selector, Problem> {

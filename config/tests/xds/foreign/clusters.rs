@@ -397,6 +397,61 @@ fn subsets_are_taken_as_envoy_writes_them() {
 }
 
 #[test]
+fn subsets_around_another_policy_are_taken() {
+    use balancing::subset::v3::subset::LbSubsetSelector;
+    let entry = |any: pb::Any| {
+        let config = core::TypedExtensionConfig { name: "policy".into(), typed_config: Some(any) };
+        let policy = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
+        cluster::LoadBalancingPolicy { policies: vec![policy] }
+    };
+    let maglev = pack(&balancing::maglev::v3::Maglev::default());
+    let subset = balancing::subset::v3::Subset {
+        fallback_policy: 1,
+        subset_selectors: vec![LbSubsetSelector { keys: vec!["version".into()], ..Default::default() }],
+        subset_lb_policy: Some(entry(maglev.clone())),
+        ..Default::default()
+    };
+    let with = |any| read(&cluster::Cluster { load_balancing_policy: Some(entry(any)), ..base() });
+    let taken = with(pack(&subset)).expect("taken");
+    let subsets = taken.subsets.expect("some");
+    assert_eq!((taken.balancing, subsets.fallback), (Balancing::Maglev { table_size: 65_537 }, Fallback::Any));
+    assert_eq!(with(maglev).expect("taken").subsets, None);
+    // Here Envoy needs no selectors to have a default subset.
+    let bare = balancing::subset::v3::Subset { subset_selectors: Vec::new(), ..subset.clone() };
+    assert!(with(pack(&bare)).expect("taken").subsets.is_some());
+    let place = "load_balancing_policy.policies[0].typed_extension_config.typed_config";
+    for (label, changed, code, field) in [
+        (
+            "keys passed over",
+            balancing::subset::v3::Subset { allow_redundant_keys: true, ..subset.clone() },
+            Code::Unsupported,
+            "allow_redundant_keys",
+        ),
+        (
+            "subsets of subsets",
+            balancing::subset::v3::Subset { subset_lb_policy: Some(entry(pack(&subset))), ..subset.clone() },
+            Code::Unsupported,
+            "subset_lb_policy",
+        ),
+        (
+            "nothing inside",
+            balancing::subset::v3::Subset { subset_lb_policy: None, ..subset.clone() },
+            Code::MissingField,
+            "subset_lb_policy",
+        ),
+        (
+            "nothing known inside",
+            balancing::subset::v3::Subset { subset_lb_policy: Some(entry(any("a.Policy", b""))), ..subset },
+            Code::Unsupported,
+            "subset_lb_policy",
+        ),
+    ] {
+        let path = format!("{place}.{field}");
+        refused(label, with(pack(&changed)), code, path.trim_start_matches("load_balancing_policy."));
+    }
+}
+
+#[test]
 fn static_clusters_carry_their_endpoints() {
     let assignment = assignments::base(vec![assignments::one("10.0.0.1", 80)]);
     let cluster = cluster::Cluster {
