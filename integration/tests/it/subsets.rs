@@ -86,7 +86,7 @@ async fn a_subset_that_nobody_is_in_fails_and_says_why_or_falls_back_and_says_so
     let reply = mesh.send(asking()).await;
     assert_eq!(reply.status, 503);
     assert!(reply.header("proxy-status").unwrap().contains("no_healthy_endpoint"), "{reply:?}");
-    assert!(reply.text().contains("in the place of version=v3"), "{}", reply.text());
+    assert!(reply.text().contains("no endpoint for version=v3"), "{}", reply.text());
     assert_eq!(subset(&reply), text("version=v3", "nobody"));
     let fallbacks = "outrigger_subset_fallbacks_total";
     assert!(mesh.caller().metric(fallbacks, &["to=\"nobody\""]).await >= 1.0);

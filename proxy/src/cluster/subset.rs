@@ -4,7 +4,6 @@
 //! What routes ask of a destination is known when they are compiled; each has its place in a list, which a request brings.
 //! A destination that is not divided has no list, and every request may go anywhere.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +15,10 @@ use super::{Cluster, Seat};
 use crate::balance::Picker;
 use crate::balance::subsets::Led;
 use crate::endpoint::Endpoint;
+
+/// How it is told that a request may go anywhere, or nowhere.
+const ANYBODY: &str = "any endpoint";
+const NOBODY: &str = "nobody";
 
 /// What a route asks of a destination: a place in its list. The default is that of whoever asks for nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,9 +184,9 @@ impl Cluster {
         Some(Told {
             asked: self.asked.get(ask.0 as usize).map(text).unwrap_or_default(),
             led: match subsets.led(ask.0 as usize) {
-                Led::All => "any endpoint".to_owned(),
+                Led::All => ANYBODY.to_owned(),
                 Led::To(subset) => text(&subset.of),
-                Led::Nobody => "nobody".to_owned(),
+                Led::Nobody => NOBODY.to_owned(),
             },
             because: match miss {
                 None if fewer => "no endpoint has all that is asked",
@@ -196,14 +199,19 @@ impl Cluster {
     }
 }
 
-impl fmt::Display for Told {
-    /// `version=v2 (in the place of version=v3: no endpoint has what is asked)`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.led)?;
-        match (self.asked.as_str(), self.because) {
-            (_, "") => Ok(()),
-            ("", because) => write!(f, " ({because})"),
-            (asked, because) => write!(f, " (in the place of {asked}: {because})"),
+impl Told {
+    /// That a destination called so has nobody for a request, in words.
+    pub fn refusal(&self, label: &str) -> String {
+        let Told { asked, led, because } = self;
+        match (led.as_str(), asked.as_str()) {
+            (NOBODY, "") => format!("{label} has no endpoint for who asks for no subset"),
+            (NOBODY, asked) => format!("{label} has no endpoint for {asked}: {because}"),
+            (ANYBODY, _) => format!("{label} has no endpoint that takes requests"),
+            (led, _) if because.is_empty() => format!("{label} has no endpoint of {led} that takes requests"),
+            (led, "") => format!("{label} has no endpoint of {led} that takes requests, where {because}"),
+            (led, asked) => {
+                format!("{label} has no endpoint of {led} that takes requests, in the place of {asked}: {because}")
+            }
         }
     }
 }
@@ -332,8 +340,17 @@ mod tests {
         let told = cluster.tell(cluster.ask(&v3)).expect("divided");
         let because = "no endpoint has what is asked";
         assert_eq!(told, Told { asked: "version=v3".to_owned(), led: "version=v1".to_owned(), because });
-        assert_eq!(told.to_string(), "version=v1 (in the place of version=v3: no endpoint has what is asked)");
-        assert_eq!(cluster.tell(Ask::default()).expect("divided").to_string(), "version=v1 (nothing is asked)");
+        assert_eq!(
+            told.refusal("catalog"),
+            "catalog has no endpoint of version=v1 that takes requests, in the place of version=v3: no endpoint has what \
+             is asked"
+        );
+        let told = cluster.tell(Ask::default()).expect("divided");
+        assert_eq!((&*told.asked, &*told.led, told.because), ("", "version=v1", "nothing is asked"));
+        let nobody = self::cluster(by_version(Fallback::Nobody, None), std::slice::from_ref(&v3), &four(), now);
+        let refusal = |asked| nobody.tell(nobody.ask(asked)).expect("divided").refusal("catalog");
+        assert_eq!(refusal(&v3), "catalog has no endpoint for version=v3: no endpoint has what is asked");
+        assert_eq!(refusal(&Criteria::default()), "catalog has no endpoint for who asks for no subset");
         let plain = Model::new(four().name, Discovery::Static(four()));
         let plain = Cluster::new(plain, Some(&four()), None, Setting { workers: 1, seed: 0, now });
         assert!(plain.tell(plain.ask(&v3)).is_none());

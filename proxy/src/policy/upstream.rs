@@ -114,7 +114,7 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
         }
         let detail = match aim.cluster.tell(aim.ask) {
             None => format!("{} has no endpoint that takes requests", aim.cluster.label),
-            Some(told) => format!("{} has no endpoint that takes requests of {told}", aim.cluster.label),
+            Some(told) => told.refusal(&aim.cluster.label),
         };
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
