@@ -62,6 +62,42 @@ async fn a_canary_of_one_service_gets_its_share_and_grows() {
 }
 
 #[tokio::test]
+async fn a_service_is_divided_and_made_whole_again_without_a_failed_request() {
+    let (v1, v2) = (Origin::named("v1").await, Origin::named("v2").await);
+    let plain = || Documents::new().selecting(SERVICE, "http", "app: catalog");
+    let documents = [("v1", &v1), ("v2", &v2)].into_iter().fold(plain(), |documents, (version, origin)| {
+        documents.workload(
+            &format!("catalog-{version}"),
+            &format!("app: catalog, version: {version}"),
+            origin.address(),
+        )
+    });
+    let mut mesh = Mesh::steered(documents.caller(CALLER)).await;
+    let address = mesh.address();
+    let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watch = std::sync::Arc::clone(&over);
+    let asking = tokio::spawn(async move {
+        let (mut client, mut asked) = (outrigger_integration::client::Client::http1(address).await, 0);
+        while !watch.load(std::sync::atomic::Ordering::Relaxed) {
+            let reply = client.send(get(SERVICE, "/")).await;
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            asked += 1;
+        }
+        asked
+    });
+    let policy = format!("loadBalancing: {{ algorithm: RoundRobin, subsets: {{ {BY_VERSION} }} }}");
+    let divided = Documents::bare().backend_policy(SERVICE, &policy).route(SERVICE, &split(&[("v2", 1)]));
+    mesh.apply(divided.text()).await;
+    assert_eq!(shares(&mesh, 20).await, BTreeMap::from([("v2".into(), 20)]));
+    mesh.apply(Documents::bare().route(SERVICE, "- backendRefs: [{ name: catalog, port: 80 }]").text()).await;
+    assert_eq!(mesh.control_plane().delete("BackendPolicy", SERVICE).await.status, 200);
+    mesh.control_plane().synced(CALLER).await;
+    assert_eq!(shares(&mesh, 50).await.len(), 2);
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(asking.await.unwrap() > 0);
+}
+
+#[tokio::test]
 async fn whoever_is_labelled_anew_moves_with_its_connections() {
     let (v1, v2) = (Origin::named("v1").await, Origin::named("v2").await);
     let documents = documents(&[("v1", &v1), ("v2", &v2)], BY_VERSION, &split(&[("v2", 1)]));
