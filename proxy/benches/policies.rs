@@ -83,6 +83,8 @@ enum On {
     Split(&'static str),
     /// The spec of a policy of this kind.
     Policy(&'static str, &'static str),
+    /// The same of two kinds.
+    Policies([(&'static str, &'static str); 2]),
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: catalog\r\nUser-Agent: counter\r\nAccept: */*\r\n\r\n";
@@ -142,6 +144,13 @@ const CASES: &[(&str, On)] = &[
     ("cache, every request but one a hit", On::Policy("RoutePolicy", "cache: {}")),
     ("admission control", On::Policy("BackendPolicy", "admissionControl: {}")),
     ("slow start", On::Policy("BackendPolicy", "loadBalancing: { slowStart: { window: 60s } }")),
+    (
+        "a subset of the endpoints",
+        On::Policies([
+            ("BackendPolicy", "loadBalancing: { subsets: { selectors: [{ keys: [app] }] } }"),
+            ("RoutePolicy", "subset: { app: catalog }"),
+        ]),
+    ),
 ];
 
 /// The same with a request body of 4 KiB.
@@ -262,19 +271,21 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
         .replace("ORIGIN", &origin.port().to_string())
         .replace("LISTEN", &address.port().to_string())
         .replace("BACKEND", if matches!(on, On::Split(_)) { ", { name: canary, port: 80, weight: 9 }" } else { "" });
+    let policy = |mesh: &str, (kind, spec): (&str, &str)| {
+        let target = if kind == "BackendPolicy" {
+            "{ group: \"\", kind: Service, name: catalog }"
+        } else {
+            "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }"
+        };
+        format!(
+            "{mesh}---\napiVersion: outrigger.dev/v1alpha1\nkind: {kind}\nmetadata: {{ name: alone, namespace: shop }}\nspec:\n  targetRefs: [{target}]\n  {spec}\n"
+        )
+    };
     let mesh = match on {
         On::Nothing => mesh,
         On::Rule(lines) | On::Split(lines) => format!("{mesh}    {lines}\n"),
-        On::Policy(kind, spec) => {
-            let target = if kind == "BackendPolicy" {
-                "{ group: \"\", kind: Service, name: catalog }"
-            } else {
-                "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }"
-            };
-            format!(
-                "{mesh}---\napiVersion: outrigger.dev/v1alpha1\nkind: {kind}\nmetadata: {{ name: alone, namespace: shop }}\nspec:\n  targetRefs: [{target}]\n  {spec}\n"
-            )
-        }
+        On::Policy(kind, spec) => policy(&mesh, (kind, spec)),
+        On::Policies(both) => both.into_iter().fold(mesh, |mesh, one| policy(&mesh, one)),
     };
     let documents = document::parse(&mesh, "bench").unwrap_or_else(|problems| panic!("{problems}"));
     let (mesh, _) = Mesh::try_new(documents).unwrap_or_else(|problems| panic!("{problems}"));
