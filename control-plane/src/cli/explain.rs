@@ -257,7 +257,7 @@ fn limits(destination: &Destination) -> String {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_config::record::{Attempt, Record};
+    use outrigger_config::record::{Attempt, Record, Subset};
 
     use super::{Paint, list, render};
 
@@ -329,6 +329,22 @@ mod tests {
         ] {
             assert!(page.contains(words), "{words}: {page}");
         }
+    }
+
+    #[test]
+    fn the_subset_that_was_chosen_is_said_and_what_it_stands_in_for() {
+        let mut record = Record::read(RECORD.as_bytes()).expect("a record");
+        let mut page = |asked: &str, because: &str| {
+            let (asked, because) = (asked.to_owned(), because.to_owned());
+            let subset = Subset { asked, led: "version=v1".to_owned(), because };
+            if let Some(destination) = &mut record.destination {
+                destination.subset = Some(subset);
+            }
+            render(&record, 1_003_000.0, Paint(false))
+        };
+        assert!(page("version=v1", "").contains("of catalog-v1.shop, version=v1, as they stood at"));
+        assert!(page("version=v3", "no").contains("shop, version=v1 in the place of version=v3 (no), as they"));
+        assert!(page("", "nothing is asked").contains("shop, version=v1 (nothing is asked), as they"));
     }
 
     #[test]
