@@ -18,8 +18,9 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Takes the labels from the documents of workloads, and keeps those under the `keys` of subsets. Each service looks only at the workloads that have the rarest
-    /// of its labels, so that ten thousand of both are not compared each with each.
+    /// Takes the labels from the documents of workloads, and keeps those under the `keys` of subsets. Each service looks
+    /// only at the workloads that have the rarest of its labels, so that ten thousand of both are not compared each with
+    /// each.
     pub(super) fn new(documents: &[Document], services: &Named<Service>, keys: &Keys) -> Self {
         let mut members = Members::default();
         let mut by_label: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();

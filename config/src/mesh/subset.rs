@@ -2,7 +2,7 @@
 
 use super::effective::RuleRef;
 use super::finding::Findings;
-use super::index::{Index, Known};
+use super::index::{Attachment, Index, Known};
 use crate::document::{BackendPolicy, BackendRef, Route, RoutePolicy, ServicePort};
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
@@ -84,7 +84,9 @@ fn check_selectors(index: &Index, name: &ObjectName, port: &ServicePort, finding
 /// What requests get that no route takes up.
 fn check_service(index: &Index, name: &ObjectName, port: &ServicePort, findings: &mut Findings<'_>) {
     let Some(policy) = index.route_policy(None, name, port).enforced else { return };
-    if index.attachments.get(name).is_some_and(|all| all.iter().any(|one| one.takes(port))) {
+    // Routes of other namespaces leave everybody else with none.
+    let own = |one: &Attachment| one.takes(port) && one.route.1.namespace() == name.namespace();
+    if index.attachments.get(name).is_some_and(|all| all.iter().any(own)) {
         return;
     }
     if policy.spec.response.is_none()
