@@ -22,9 +22,9 @@ use outrigger_config::route::{
 };
 
 use super::{ResourceSet, Snapshot};
+use crate::circuit::Circuit;
 use crate::cluster::{Cluster, Setting};
 use crate::gradient::Gradient;
-use crate::rls::Circuit;
 use crate::route::asked::Descriptors;
 use crate::route::cache::Cache;
 use crate::route::fault::Fault;
