@@ -189,8 +189,9 @@ impl Writer {
             self.counters.changed(match answer {
                 Ok(Value::Int(0)) if done == Change::Stored => Change::Outdated,
                 Ok(Value::Int(_)) => done,
-                answer => {
-                    tracing::debug!(?answer, "Redis did not take a change of the cache");
+                Ok(_) => Change::Failed,
+                Err(why) => {
+                    tracing::debug!(?why, "Redis did not take a change of the cache");
                     Change::Failed
                 }
             });

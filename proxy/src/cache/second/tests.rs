@@ -1,11 +1,14 @@
 //! Against a Redis of the test's own, over pipes of the same runtime, so that time can be held.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
@@ -19,7 +22,7 @@ use crate::clock;
 use crate::telemetry::second::{Change, Lookup};
 
 /// What the other end does with a question, other than greetings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Says {
     /// Nothing.
     Nothing,
@@ -29,6 +32,41 @@ enum Says {
     Endless(&'static str),
     /// It hangs up.
     Bye,
+    /// What Redis would.
+    Keeps(Arc<Hashes>),
+}
+
+/// The hashes of a Redis, by key and field.
+type Hashes = Mutex<HashMap<Vec<u8>, HashMap<Vec<u8>, Vec<u8>>>>;
+
+/// What the scripts do, without a clock.
+fn run(hashes: &Hashes, words: &[Vec<u8>]) -> Vec<u8> {
+    let mut hashes = hashes.lock();
+    if words[0] == b"HDEL" {
+        hashes.entry(words[1].clone()).or_default().remove(&words[2]);
+        return b":1\r\n".to_vec();
+    }
+    let (script, hash) = (String::from_utf8_lossy(&words[1]), hashes.entry(words[3].clone()).or_default());
+    let mark = hash.get(&b"g"[..]).cloned();
+    if script.contains("'HSTRLEN'") {
+        let mark = mark.map_or(b"$-1\r\n".to_vec(), |mark| [b"$8\r\n", &mark[..], b"\r\n"].concat());
+        let Some(entry) = hash.get(&words[4]) else { return [b"*2\r\n", &mark[..], b":0\r\n"].concat() };
+        let length = entry.len().to_string();
+        let head = [b"*4\r\n", &mark[..], b":", length.as_bytes(), b"\r\n$", length.as_bytes(), b"\r\n"].concat();
+        return [&head[..], entry, b"\r\n:0\r\n"].concat();
+    }
+    if script.contains("'HLEN'") {
+        if mark.unwrap_or_default() != words[4] {
+            return b":0\r\n".to_vec();
+        }
+        for pair in words[7..].chunks(2) {
+            hash.insert(pair[0].clone(), pair[1].clone());
+        }
+    } else {
+        hash.clear();
+        hash.insert(b"g".to_vec(), words[4].clone());
+    }
+    b":1\r\n".to_vec()
 }
 
 struct Fake {
@@ -59,14 +97,16 @@ async fn command(stream: &mut DuplexStream) -> Option<Vec<Vec<u8>>> {
 
 async fn serve(mut stream: DuplexStream, says: Says, sent: Arc<AtomicUsize>) {
     while let Some(words) = command(&mut stream).await {
-        let answer = match (words[0].as_slice(), says) {
-            (b"EVAL" | b"HDEL", Says::Nothing) => continue,
-            (b"EVAL" | b"HDEL", Says::Bye) => return,
-            (b"EVAL" | b"HDEL", Says::This(answer) | Says::Endless(answer)) => answer,
-            _ => "+OK\r\n",
+        let asks = matches!(words[0].as_slice(), b"EVAL" | b"HDEL");
+        let answer = match &says {
+            _ if !asks => b"+OK\r\n".to_vec(),
+            Says::Nothing => continue,
+            Says::Bye => return,
+            Says::This(answer) | Says::Endless(answer) => answer.as_bytes().to_vec(),
+            Says::Keeps(hashes) => run(hashes, &words),
         };
-        let _ = stream.write_all(answer.as_bytes()).await;
-        if matches!((words[0].as_slice(), says), (b"EVAL", Says::Endless(_))) {
+        let _ = stream.write_all(&answer).await;
+        if asks && matches!(says, Says::Endless(_)) {
             while stream.write_all(&[b'x'; 1 << 14]).await.is_ok() {
                 sent.fetch_add(1 << 14, Relaxed);
             }
@@ -81,7 +121,7 @@ async fn fake(says: Says, there: bool) -> Fake {
     let (count, bytes) = (Arc::clone(&dialled), Arc::clone(&sent));
     let dial: Dial = Box::new(move || {
         count.fetch_add(1, Relaxed);
-        let sent = Arc::clone(&bytes);
+        let (sent, says) = (Arc::clone(&bytes), says.clone());
         Box::pin(async move {
             if !there {
                 return Err(std::io::ErrorKind::ConnectionRefused.into());
@@ -188,11 +228,15 @@ async fn what_is_no_answer_is_a_miss() {
         (Says::This("*-7\r\n"), Lookup::Garbage),
         (Says::This("$-7\r\n"), Lookup::Garbage),
         (Says::Bye, Lookup::Garbage),
+        // As deep as can be, and wide.
+        (Says::This(Box::leak("*4096\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
+        (Says::This(Box::leak("*1\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
+        (Says::This(Box::leak("|1\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
         // What is announced and does not come.
         (Says::This("*1000000000\r\n"), Lookup::Timeout),
         (Says::This("$1073741824\r\n"), Lookup::Timeout),
     ] {
-        let fake = fake(says, true).await;
+        let fake = fake(says.clone(), true).await;
         let (looked, took) = fake.look(b"a").await;
         assert_eq!(looked.how, how, "{says:?}");
         assert!(looked.stored.is_none() && took <= TIMEOUT, "{says:?}");
@@ -210,7 +254,7 @@ async fn a_gibibyte_is_not_read() {
     for says in
         [Says::Endless("$1073741824\r\n"), Says::Endless("*4\r\n$-1\r\n:9\r\n$1073741824\r\n"), Says::Endless("+")]
     {
-        let fake = fake(says, true).await;
+        let fake = fake(says.clone(), true).await;
         let (looked, _) = fake.look(b"a").await;
         assert!(matches!(looked.how, Lookup::Garbage | Lookup::Timeout), "{says:?}: {:?}", looked.how);
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -276,4 +320,84 @@ async fn not_more_than_so_many_ask_at_once() {
     let looked = looks.await;
     let crowded = looked.iter().filter(|how| **how == Lookup::Crowded).count();
     assert_eq!(crowded, 400 - super::meter::MAX_UNDER_WAY);
+}
+
+/// One step of two proxies that share a Redis.
+#[derive(Clone, Debug)]
+enum Step {
+    /// One of them asks for a target, for a tenant.
+    Look(usize, u8, u8),
+    /// What was asked for at one of the steps before has come, and varies by the tenant or not.
+    Keep(usize, bool),
+    /// One of them changes a target.
+    Forget(usize, u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..2usize, 0..2u8, 0..3u8).prop_map(|(who, target, tenant)| Step::Look(who, target, tenant)),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, varies)| Step::Keep(which, varies)),
+        1 => (0..2usize, 0..2u8).prop_map(|(who, target)| Step::Forget(who, target)),
+    ]
+}
+
+fn of_tenant(tenant: u8) -> HeaderMap {
+    // One of them has no such field.
+    let value = HeaderValue::from(u16::from(tenant));
+    if tenant == 0 { HeaderMap::new() } else { HeaderMap::from_iter([(http::header::ACCEPT, value)]) }
+}
+
+/// Plays the steps, each to its end. A body says for whom it is, and after how many changes it was asked for.
+async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let hashes = Arc::<Hashes>::default();
+    let fakes = [fake(Says::Keeps(Arc::clone(&hashes)), true).await, fake(Says::Keeps(hashes), true).await];
+    let (mut asked, mut changes) = (Vec::new(), [0; 2]);
+    for step in steps {
+        match step {
+            Step::Look(who, target, tenant) => {
+                let (request, shown) = (of_tenant(tenant), Arc::from("shown"));
+                let until = clock::now() + Duration::from_secs(1);
+                let looked = fakes[who].second.look((&[target], &shown), (7, View::Acting), &request, until).await;
+                prop_assert!(matches!(looked.how, Lookup::Found | Lookup::Miss), "{:?}", looked.how);
+                if let Some(stored) = looked.stored {
+                    let body = stored.body.clone().unwrap_or_default();
+                    let all = body[1] == u8::MAX;
+                    prop_assert!(body[0] == target && (all || body[1] == tenant), "{body:?} for {target}, {tenant}");
+                    prop_assert_eq!(usize::from(body[2]), changes[usize::from(target)], "of before a change");
+                    prop_assert!(stored.selector.selects(7, &request));
+                }
+                asked.push((looked.ticket.expect("it answers"), target, tenant, changes[usize::from(target)]));
+            }
+            Step::Keep(which, varies) if !asked.is_empty() => {
+                let (ticket, target, tenant, after) = &asked[which % asked.len()];
+                let mut head = HeaderMap::new();
+                if varies {
+                    head.insert(http::header::VARY, HeaderValue::from_static("accept"));
+                }
+                let body = [*target, if varies { *tenant } else { u8::MAX }, u8::try_from(*after).expect("few")];
+                let selector = Selector::new(7, &of_tenant(*tenant), &head).expect("one to keep");
+                let plain = stored(0);
+                let (freshness, sent) = (plain.freshness, plain.sent);
+                let body = Some(body.to_vec().into());
+                let made = Stored::new(selector, freshness, (StatusCode::OK, &head), body, sent, "shown".into());
+                ticket.keep(&Arc::new(made));
+            }
+            Step::Keep(..) => {}
+            Step::Forget(who, target) => {
+                fakes[who].second.forget(&[target], View::Acting);
+                changes[usize::from(target)] += 1;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn nobody_is_given_what_is_for_another_or_of_before_a_change(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(play(steps))?;
+    }
 }
