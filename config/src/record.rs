@@ -49,6 +49,10 @@ pub struct Record {
     pub answer: Answer,
     /// The route that took it.
     pub route: Option<Taken>,
+    /// What the route's cache did about it, as `outrigger_cache_requests_total` has it, with more where there is more to
+    /// say; empty without a cache.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cache: String,
     /// Routes that might have been meant.
     pub missed: Vec<Missed>,
     /// The rules of its rate limits with one bucket for all, as they stood when it was recorded.

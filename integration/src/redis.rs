@@ -42,6 +42,20 @@ impl Redis {
         format!("redis://{}", self.address)
     }
 
+    /// Sends it a command, and returns its answer.
+    pub async fn command<T: redis::FromRedisValue>(&self, words: &[&[u8]]) -> T {
+        let client = redis::Client::open(self.url()).expect("a URL of ours");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("it listens");
+        let mut command = redis::cmd(std::str::from_utf8(words[0]).expect("a command's name"));
+        command.arg(&words[1..]);
+        command.query_async(&mut connection).await.expect("an answer of this type")
+    }
+
+    /// The keys that it holds.
+    pub async fn keys(&self) -> Vec<Vec<u8>> {
+        self.command(&[b"KEYS", b"*"]).await
+    }
+
     /// Sends it a signal: `STOP` makes it hang, `CONT` go on.
     pub fn signal(&self, signal: &str) {
         self.process.signal(signal);

@@ -10,6 +10,7 @@ pub mod body;
 pub mod error;
 pub mod telemetry;
 pub mod fields;
+pub mod circuit;
 pub mod cache;
 pub mod hop;
 pub mod head;

@@ -22,10 +22,11 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
+use crate::circuit::Circuit;
 use crate::drain::Drain;
 use crate::exchange::{Connection, Entrance, Shared};
 use crate::overload::{Overload, PAUSE};
-use crate::rls::{Asking, Circuit};
+use crate::rls::Asking;
 use crate::server;
 use crate::snapshot::Snapshot;
 use crate::stack::{self, HttpService};

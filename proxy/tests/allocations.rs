@@ -14,12 +14,13 @@ use outrigger_config::cluster::{Cluster, Discovery, Protocol};
 use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry as ListenerTelemetry};
 use outrigger_config::name::{Domain, ResourceName};
-use outrigger_config::policy::{Condition, Limits, Origin, Outlier, Retry, Timeouts};
+use outrigger_config::policy::{Cache, Condition, Limits, Origin, Outlier, Retry, Timeouts};
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{Route, RouteTable, VirtualHost};
 use outrigger_config::subset::{Fallback, Known, PlaceWeights, Selector, Subsets, Value};
 use outrigger_config::value::Percent;
 use outrigger_proxy::cache::Caching;
+use outrigger_proxy::cache::second::{Address, Second, TIMEOUT};
 use outrigger_proxy::drain::Drain;
 use outrigger_proxy::exchange::Shared;
 use outrigger_proxy::listener::DataPlane;
@@ -61,6 +62,15 @@ fn free_port() -> SocketAddr {
 
 /// A data plane with one worker and one route; the test ends before it needs to stop.
 fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> (DataPlane, SocketAddr) {
+    sharing(None, route, cluster)
+}
+
+/// The same with a cache that has this second level.
+fn sharing(
+    second: Option<Arc<Second>>,
+    route: impl FnOnce(&mut Route),
+    cluster: impl FnOnce(&mut Cluster),
+) -> (DataPlane, SocketAddr) {
     let address = free_port();
     let endpoint = Endpoint {
         address: origin(),
@@ -102,7 +112,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry,
-        caching: Caching::new(1 << 20),
+        caching: Caching::new(1 << 20).sharing(second),
         workers: 1,
         limits: LimitService::default(),
         drain: Drain::new(),
@@ -166,11 +176,28 @@ fn a_request_costs_few_allocations() {
         });
     });
     let subset = allocations_a_request(address);
+    // What memory has is served without a thought of what others have.
+    let cached = |shared: bool| {
+        move |route: &mut Route| {
+            let default_ttl = Some(std::time::Duration::from_secs(3600));
+            route.cache = Some(Cache { default_ttl, shared, ..Cache::with_defaults(Origin::default()) });
+        }
+    };
+    let (_alone, address) = proxy(cached(false), |_| {});
+    let hit = allocations_a_request(address);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let second = runtime.block_on(async {
+        let address = Address::read(&format!("redis://{}", free_port())).expect("an address");
+        Arc::new(Second::at(&address, b"", TIMEOUT))
+    });
+    let (_shared, address) = sharing(Some(second), cached(true), |_| {});
+    let shared = allocations_a_request(address);
     println!(
         "allocations a request: {bare:.1} without policies, {policies:.1} with timeouts, retry, limits and outliers, \
-         {subset:.1} with a subset"
+         {subset:.1} with a subset, {hit:.1} for a kept response, {shared:.1} where that is shared"
     );
     assert!(subset - bare < 0.1, "{subset} with a subset, {bare} without");
+    assert!(hit <= LIMIT_HIT && shared <= hit + 0.1, "{hit} for a kept response, {shared} where that is shared");
     assert!(bare <= LIMIT_BARE, "{bare} without policies");
     assert!(policies <= LIMIT_POLICIES, "{policies} with policies");
 }
@@ -178,3 +205,4 @@ fn a_request_costs_few_allocations() {
 /// What was measured, and one to spare.
 const LIMIT_BARE: f64 = 20.0;
 const LIMIT_POLICIES: f64 = 24.0;
+const LIMIT_HIT: f64 = 11.0;

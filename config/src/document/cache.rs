@@ -20,6 +20,7 @@ pub(super) fn read_cache(field: &Field<'_>, mode: Mode, origin: &Origin) -> Cach
     let max_bytes = fields.optional("maxBytes").map(|field| field.integer(1..=Cache::MOST_MAX_BYTES));
     let key = fields.optional("key").map(|field| read_key(&field)).unwrap_or_default();
     let also_store = fields.optional("alsoStore").map(|field| field.list(|field| field.choice(&AlsoStore::ALL)));
+    let shared = fields.optional("shared").is_some_and(|field| field.boolean());
     let field = fields.finish();
     let cache = Cache {
         mode,
@@ -31,6 +32,7 @@ pub(super) fn read_cache(field: &Field<'_>, mode: Mode, origin: &Origin) -> Cach
         max_bytes: max_bytes.unwrap_or(Cache::DEFAULT_MAX_BYTES),
         key,
         also_store: also_store.into_iter().flatten().flatten().collect(),
+        shared,
         ..Cache::with_defaults(origin.clone())
     };
     // A value out of range is noted already, and stands here as one that is in range.

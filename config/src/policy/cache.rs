@@ -41,6 +41,8 @@ pub struct Cache {
     pub key: CacheKey,
     /// What is kept beyond what is safe without asking.
     pub also_store: BTreeSet<AlsoStore>,
+    /// Whether what is kept is shared with other proxies, where a proxy knows of a place for that.
+    pub shared: bool,
 }
 
 /// What tells requests apart, beside their host, path and query. A response's `Vary` tells them apart further.
@@ -96,6 +98,7 @@ impl Cache {
             max_bytes: Cache::DEFAULT_MAX_BYTES,
             key: CacheKey::default(),
             also_store: BTreeSet::new(),
+            shared: false,
         }
     }
 

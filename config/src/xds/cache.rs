@@ -33,6 +33,7 @@ pub(super) fn encode(cache: &Cache) -> own::Cache {
         key_query: cache.key.query.as_deref().map(|query| own::Parameters { names: names(query) }),
         key_cookies: names(&cache.key.cookies),
         also_store: cache.also_store.iter().map(word).collect(),
+        shared: cache.shared,
     }
 }
 
@@ -62,6 +63,7 @@ pub(super) fn decode(message: &own::Cache) -> Result<Cache, Problem> {
             cookies: names(&message.key_cookies),
         },
         also_store: each("also_store", &message.also_store, word)?.into_iter().collect(),
+        shared: message.shared,
     };
     cache.check()?;
     Ok(cache)

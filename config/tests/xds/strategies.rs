@@ -489,6 +489,7 @@ fn cache() -> BoxedStrategy<Cache> {
         (names(), of(names()), names()).prop_map(|(headers, query, cookies)| CacheKey { headers, query, cookies });
     let also =
         subsequence(AlsoStore::ALL.to_vec(), 0..=4).prop_map(|all| all.into_iter().map(|(_, what)| what).collect());
+    let also = (also, any::<bool>());
     ((policy(), ttls), percent(), (of(longer(1)), of(longer(1))), 1..Cache::MOST_MAX_BYTES, key, also)
         .prop_map(
             |(
@@ -497,7 +498,7 @@ fn cache() -> BoxedStrategy<Cache> {
                 (while_revalidate, if_error),
                 max_bytes,
                 key,
-                also_store,
+                (also_store, shared),
             )| Cache {
                 origin,
                 mode,
@@ -509,6 +510,7 @@ fn cache() -> BoxedStrategy<Cache> {
                 max_bytes,
                 key,
                 also_store,
+                shared,
             },
         )
         .boxed()

@@ -158,6 +158,7 @@ fn render(record: &Record, now: f64, paint: Paint) -> String {
     page.add(not, Tone::Plain, record.missed.iter().map(|missed| format!("{} {}", missed.route, missed.because)));
     page.add("buckets", Tone::Plain, record.buckets.iter().map(bucket));
     page.add("at once", Tone::Plain, record.concurrency.iter().map(concurrency));
+    page.add("cache", Tone::Plain, Some(&record.cache).filter(|cache| !cache.is_empty()).cloned());
     page.add("split", Tone::Plain, record.split.as_ref().map(split));
     page.add("attempts", Tone::Plain, record.attempts.iter().map(attempt));
     if let Some(destination) = &record.destination {

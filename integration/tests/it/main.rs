@@ -10,6 +10,7 @@ mod bad_input;
 mod balance;
 mod bodies;
 mod cache;
+mod cache_shared;
 mod cache_suite;
 mod cancellation;
 mod chain;

@@ -26,6 +26,7 @@ pub(super) fn cache(cache: &Cache) -> Value {
         "keyQuery": cache.key.query.as_deref().map(texts),
         "keyCookies": names(&cache.key.cookies),
         "alsoStore": (!words.is_empty()).then_some(words),
+        "shared": cache.shared.then_some(true),
     });
     if let Some(fields) = shown.as_object_mut() {
         fields.retain(|_, field| !field.is_null());

@@ -31,6 +31,7 @@ pub fn text(shared: &Shared, standing: &Standing, started: Instant, now: Instant
     families.extend(discovery(&telemetry.metrics.discovery.state(), standing, now));
     families.extend(replay(shared));
     families.extend(cache(&shared.caching.store));
+    families.extend(shared.caching.second.iter().flat_map(|second| super::second::families(second)));
     families.extend(adaptive::families(&shared.snapshots.load_full()));
     families.extend(overload::families(&shared.overload));
     families.extend(process(shared, started, now));

@@ -25,6 +25,7 @@ use crate::exchange::Shared;
 use crate::telemetry::logging::Filter;
 
 mod cache;
+mod second;
 pub mod dump;
 pub mod clusters;
 mod explain;

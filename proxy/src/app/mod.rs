@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -37,6 +38,7 @@ use crate::telemetry::{Records, Sampler, SpanSink, Telemetry, logging, records, 
 
 pub mod settings;
 mod housekeeping;
+mod sharing;
 pub(crate) mod standalone;
 
 pub use settings::{NoSettings, Settings};
@@ -111,11 +113,11 @@ async fn serve(settings: Settings) -> Result<(), Error> {
     };
     let target = Target::choose(variable, control_plane);
     let spans = target.as_ref().map_or_else(SpanSink::default, |_| SpanSink::new(settings.workers, sink::MAX_BYTES));
-    let records = Records::new(settings.workers, records::MAX_BYTES, settings.explain_slow, token(&settings)?);
+    let records = Records::new(settings.workers, records::MAX_BYTES, settings.explain_slow, explain_token(&settings)?);
     let shared = Arc::new(Shared {
         snapshots: Snapshots::new(),
         telemetry: Arc::new(Telemetry { metrics: Arc::default(), spans: spans.clone(), records, sampler }),
-        caching: Caching::new(settings.cache_memory),
+        caching: Caching::new(settings.cache_memory).sharing(sharing::second(&settings)?),
         workers: settings.workers,
         limits: limit_service(control_plane)?,
         drain: Drain::new(),
@@ -180,6 +182,11 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         () = stopped(&mut terminate, &mut interrupt) => tracing::warn!("Told to stop twice; not waiting"),
     }
     stop.cancel();
+    if let Some(second) = &shared.caching.second
+        && tokio::time::timeout(FLUSH, second.settled()).await.is_err()
+    {
+        tracing::warn!(changes = second.waiting(), "What others should have of the cache was not taken in time");
+    }
     if let Some(quotas) = quotas
         && tokio::time::timeout(FLUSH, quotas).await.is_err()
     {
@@ -194,16 +201,24 @@ async fn serve(settings: Settings) -> Result<(), Error> {
 }
 
 /// What whoever asks for a record must say, where a file says so.
-fn token(settings: &Settings) -> Result<Option<Box<[u8]>>, Error> {
-    let Some(file) = &settings.explain_token else { return Ok(None) };
-    let read = std::fs::read_to_string(file);
-    let text = read.map_err(|source| Error::Unreadable { file: file.display().to_string(), source })?;
+fn explain_token(settings: &Settings) -> Result<Option<Box<[u8]>>, Error> {
+    settings.explain_token.as_deref().map(|file| token("--explain-token", file)).transpose()
+}
+
+/// The secret in a file, which `flag` names.
+fn token(flag: &str, file: &Path) -> Result<Box<[u8]>, Error> {
+    let text = read(file)?;
     let token = text.trim();
     if token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let file = file.display();
-        return Err(Error::Usage(format!("--explain-token {file} must hold at least 16 printable characters")));
+        return Err(Error::Usage(format!("{flag} {file} must hold at least 16 printable characters")));
     }
-    Ok(Some(token.as_bytes().into()))
+    Ok(token.as_bytes().into())
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    let name = || file.display().to_string();
+    std::fs::read_to_string(file).map_err(|source| Error::Unreadable { file: name(), source })
 }
 
 /// Who counts global limits: the control plane.

@@ -9,8 +9,9 @@ use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum};
 use outrigger_config::name::ObjectName;
 use outrigger_config::policy::Mode;
-use outrigger_config::value::parse_duration;
+use outrigger_config::value::{format_duration, parse_duration};
 
+use crate::cache::second;
 use crate::discovery::follow::Choice;
 use crate::discovery::session::Variant;
 use crate::discovery::status::Source;
@@ -56,6 +57,18 @@ struct Flags {
     /// Memory for responses that routes keep (RoutePolicy `cache`), such as 64MiB or 2GiB; 0 keeps none
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size)]
     cache_memory: u64,
+    /// Redis that proxies share what they keep in (RoutePolicy `cache.shared`): redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]
+    #[arg(long, value_name = "URL", env = "OUTRIGGER_CACHE_REDIS", hide_env_values = true)]
+    cache_redis: Option<String>,
+    /// File with that URL, in its place
+    #[arg(long, value_name = "FILE", conflicts_with = "cache_redis")]
+    cache_redis_file: Option<PathBuf>,
+    /// How long a look-up in Redis may take
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = look_up)]
+    cache_redis_timeout: Duration,
+    /// File with a secret of the mesh, which what stands in Redis is sealed with
+    #[arg(long, value_name = "FILE")]
+    cache_redis_secret: Option<PathBuf>,
     /// Memory the process may use, such as 256MiB [default: the limit of its cgroup]
     #[arg(long, value_name = "SIZE", value_parser = some)]
     memory_limit: Option<u64>,
@@ -104,6 +117,17 @@ impl XdsMode {
     }
 }
 
+/// Where the Redis is that proxies share their caches in.
+#[derive(Clone, Debug)]
+pub enum CacheRedis {
+    /// There is none.
+    None,
+    /// Here.
+    At(second::Address),
+    /// Where this file says.
+    File(PathBuf),
+}
+
 /// The settings of a proxy.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -127,6 +151,12 @@ pub struct Settings {
     pub replay_memory: usize,
     /// How much memory kept responses may take, bytes.
     pub cache_memory: u64,
+    /// Where other proxies keep responses too.
+    pub cache_redis: CacheRedis,
+    /// How long a look-up there may take.
+    pub cache_redis_timeout: Duration,
+    /// The file with the secret that what stands there is sealed with.
+    pub cache_redis_secret: Option<PathBuf>,
     /// How much the process may use.
     pub bounds: Bounds,
     /// What to log.
@@ -191,6 +221,19 @@ impl Flags {
             descriptors: sample::descriptors_limit(),
             connections: self.max_connections,
         };
+        let cache_redis = match (&self.cache_redis, self.cache_redis_file) {
+            (Some(url), _) => CacheRedis::At(second::Address::read(url).map_err(|why| format!("--cache-redis {why}"))?),
+            (None, Some(file)) => CacheRedis::File(file),
+            (None, None) => CacheRedis::None,
+        };
+        if self.cache_redis_secret.is_some() && matches!(cache_redis, CacheRedis::None) {
+            return Err("--cache-redis-secret seals what stands in Redis: say where that is with --cache-redis".into());
+        }
+        if self.cache_memory == 0 && !matches!(cache_redis, CacheRedis::None) {
+            return Err(
+                "--cache-redis is of no use with --cache-memory 0, which keeps nothing: give it some memory".into()
+            );
+        }
         Ok(Settings {
             source,
             node,
@@ -202,6 +245,9 @@ impl Flags {
             explain_token: self.explain_token,
             replay_memory: (self.replay_memory as usize) << 20,
             cache_memory: self.cache_memory,
+            cache_redis,
+            cache_redis_timeout: self.cache_redis_timeout,
+            cache_redis_secret: self.cache_redis_secret,
             bounds,
             log: self.log,
             log_format: self.log_format,
@@ -221,6 +267,13 @@ fn node(id: &str) -> Result<ObjectName, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).map_err(|problem| problem.reason)
+}
+
+/// How long a request may be kept from its service by a look-up.
+fn look_up(text: &str) -> Result<Duration, String> {
+    let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(1));
+    let bounds = format!("must be between {} and {}", format_duration(shortest), format_duration(longest));
+    Some(duration(text)?).filter(|time| (shortest..=longest).contains(time)).ok_or(bounds)
 }
 
 /// A number of bytes, with a unit or without.
@@ -298,10 +351,25 @@ mod tests {
             ("--config a --memory-limit 0", "more than 0"),
             ("--config a --max-connections 0", "max-connections"),
             ("--config a --overload maybe", "maybe"),
+            ("--config a --cache-redis rediss://:hidden@a", "tunnel"),
+            ("--config a --cache-redis :hidden@a:6379", "redis://127.0.0.1:6379"),
+            ("--config a --cache-redis redis://a --cache-redis-file b", "cache-redis-file"),
+            ("--config a --cache-redis redis://a --cache-memory 0", "cache-memory"),
+            ("--config a --cache-redis-secret b", "--cache-redis"),
+            ("--config a --cache-redis-timeout 0s", "between 1ms and 1s"),
+            ("--config a --cache-redis-timeout 2s", "between 1ms and 1s"),
         ] {
             let Err(NoSettings::Wrong(text)) = read(line) else { panic!("{line} was taken") };
             assert!(!text.contains('\n') && text.contains(says), "{line}: {text}");
+            assert!(!text.contains("hidden"), "a password is shown: {text}");
         }
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        let settings = read("--config a --cache-redis redis://me:hidden@cache:7000/2").expect("settings");
+        let shown = format!("{settings:?}");
+        assert!(shown.contains("cache:7000") && !shown.contains("hidden"), "{shown}");
     }
 
     #[test]

@@ -14,11 +14,13 @@ pub mod status;
 pub mod stored;
 pub mod store;
 pub mod flight;
+pub mod second;
 pub mod recorder;
 
 pub use demand::Demand;
 pub use flight::Flights;
 pub use key::KeyRule;
+pub use second::Second;
 pub use store::Store;
 pub use stored::Stored;
 
@@ -31,6 +33,8 @@ pub struct Caching {
     pub flights: Flights,
     /// What is being asked for anew while it is served stale, or was a moment ago and failed.
     pub turns: Flights,
+    /// What other proxies keep too.
+    pub second: Option<std::sync::Arc<Second>>,
 }
 
 impl Caching {
@@ -40,6 +44,12 @@ impl Caching {
             store: std::sync::Arc::new(Store::new(capacity)),
             flights: Flights::default(),
             turns: Flights::default(),
+            second: None,
         }
+    }
+
+    /// With a second level behind it.
+    pub fn sharing(self, second: Option<std::sync::Arc<Second>>) -> Self {
+        Caching { second, ..self }
     }
 }

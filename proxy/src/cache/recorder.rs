@@ -12,6 +12,7 @@ use http::header::{self, HeaderMap};
 
 use super::flight::{Landing, Lead};
 use super::freshness::Freshness;
+use super::second::Ticket;
 use super::store::{Coming, Store};
 use super::stored::{Selector, Stored};
 use crate::body::{End, Watcher};
@@ -28,6 +29,7 @@ pub struct Recorder {
     head: (StatusCode, HeaderMap),
     sent: Instant,
     lead: Option<Lead>,
+    ticket: Option<Ticket>,
     /// The body as far as it came; none where only its coming counts.
     body: Option<BytesMut>,
     passed: usize,
@@ -69,7 +71,7 @@ impl Recorder {
         let Label { key, shown, selector, sent } = label;
         let body = bodies.then(|| BytesMut::with_capacity(expected));
         let store = Arc::clone(store);
-        let (lead, passed) = (None, 0);
+        let (lead, ticket, passed) = (None, None, 0);
         Some(Box::new(Recorder {
             store,
             key,
@@ -79,6 +81,7 @@ impl Recorder {
             head,
             sent,
             lead,
+            ticket,
             body,
             passed,
             announced,
@@ -90,6 +93,11 @@ impl Recorder {
     /// Lands this flight with what becomes of the response.
     pub fn leading(&mut self, lead: Option<Lead>) {
         self.lead = lead;
+    }
+
+    /// Keeps the response in the second level too.
+    pub fn sharing(&mut self, ticket: Option<Ticket>) {
+        self.ticket = ticket;
     }
 
     /// How long it will be fresh.
@@ -125,12 +133,15 @@ impl Recorder {
         if self.announced.is_some_and(|announced| announced != self.passed as u64) {
             return self.give_up();
         }
-        let Recorder { store, key, shown, selector, freshness, head, sent, lead, body, .. } = &mut *self;
+        let Recorder { store, key, shown, selector, freshness, head, sent, lead, ticket, body, .. } = &mut *self;
         // Of exactly its size: what the buffer grew beyond it would be held as long as the response.
         let body = body.take().map(|body| Bytes::from(Box::<[u8]>::from(&body[..])));
         let head = (head.0, &head.1);
         let stored = Arc::new(Stored::new(selector.clone(), *freshness, head, body, *sent, Arc::clone(shown)));
         store.keep(key, &stored);
+        if let Some(ticket) = ticket {
+            ticket.keep(&stored);
+        }
         if let Some(lead) = lead.take() {
             lead.land(Landing::Kept(stored));
         }

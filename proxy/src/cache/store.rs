@@ -51,6 +51,11 @@ impl Resource {
         self.unshared_until.is_some_and(|until| now < until)
     }
 
+    /// Whether what was asked for at `sent` may be of before it was forgotten.
+    pub fn is_outdated(&self, sent: Instant) -> bool {
+        self.forgotten.is_some_and(|forgotten| sent <= forgotten)
+    }
+
     /// How often it was forgotten: what is asked for before and after is not the same.
     pub fn forgets(&self) -> u32 {
         self.forgets
@@ -138,9 +143,7 @@ impl Store {
     pub fn keep(&self, key: &[u8], stored: &Arc<Stored>) {
         self.change(key, |resource| {
             let is_late = |old: &Arc<Stored>| old.is_superseded_by(&stored.selector) && old.sent > stored.sent;
-            if resource.forgotten.is_some_and(|forgotten| stored.sent <= forgotten)
-                || resource.variants.iter().any(is_late)
-            {
+            if resource.is_outdated(stored.sent) || resource.variants.iter().any(is_late) {
                 return;
             }
             resource.variants.retain(|old| !old.is_superseded_by(&stored.selector));

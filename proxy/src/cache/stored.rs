@@ -18,7 +18,7 @@ use super::status::CACHE_STATUS;
 use crate::body::Body;
 
 /// The most field names that a response may vary by.
-const MAX_VARY: usize = 16;
+pub const MAX_VARY: usize = 16;
 
 /// What a field costs in memory beside its bytes, roughly.
 const FIELD_COST: usize = 64;
@@ -55,7 +55,7 @@ const IN_NOT_MODIFIED: [HeaderName; 7] = [
 ];
 
 /// A field that a response varies by, and what its request had there.
-type Varied = (HeaderName, Option<Box<[u8]>>);
+pub type Varied = (HeaderName, Option<Box<[u8]>>);
 
 /// Which requests a response is for, beside those with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,11 +82,24 @@ impl Selector {
                 }
             }
         }
+        Ok(Selector::of_request(scope, names, request))
+    }
+
+    /// For the requests that had `vary` in these fields; none where a response with the fields `response` varies by
+    /// others.
+    pub fn restored(scope: u64, vary: Box<[Varied]>, response: &HeaderMap) -> Option<Self> {
+        let said = Selector::new(scope, &HeaderMap::new(), response).ok()?;
+        let same = said.vary.iter().map(|(name, _)| name).eq(vary.iter().map(|(name, _)| name));
+        same.then_some(Selector { scope, vary })
+    }
+
+    /// The same fields, as a request has them.
+    pub fn of_request(scope: u64, names: impl IntoIterator<Item = HeaderName>, request: &HeaderMap) -> Self {
         let had = |name: HeaderName| {
             let value = joined(request, &name).map(|value| value.into_owned().into_boxed_slice());
             (name, value)
         };
-        Ok(Selector { scope, vary: names.into_iter().map(had).collect() })
+        Selector { scope, vary: names.into_iter().map(had).collect() }
     }
 
     /// For every request; what a response varies by is not known yet.
@@ -98,6 +111,11 @@ impl Selector {
     pub fn selects(&self, scope: u64, request: &HeaderMap) -> bool {
         let same = |(name, had): &Varied| joined(request, name).as_deref() == had.as_deref();
         self.scope == scope && self.vary.iter().all(same)
+    }
+
+    /// What it varies by, and what the request had there.
+    pub fn vary(&self) -> &[Varied] {
+        &self.vary
     }
 
     /// The names that it varies by.
@@ -254,6 +272,20 @@ impl Stored {
                 request.insert(ask, value.clone());
             }
         }
+    }
+
+    /// Its fields as they came: without the places for `Age` and for this cache's part of `Cache-Status`.
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let own = self.headers.get_all(CACHE_STATUS).iter().count().saturating_sub(1);
+        let mut others = 0;
+        self.headers.iter().filter(move |(name, _)| match *name {
+            name if name == header::AGE => false,
+            name if name == CACHE_STATUS => {
+                others += 1;
+                others <= own
+            }
+            _ => true,
+        })
     }
 
     /// Whether there is anything to confirm it by.

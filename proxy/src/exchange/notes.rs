@@ -52,6 +52,8 @@ pub struct Notes {
     pub detail: Box<str>,
     /// What the cache did.
     pub cache: Option<CacheResult>,
+    /// What it found in its second level, or why it does not know, in a word of `Cache-Status`.
+    pub cache_detail: Option<&'static str>,
     /// What policies in Observe would have done.
     pub would: Would,
     /// The status that the caller got; 0 while there is none.

@@ -53,6 +53,7 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
             .route
             .as_ref()
             .map(|route| Taken { name: route.config.name.to_string(), takes: miss::takes(&route.config.matches) }),
+        cache: cache(notes),
         missed: match aside.and_then(|aside| aside.missed.clone()) {
             Some(missed) => missed,
             None => missed(trail, notes),
@@ -74,6 +75,13 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
         withheld: notes.withheld.map(|why| why.word().to_owned()),
         would: notes.would.iter().map(|what: Would| what.word().to_owned()).collect(),
     }
+}
+
+/// What the cache did: `miss`, `miss (shared-timeout)`.
+fn cache(notes: &Notes) -> String {
+    let Some(result) = notes.cache else { return String::new() };
+    let more = notes.cache_detail.map(|detail| format!(" ({detail})")).unwrap_or_default();
+    format!("{}{more}", result.word())
 }
 
 /// The destination that a split chose; none of a request that did not come so far.

@@ -194,7 +194,8 @@ fn cache(policy: &Cache) -> String {
     let windows =
         [("stale while asked for anew", policy.stale_while_revalidate), ("stale for failures", policy.stale_if_error)];
     let windows = windows.into_iter().filter_map(|(name, window)| Some(format!("{name} {}", format_duration(window?))));
-    listed([fresh].into_iter().chain(windows)).unwrap_or_default()
+    let shared = policy.shared.then(|| "shared with other proxies".to_owned());
+    listed([fresh].into_iter().chain(windows).chain(shared)).unwrap_or_default()
 }
 
 /// `a, b, c`; none of nothing.

@@ -1,7 +1,5 @@
 //! The client of a rate limit service: who counts what is limited for all proxies together.
 
-pub mod circuit;
 pub mod service;
 
-pub use circuit::Circuit;
 pub use service::{Asking, Failure, LimitService, Outcome, Who, channel};

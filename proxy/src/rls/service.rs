@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use super::circuit::Circuit;
+use crate::circuit::Circuit;
 use crate::clock;
 use crate::cluster::{Cluster, Seat};
 
@@ -270,7 +270,8 @@ mod tests {
     use outrigger_config::xds::rls::{Code, DescriptorStatus, RateLimitResponse};
 
     use super::{Failure, LimitService, Outcome, is_sound};
-    use crate::rls::{Circuit, Who};
+    use crate::circuit::Circuit;
+    use crate::rls::Who;
 
     #[tokio::test]
     async fn without_a_service_every_question_fails_and_is_counted() {

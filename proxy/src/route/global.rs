@@ -11,7 +11,7 @@ use outrigger_config::xds::rls::{Descriptor, DescriptorStatus, Entry, KEY, POLIC
 
 use super::bucket::{By, CALLER_FIELD, Caller, lines};
 use super::matcher::{Facts, Matcher};
-use crate::rls::Circuit;
+use crate::circuit::Circuit;
 
 /// The longest value that is sent as it is, bytes.
 const LONGEST: usize = 256;

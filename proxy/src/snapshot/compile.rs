@@ -24,9 +24,9 @@ use outrigger_config::route::{
 use outrigger_config::subset::Criteria;
 
 use super::{ResourceSet, Snapshot};
+use crate::circuit::Circuit;
 use crate::cluster::{Cluster, Setting};
 use crate::gradient::{Gradient, Gradients};
-use crate::rls::Circuit;
 use crate::route::asked::Descriptors;
 use crate::route::cache::Cache;
 use crate::route::fault::Fault;

@@ -12,9 +12,9 @@ use arc_swap::{ArcSwap, Guard};
 use outrigger_config::listener::Listener;
 use outrigger_config::name::{ClusterName, ListenerName, TableName};
 
+use crate::circuit::Circuit;
 use crate::cluster::Cluster;
 use crate::gradient::{Gradient, Gradients};
-use crate::rls::Circuit;
 use crate::route::hash::FastMap;
 use crate::route::leased::Leased;
 use crate::route::pace::Pace;

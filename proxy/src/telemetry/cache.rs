@@ -24,17 +24,20 @@ pub enum CacheResult {
     Miss,
     /// It is of a kind that is always sent on.
     Bypass,
+    /// It was answered from what another proxy keeps too.
+    Shared,
 }
 
 impl CacheResult {
     /// All there are.
-    pub const ALL: [CacheResult; 6] = [
+    pub const ALL: [CacheResult; 7] = [
         CacheResult::Hit,
         CacheResult::Stale,
         CacheResult::Revalidated,
         CacheResult::Collapsed,
         CacheResult::Miss,
         CacheResult::Bypass,
+        CacheResult::Shared,
     ];
 
     /// Its word in metrics, spans and the access log.
@@ -46,6 +49,7 @@ impl CacheResult {
             CacheResult::Collapsed => "collapsed",
             CacheResult::Miss => "miss",
             CacheResult::Bypass => "bypass",
+            CacheResult::Shared => "shared",
         }
     }
 }

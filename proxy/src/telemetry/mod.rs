@@ -16,6 +16,7 @@ pub mod sampler;
 pub mod context;
 pub mod edge;
 pub mod cache;
+pub mod second;
 pub mod metrics;
 pub mod span;
 pub mod sink;

@@ -42,6 +42,9 @@ pub struct Cache {
     /// What is kept beyond what is safe without asking.
     #[prost(enumeration = "AlsoStore", repeated, tag = "12")]
     pub also_store: Vec<i32>,
+    /// Whether it is shared with other proxies.
+    #[prost(bool, tag = "13")]
+    pub shared: bool,
 }
 
 /// Names of query parameters.

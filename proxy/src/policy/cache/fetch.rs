@@ -4,18 +4,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 use outrigger_config::policy::Timeouts;
 
 use super::super::Next;
+use super::further::{self, Further};
 use super::pass::pass;
-use super::{Forwarded, Look, answer, look, note, passes, serve, with_key, would_hit};
+use super::question::{Question, take_in};
+use super::{Forwarded, Look, answer, look, not_cached, note, passes, refresh, serve, with_key};
 use crate::body::Body;
 use crate::cache::flight::{Joined, Landing, Lead};
-use crate::cache::freshness::{Asked, Freshness, Refusal, judge};
-use crate::cache::key::shown;
-use crate::cache::recorder::{Label, Recorder};
+use crate::cache::freshness::{Freshness, Refusal};
+use crate::cache::second::Ticket;
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
 use crate::cache::stored::{Selector, Use};
 use crate::cache::{Demand, Store, Stored};
@@ -107,7 +108,7 @@ pub(super) async fn forward<S: Next<Routed>>(
 }
 
 /// By when a request gives up waiting: the rooms behind then find its time over, if it is, and say so.
-fn until(routed: &Routed) -> tokio::time::Instant {
+pub(super) fn until(routed: &Routed) -> tokio::time::Instant {
     patient_until(&routed.trail.timeouts(&routed.route), routed.trail.started, clock::now()).into()
 }
 
@@ -131,42 +132,6 @@ fn share(
     answer(routed.http.method(), routed.http.headers(), stored, did, demand, now)
 }
 
-/// What is known of a request when its answer comes.
-struct Question {
-    label: Label,
-    method: Method,
-    headers: HeaderMap,
-}
-
-impl Question {
-    fn of(cache: &RouteCache, routed: &Routed) -> Self {
-        let (key, shown) = with_key(cache, routed, |key| (Box::from(key), Arc::from(shown(key))));
-        let headers = routed.http.headers().clone();
-        let selector = Selector::of_nothing(cache.scope);
-        let label = Label { key, shown, selector, sent: clock::now() };
-        Question { label, method: routed.http.method().clone(), headers }
-    }
-
-    /// Whether an answer may be kept, for which requests, and for how long.
-    fn judge(
-        &self,
-        cache: &RouteCache,
-        status: StatusCode,
-        headers: &HeaderMap,
-        now: Instant,
-    ) -> Result<(Selector, Freshness), Refusal> {
-        let selector = Selector::new(cache.scope, &self.headers, headers)?;
-        let asked = Asked {
-            method: &self.method,
-            headers: &self.headers,
-            sent: self.label.sent,
-            keyed_by_cookies: cache.rule.has_cookies() || selector.names().any(|name| *name == header::COOKIE),
-        };
-        let freshness = judge(&cache.policy, &asked, status, headers, (now, clock::wall()))?;
-        Ok((selector, freshness))
-    }
-}
-
 /// Asks the service, keeps what may be kept, and answers.
 pub(super) async fn fetch<S: Next<Routed>>(
     mut inner: S,
@@ -174,10 +139,31 @@ pub(super) async fn fetch<S: Next<Routed>>(
     cache: &RouteCache,
     fetch: Fetch,
 ) -> Result<Response, Error> {
-    let Fetch { why, demand, stale, lead, aside } = fetch;
+    let Fetch { mut why, demand, mut stale, lead, aside } = fetch;
     let shared = Arc::clone(&routed.trail.connection.shared);
     let store = &shared.caching.store;
     let question = Question::of(cache, &routed);
+    let who = (&question.label, &question.headers);
+    let further = further::look(cache, &shared.caching, who, (&demand, stale.as_ref()), until(&routed).into()).await;
+    let Further { usable, stale: newer, ticket, failed: mut detail } = further;
+    match usable {
+        Some((stored, used)) if used == Use::Fresh || !aside => {
+            return Ok(found(&inner, &routed, cache, (&stored, used, &demand), lead, aside));
+        }
+        usable => {
+            let newer = newer.or(usable.map(|(stored, _)| stored));
+            if newer.is_some() {
+                (why, stale) = (if demand.confirmed { why } else { Forward::Stale }, newer);
+                detail = Some("shared");
+            }
+        }
+    }
+    if detail.is_some() {
+        routed.trail.note(|notes| notes.cache_detail = detail);
+    }
+    if demand.only_if_cached {
+        return Err(not_cached(&routed, why));
+    }
     let confirms = stale.as_ref().filter(|stored| question.method == Method::GET && stored.can_be_confirmed());
     // Another one, should the answer speak of what is not kept any more.
     let again = confirms.map(|_| Routed {
@@ -204,11 +190,19 @@ pub(super) async fn fetch<S: Next<Routed>>(
     {
         if stored.is_confirmed_by(response.headers()) {
             let (renewed, kept) = renew(cache, store, &question, stored, response.headers());
+            if let Some(ticket) = &ticket {
+                if renewed.selector != stored.selector || !kept {
+                    ticket.drop_one(&stored.selector);
+                }
+                if kept {
+                    ticket.keep(&renewed);
+                }
+            }
             if let Some(lead) = lead {
                 lead.land(if kept { Landing::Kept(Arc::clone(&renewed)) } else { Landing::Unshared });
             }
             noted(CacheResult::Revalidated);
-            let did = Did::Forwarded { why, status: Some(304), stored: kept, collapsed: false, detail: None };
+            let did = Did::Forwarded { why, status: Some(304), stored: kept, collapsed: false, detail };
             return Ok(answer(&question.method, &question.headers, &renewed, did, &demand, clock::now()));
         }
         if let Some(mut again) = again {
@@ -226,12 +220,12 @@ pub(super) async fn fetch<S: Next<Routed>>(
             lead.land(Landing::StandIn(Arc::clone(stored)));
         }
         noted(CacheResult::Stale);
-        let did = Did::Hit(Some("stale-if-error"));
+        let did = Did::Hit(Some(if detail == Some("shared") { "shared-stale-if-error" } else { "stale-if-error" }));
         return Ok(answer(&question.method, &question.headers, stored, did, &demand, clock::now()));
     }
     noted(CacheResult::Miss);
     match outcome {
-        Ok(response) => Ok(keep(cache, store, question, response, Sent { why, stale, lead })),
+        Ok(response) => Ok(keep(cache, store, question, response, Sent { why, stale, lead, ticket, detail })),
         Err(error) => {
             // The others may be luckier, with another endpoint.
             if let Some(lead) = lead {
@@ -240,6 +234,37 @@ pub(super) async fn fetch<S: Next<Routed>>(
             Err(error)
         }
     }
+}
+
+/// Answers with what other proxies keep too.
+fn found<S: Next<Routed>>(
+    inner: &S,
+    routed: &Routed,
+    cache: &RouteCache,
+    (stored, used, demand): (&Arc<Stored>, Use, &Demand),
+    lead: Option<Lead>,
+    aside: bool,
+) -> Response {
+    match lead {
+        Some(lead) if used == Use::Fresh => lead.land(Landing::Kept(Arc::clone(stored))),
+        // Who waits finds it in memory, and judges for itself.
+        lead => drop(lead),
+    }
+    if used == Use::WhileRevalidate {
+        refresh::begin(inner, routed, stored);
+    }
+    let result = if used == Use::Fresh { CacheResult::Shared } else { CacheResult::Stale };
+    if used != Use::Fresh {
+        routed.trail.note(|notes| notes.cache_detail = Some(further::detail(used)));
+    }
+    if aside {
+        routed.trail.note(|notes| notes.cache = Some(result));
+    } else {
+        routed.count_for_first();
+        note(cache, routed, result);
+    }
+    let did = Did::Hit(Some(further::detail(used)));
+    answer(routed.http.method(), routed.http.headers(), stored, did, demand, clock::now())
 }
 
 /// What is kept once the service has confirmed it; false where it is to be kept no longer.
@@ -280,12 +305,14 @@ struct Sent {
     why: Forward,
     stale: Option<Arc<Stored>>,
     lead: Option<Lead>,
+    ticket: Option<Ticket>,
+    detail: Option<Refusal>,
 }
 
 /// Passes an answer on, and takes it in on the way if it may be kept.
 fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response: Response, sent: Sent) -> Response {
     let now = clock::now();
-    let Sent { why, stale, lead } = sent;
+    let Sent { why, stale, lead, ticket, detail: looked } = sent;
     let key = question.label.key.clone();
     let shown = Arc::clone(&question.label.shown);
     let status = response.status();
@@ -299,6 +326,7 @@ fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response
     match recorder {
         Some(mut recorder) => {
             recorder.leading(lead);
+            recorder.sharing(ticket);
             if response.body().is_empty() {
                 recorder.keep();
             } else {
@@ -310,6 +338,7 @@ fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response
             // The service has something else to say now than what was kept.
             if let Some(stale) = stale.filter(|_| !status.is_server_error()) {
                 store.drop_one(&key, &stale.selector);
+                ticket.inspect(|ticket| ticket.drop_one(&stale.selector));
             }
             if let Some(lead) = lead {
                 store.note_unshared(&key, now);
@@ -318,59 +347,10 @@ fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response
         }
     }
     let code = Some(status.as_u16());
-    let did = Did::Forwarded { why, status: code, stored: freshness.is_some(), collapsed: false, detail };
+    let (kept, detail) = (freshness.is_some(), detail.or(looked));
+    let did = Did::Forwarded { why, status: code, stored: kept, collapsed: false, detail };
     response.headers_mut().append(CACHE_STATUS, status::value(did, freshness.as_ref(), now, &shown));
     response
-}
-
-/// Makes ready to take an answer in; a word why not, where there is one.
-fn take_in(
-    cache: &RouteCache,
-    store: &Arc<Store>,
-    question: Question,
-    response: &Response,
-    (longest, bodies): (usize, bool),
-    now: Instant,
-) -> Result<Box<Recorder>, Option<Refusal>> {
-    if question.method != Method::GET {
-        return Err(None);
-    }
-    let (selector, freshness) = question.judge(cache, response.status(), response.headers(), now)?;
-    let mut headers = response.headers().clone();
-    if !headers.contains_key(header::DATE)
-        && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(clock::wall()))
-    {
-        // Whoever passes a response on without one adds it (RFC 9110, 6.6.1), when it came and not when it is served.
-        headers.insert(header::DATE, date);
-    }
-    let head = (response.status(), headers);
-    let label = Label { selector, ..question.label };
-    Recorder::new(store, label, freshness, head, longest, bodies).ok_or(Some("too-large"))
-}
-
-/// Sends a request on, and notes what would have been a hit: nothing of what passes is changed, and no body kept.
-pub(super) async fn observe<S: Next<Routed>>(mut inner: S, routed: Routed) -> Result<Response, Error> {
-    let route = Arc::clone(&routed.route);
-    // Beside one that acts `inner` is that one.
-    let Some(cache) = route.rehearsed.cache.as_ref().or(route.cache.as_ref()) else { return inner.call(routed).await };
-    if passes(&routed).is_some() || Demand::of(routed.http.headers()).passes {
-        return pass(inner, routed, cache, None).await;
-    }
-    would_hit(cache, &routed, routed.trail.started);
-    let shared = Arc::clone(&routed.trail.connection.shared);
-    let store = &shared.caching.store;
-    let question = Question::of(cache, &routed);
-    let mut response = inner.call(routed).await?;
-    let longest = store.longest(cache.policy.max_bytes);
-    if let Ok(recorder) = take_in(cache, store, question, &response, (longest, false), clock::now()) {
-        if response.body().is_empty() {
-            recorder.keep();
-        } else {
-            let body = std::mem::take(response.body_mut());
-            *response.body_mut() = Body::watched(body, recorder);
-        }
-    }
-    Ok(response)
 }
 
 #[cfg(test)]

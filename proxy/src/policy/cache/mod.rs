@@ -24,11 +24,14 @@ use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed};
 use crate::fields::Fields;
 use crate::route::cache::Cache as RouteCache;
-use crate::telemetry::{CacheResult, Would};
+use crate::telemetry::CacheResult;
 
 mod pass;
+mod further;
+mod question;
 mod fetch;
 mod refresh;
+mod observe;
 
 /// Puts [`Cache`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +66,7 @@ impl<S: Next<Routed>> Service<Routed> for Cache<S> {
         }
         if routed.route.rehearsed.cache.is_some() {
             let acting = Acting { inner: self.inner.clone() };
-            return Box::pin(fetch::observe(acting, routed));
+            return Box::pin(observe::observe(acting, routed));
         }
         act(&mut self.inner, routed)
     }
@@ -94,7 +97,7 @@ fn act<S: Next<Routed>>(inner: &mut S, routed: Routed) -> Waiting {
     let route = Arc::clone(&routed.route);
     let Some(cache) = &route.cache else { return inner.call(routed) };
     if !cache.policy.mode.enforces() {
-        return Box::pin(fetch::observe(inner.clone(), routed));
+        return Box::pin(observe::observe(inner.clone(), routed));
     }
     let now = routed.trail.started;
     match look(cache, &routed, now) {
@@ -104,8 +107,11 @@ fn act<S: Next<Routed>>(inner: &mut S, routed: Routed) -> Waiting {
             }
             at_once(Ok(serve(cache, &routed, &stored, why, &demand, now)))
         }
-        Look::Forward(forward) => {
-            if forward.demand.only_if_cached {
+        Look::Forward(mut forward) => {
+            if further::can_look(cache, &routed) && !forward.demand.passes {
+                // Nobody waits for one that will not ask the service.
+                forward.flight = forward.flight.filter(|_| !forward.demand.only_if_cached);
+            } else if forward.demand.only_if_cached {
                 return refuse(not_cached(&routed, forward.why));
             }
             Box::pin(fetch::forward(inner.clone(), routed, forward))
@@ -247,13 +253,6 @@ fn not_cached(routed: &Routed, why: Forward) -> Error {
     fields.insert(CACHE_STATUS, status::value(did, None, routed.trail.started, &key));
     let status = http::StatusCode::GATEWAY_TIMEOUT;
     Error::new(Reason::NotCached).because("only-if-cached, and nothing is kept").refusing(status, None, fields)
-}
-
-/// Notes in Observe what would have been a hit.
-fn would_hit(cache: &RouteCache, routed: &Routed, now: Instant) {
-    if matches!(look(cache, routed, now), Look::Hit { .. }) {
-        routed.trail.note(|notes| notes.would |= Would::CACHE_HIT);
-    }
 }
 
 #[cfg(test)]

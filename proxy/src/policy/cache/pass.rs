@@ -6,6 +6,7 @@ use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::super::Next;
+use crate::cache::second::View;
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
 use crate::clock;
 use crate::error::Error;
@@ -31,7 +32,13 @@ pub(super) async fn pass<S: Next<Routed>>(
         && (status.is_success() || status.is_redirection())
     {
         let store = &shared.caching.store;
-        let forget = |key: &[u8]| store.forget(key, clock::now());
+        let second = shared.caching.second.as_ref();
+        let view = if why.is_some() { View::Acting } else { View::Observing };
+        let forget = |key: &[u8]| {
+            store.forget(key, clock::now());
+            // Whether this route shares what it keeps or not: another one of the same target may.
+            second.inspect(|second| second.forget(key, view));
+        };
         cache.rule.with_target(&authority, target.as_ref(), forget);
         for name in [header::LOCATION, header::CONTENT_LOCATION] {
             if let Some(uri) = near(response.headers(), &name, &authority) {

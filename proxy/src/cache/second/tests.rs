@@ -1,0 +1,403 @@
+//! Against a Redis of the test's own, over pipes of the same runtime, so that time can be held.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::Instant;
+
+use super::super::freshness::Freshness;
+use super::super::stored::{Selector, Stored};
+use super::link::{Dial, Link, Stream};
+use super::meter::MAX_ANSWER;
+use super::words::Condition;
+use super::{Looked, Second, TIMEOUT, View};
+use crate::clock;
+use crate::telemetry::second::{Change, Lookup};
+
+/// What the other end does with a question, other than greetings.
+#[derive(Clone, Debug)]
+enum Says {
+    /// Nothing.
+    Nothing,
+    /// This.
+    This(&'static str),
+    /// This, and then more than anybody can hold.
+    Endless(&'static str),
+    /// It hangs up.
+    Bye,
+    /// What Redis would.
+    Keeps(Arc<Hashes>),
+}
+
+/// The hashes of a Redis, by key and field.
+type Hashes = Mutex<HashMap<Vec<u8>, HashMap<Vec<u8>, Vec<u8>>>>;
+
+/// What the scripts do, without a clock.
+fn run(hashes: &Hashes, words: &[Vec<u8>]) -> Vec<u8> {
+    let mut hashes = hashes.lock();
+    if words[0] == b"HDEL" {
+        hashes.entry(words[1].clone()).or_default().remove(&words[2]);
+        return b":1\r\n".to_vec();
+    }
+    let (script, hash) = (String::from_utf8_lossy(&words[1]), hashes.entry(words[3].clone()).or_default());
+    let mark = hash.get(&b"g"[..]).cloned();
+    if script.contains("'HSTRLEN'") {
+        let mark = mark.map_or(b"$-1\r\n".to_vec(), |mark| [b"$8\r\n", &mark[..], b"\r\n"].concat());
+        let Some(entry) = hash.get(&words[4]) else { return [b"*2\r\n", &mark[..], b":0\r\n"].concat() };
+        let length = entry.len().to_string();
+        let head = [b"*4\r\n", &mark[..], b":", length.as_bytes(), b"\r\n$", length.as_bytes(), b"\r\n"].concat();
+        return [&head[..], entry, b"\r\n:0\r\n"].concat();
+    }
+    if script.contains("'HLEN'") {
+        if mark.unwrap_or_default() != words[4] {
+            return b":0\r\n".to_vec();
+        }
+        for pair in words[7..].chunks(2) {
+            hash.insert(pair[0].clone(), pair[1].clone());
+        }
+    } else {
+        hash.clear();
+        hash.insert(b"g".to_vec(), words[4].clone());
+    }
+    b":1\r\n".to_vec()
+}
+
+struct Fake {
+    second: Arc<Second>,
+    dialled: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
+}
+
+/// The words of a command, as they stand on the wire.
+async fn command(stream: &mut DuplexStream) -> Option<Vec<Vec<u8>>> {
+    async fn line(stream: &mut DuplexStream) -> Option<usize> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.push(stream.read_u8().await.ok()?);
+        }
+        std::str::from_utf8(&line[1..line.len() - 2]).ok()?.parse().ok()
+    }
+    let count = line(stream).await?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let mut word = vec![0; line(stream).await? + 2];
+        stream.read_exact(&mut word).await.ok()?;
+        word.truncate(word.len() - 2);
+        words.push(word);
+    }
+    Some(words)
+}
+
+async fn serve(mut stream: DuplexStream, says: Says, sent: Arc<AtomicUsize>) {
+    while let Some(words) = command(&mut stream).await {
+        let asks = matches!(words[0].as_slice(), b"EVAL" | b"HDEL");
+        let answer = match &says {
+            _ if !asks => b"+OK\r\n".to_vec(),
+            Says::Nothing => continue,
+            Says::Bye => return,
+            Says::This(answer) | Says::Endless(answer) => answer.as_bytes().to_vec(),
+            Says::Keeps(hashes) => run(hashes, &words),
+        };
+        let _ = stream.write_all(&answer).await;
+        if asks && matches!(says, Says::Endless(_)) {
+            while stream.write_all(&[b'x'; 1 << 14]).await.is_ok() {
+                sent.fetch_add(1 << 14, Relaxed);
+            }
+            return;
+        }
+    }
+}
+
+/// A second level whose Redis says this; it can be reached if `there`.
+async fn fake(says: Says, there: bool) -> Fake {
+    let (dialled, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, bytes) = (Arc::clone(&dialled), Arc::clone(&sent));
+    let dial: Dial = Box::new(move || {
+        count.fetch_add(1, Relaxed);
+        let (sent, says) = (Arc::clone(&bytes), says.clone());
+        Box::pin(async move {
+            if !there {
+                return Err(std::io::ErrorKind::ConnectionRefused.into());
+            }
+            let (near, far) = tokio::io::duplex(1 << 16);
+            tokio::spawn(serve(far, says, sent));
+            let near: Box<dyn Stream> = Box::new(near);
+            Ok(near)
+        })
+    });
+    let second = Arc::new(Second::over(Link::over(dial, Default::default()), b"", TIMEOUT));
+    while there && !second.is_up() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Fake { second, dialled, sent }
+}
+
+impl Fake {
+    async fn look(&self, key: &[u8]) -> (Looked, Duration) {
+        self.look_until(key, Duration::from_secs(5)).await
+    }
+
+    async fn look_until(&self, key: &[u8], until: Duration) -> (Looked, Duration) {
+        let start = Instant::now();
+        let shown = Arc::from("shown");
+        let looked = self.second.look((key, &shown), (7, View::Acting), &HeaderMap::new(), clock::now() + until).await;
+        (looked, start.elapsed())
+    }
+}
+
+fn stored(size: usize) -> Arc<Stored> {
+    let now = clock::now();
+    let freshness = Freshness {
+        received: now,
+        initial_age: Duration::ZERO,
+        lifetime: Duration::from_secs(60),
+        while_revalidate: Duration::ZERO,
+        if_error: Duration::ZERO,
+        confirm: false,
+        strict: false,
+    };
+    let head = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"a\""))]);
+    let body = Some(vec![0; size].into());
+    Arc::new(Stored::new(Selector::of_nothing(7), freshness, (StatusCode::OK, &head), body, now, "shown".into()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_says_nothing_costs_a_few_timeouts_and_then_one_a_second() {
+    let fake = fake(Says::Nothing, true).await;
+    for _ in 0..5 {
+        let (looked, took) = fake.look(b"a").await;
+        assert_eq!((looked.how, took), (Lookup::Timeout, TIMEOUT));
+        assert!(looked.ticket.is_none() && looked.stored.is_none());
+    }
+    let (looked, took) = fake.look(b"a").await;
+    assert_eq!((looked.how, took), (Lookup::Away, Duration::ZERO));
+    let mut timeouts = 0;
+    for _ in 0..1000 {
+        timeouts += usize::from(fake.look(b"a").await.0.how == Lookup::Timeout);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!((5..=11).contains(&timeouts), "{timeouts} in ten seconds");
+    // A connection on which nothing is said for a second is made anew, each time.
+    let dialled = fake.dialled.load(Relaxed);
+    assert!((2..=12).contains(&dialled), "{dialled} connections in ten seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_in_a_hurry_says_nothing_of_redis() {
+    let fake = fake(Says::Nothing, true).await;
+    let short = TIMEOUT / 2;
+    for _ in 0..10 {
+        let (looked, took) = fake.look_until(b"a", short).await;
+        assert_eq!((looked.how, took), (Lookup::Timeout, short));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redis_that_is_away_costs_nothing_and_is_not_pressed() {
+    let fake = fake(Says::Nothing, false).await;
+    for _ in 0..100 {
+        let (looked, took) = fake.look(b"a").await;
+        assert_eq!((looked.how, took), (Lookup::Away, Duration::ZERO));
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let dialled = fake.dialled.load(Relaxed);
+    assert!((12..=40).contains(&dialled), "{dialled} connections in a minute");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_answer_is_a_miss() {
+    for (says, how) in [
+        (Says::This("*2\r\n$-1\r\n:0\r\n"), Lookup::Miss),
+        (Says::This("*2\r\n$8\r\n12345678\r\n:0\r\n"), Lookup::Miss),
+        (Says::This("*2\r\n$-1\r\n:1073741824\r\n"), Lookup::Oversize),
+        (Says::This("*4\r\n$-1\r\n:5\r\n$5\r\nhello\r\n:0\r\n"), Lookup::Corrupt),
+        (Says::This("-NOPERM no\r\n"), Lookup::Refused),
+        (Says::This("-WRONGTYPE no\r\n"), Lookup::Refused),
+        (Says::This("+OK\r\n"), Lookup::Garbage),
+        (Says::This("$-1\r\n"), Lookup::Garbage),
+        (Says::This("*0\r\n"), Lookup::Garbage),
+        (Says::This("HTTP/1.1 400 Bad Request\r\n"), Lookup::Garbage),
+        (Says::This("\u{0}\u{1}\u{2}\r\n"), Lookup::Garbage),
+        (Says::This("*-7\r\n"), Lookup::Garbage),
+        (Says::This("$-7\r\n"), Lookup::Garbage),
+        (Says::Bye, Lookup::Garbage),
+        // As deep as can be, and wide.
+        (Says::This(Box::leak("*4096\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
+        (Says::This(Box::leak("*1\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
+        (Says::This(Box::leak("|1\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
+        // What is announced and does not come.
+        (Says::This("*1000000000\r\n"), Lookup::Timeout),
+        (Says::This("$1073741824\r\n"), Lookup::Timeout),
+    ] {
+        let fake = fake(says.clone(), true).await;
+        let (looked, took) = fake.look(b"a").await;
+        assert_eq!(looked.how, how, "{says:?}");
+        assert!(looked.stored.is_none() && took <= TIMEOUT, "{says:?}");
+        assert_eq!(
+            looked.ticket.is_some(),
+            matches!(how, Lookup::Miss | Lookup::Oversize | Lookup::Corrupt),
+            "{says:?}"
+        );
+        assert_eq!(fake.second.counters.lookups(how), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_gibibyte_is_not_read() {
+    for says in
+        [Says::Endless("$1073741824\r\n"), Says::Endless("*4\r\n$-1\r\n:9\r\n$1073741824\r\n"), Says::Endless("+")]
+    {
+        let fake = fake(says.clone(), true).await;
+        let (looked, _) = fake.look(b"a").await;
+        assert!(matches!(looked.how, Lookup::Garbage | Lookup::Timeout), "{says:?}: {:?}", looked.how);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // What the pipe holds is not read.
+        let sent = fake.sent.load(Relaxed);
+        assert!(sent <= MAX_ANSWER + (1 << 17), "{says:?}: {sent}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_bounded_and_counted() {
+    let fake = fake(Says::Nothing, true).await;
+    let ticket = super::Ticket {
+        second: Arc::clone(&fake.second),
+        name: fake.second.sealer.name(b"a"),
+        condition: Condition::Same(None),
+    };
+    for _ in 0..3000 {
+        ticket.keep(&stored(10));
+    }
+    assert!(fake.second.waiting() <= 1024 && fake.second.counters.changes(Change::Dropped) >= 3000 - 1025);
+    // And of long ones, by their bytes.
+    let fake = self::fake(Says::Nothing, true).await;
+    let ticket = super::Ticket { second: Arc::clone(&fake.second), ..ticket };
+    for _ in 0..100 {
+        ticket.keep(&stored(1 << 20));
+    }
+    assert!(fake.second.waiting() <= 16, "{}", fake.second.waiting());
+    // It is given up, in time, and leaves nothing behind.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(fake.second.waiting(), 0);
+    ticket.keep(&stored(1 << 20));
+    assert_eq!(fake.second.waiting(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_believed_of_a_target_whose_change_is_not_known_there() {
+    let fake = fake(Says::This("-LOADING not yet\r\n"), true).await;
+    fake.second.forget(b"a", View::Acting);
+    assert_eq!(fake.look(b"a").await.0.how, Lookup::Pending);
+    assert_eq!(fake.look(b"b").await.0.how, Lookup::Refused);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fake.look(b"a").await.0.how, Lookup::Pending);
+    let well = self::fake(Says::This(":1\r\n"), true).await;
+    well.second.forget(b"a", View::Acting);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(well.second.counters.changes(Change::Removed), 1);
+    assert_ne!(well.look(b"a").await.0.how, Lookup::Pending);
+    // Not more than so many are remembered.
+    for number in 0..9000u32 {
+        fake.second.forget(&number.to_le_bytes(), View::Acting);
+    }
+    assert!(fake.second.waiting() <= 8192 && fake.second.counters.changes(Change::Lost) >= 800);
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_more_than_so_many_ask_at_once() {
+    let fake = fake(Says::Nothing, true).await;
+    let looks = futures_util::future::join_all((0..400u32).map(|number| {
+        let fake = &fake;
+        async move { fake.look(&number.to_le_bytes()).await.0.how }
+    }));
+    let looked = looks.await;
+    let crowded = looked.iter().filter(|how| **how == Lookup::Crowded).count();
+    assert_eq!(crowded, 400 - super::meter::MAX_UNDER_WAY);
+}
+
+/// One step of two proxies that share a Redis.
+#[derive(Clone, Debug)]
+enum Step {
+    /// One of them asks for a target, for a tenant.
+    Look(usize, u8, u8),
+    /// What was asked for at one of the steps before has come, and varies by the tenant or not.
+    Keep(usize, bool),
+    /// One of them changes a target.
+    Forget(usize, u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..2usize, 0..2u8, 0..3u8).prop_map(|(who, target, tenant)| Step::Look(who, target, tenant)),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, varies)| Step::Keep(which, varies)),
+        1 => (0..2usize, 0..2u8).prop_map(|(who, target)| Step::Forget(who, target)),
+    ]
+}
+
+fn of_tenant(tenant: u8) -> HeaderMap {
+    // One of them has no such field.
+    let value = HeaderValue::from(u16::from(tenant));
+    if tenant == 0 { HeaderMap::new() } else { HeaderMap::from_iter([(http::header::ACCEPT, value)]) }
+}
+
+/// Plays the steps, each to its end. A body says for whom it is, and after how many changes it was asked for.
+async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let hashes = Arc::<Hashes>::default();
+    let fakes = [fake(Says::Keeps(Arc::clone(&hashes)), true).await, fake(Says::Keeps(hashes), true).await];
+    let (mut asked, mut changes) = (Vec::new(), [0; 2]);
+    for step in steps {
+        match step {
+            Step::Look(who, target, tenant) => {
+                let (request, shown) = (of_tenant(tenant), Arc::from("shown"));
+                let until = clock::now() + Duration::from_secs(1);
+                let looked = fakes[who].second.look((&[target], &shown), (7, View::Acting), &request, until).await;
+                prop_assert!(matches!(looked.how, Lookup::Found | Lookup::Miss), "{:?}", looked.how);
+                if let Some(stored) = looked.stored {
+                    let body = stored.body.clone().unwrap_or_default();
+                    let all = body[1] == u8::MAX;
+                    prop_assert!(body[0] == target && (all || body[1] == tenant), "{body:?} for {target}, {tenant}");
+                    prop_assert_eq!(usize::from(body[2]), changes[usize::from(target)], "of before a change");
+                    prop_assert!(stored.selector.selects(7, &request));
+                }
+                asked.push((looked.ticket.expect("it answers"), target, tenant, changes[usize::from(target)]));
+            }
+            Step::Keep(which, varies) if !asked.is_empty() => {
+                let (ticket, target, tenant, after) = &asked[which % asked.len()];
+                let mut head = HeaderMap::new();
+                if varies {
+                    head.insert(http::header::VARY, HeaderValue::from_static("accept"));
+                }
+                let body = [*target, if varies { *tenant } else { u8::MAX }, u8::try_from(*after).expect("few")];
+                let selector = Selector::new(7, &of_tenant(*tenant), &head).expect("one to keep");
+                let plain = stored(0);
+                let (freshness, sent) = (plain.freshness, plain.sent);
+                let body = Some(body.to_vec().into());
+                let made = Stored::new(selector, freshness, (StatusCode::OK, &head), body, sent, "shown".into());
+                ticket.keep(&Arc::new(made));
+            }
+            Step::Keep(..) => {}
+            Step::Forget(who, target) => {
+                fakes[who].second.forget(&[target], View::Acting);
+                changes[usize::from(target)] += 1;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn nobody_is_given_what_is_for_another_or_of_before_a_change(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(play(steps))?;
+    }
+}
