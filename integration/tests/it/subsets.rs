@@ -57,7 +57,8 @@ async fn a_canary_of_one_service_gets_its_share_and_grows() {
     let documents = documents(&[("v1", &v1), ("v2", &v2)], BY_VERSION, &split(&[("v1", 90), ("v2", 10)]));
     let mut mesh = Mesh::steered(documents).await;
     let shared = shares(&mesh, 1000).await;
-    assert!((70..=130).contains(&shared["v2"]), "{shared:?}");
+    // Six standard deviations.
+    assert!((43..=157).contains(&shared["v2"]), "{shared:?}");
     let labels = ["dst_service=\"catalog\"", "dst_version=\"v2\""];
     let counted = mesh.caller().metric("outrigger_requests_total", &labels).await;
     assert_eq!(counted as usize, shared["v2"], "each version has counts of its own");
@@ -94,9 +95,10 @@ async fn a_service_is_divided_and_made_whole_again_without_a_failed_request() {
     mesh.apply(divided.text()).await;
     assert_eq!(shares(&mesh, 20).await, BTreeMap::from([("v2".into(), 20)]));
     mesh.apply(Documents::bare().route(SERVICE, "- backendRefs: [{ name: catalog, port: 80 }]").text()).await;
-    assert_eq!(mesh.control_plane().delete("BackendPolicy", SERVICE).await.status, 200);
-    mesh.control_plane().synced(CALLER).await;
-    assert_eq!(shares(&mesh, 50).await.len(), 2);
+    mesh.apply(Documents::bare().backend_policy(SERVICE, "loadBalancing: { algorithm: RoundRobin }").text()).await;
+    let before = v1.requests();
+    mesh.many("/", 50).await;
+    assert!(v1.requests() > before, "v1 is back");
     over.store(true, std::sync::atomic::Ordering::Relaxed);
     assert!(asking.await.unwrap() > 0);
 }
