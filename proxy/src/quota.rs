@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use outrigger_config::policy::lease::Share;
-use outrigger_config::xds::rlqs::{BucketId, Held, MAX_MESSAGE, PATH, Reports, Response, Usage};
+use outrigger_config::policy::lease::{PATIENCE, Share};
+use outrigger_config::xds::rlqs::{BucketId, Held, MAX_MESSAGE, MAX_USAGES, PATH, Reports, Response, Usage, Word};
 use outrigger_config::xds::rls::DOMAIN;
 use outrigger_config::xds::transport;
 use tokio::sync::mpsc;
@@ -26,8 +26,8 @@ const TICK: Duration = Duration::from_millis(250);
 const QUIET: Duration = Duration::from_secs(2);
 /// Reports that may wait to be sent; a control plane that reads none of so many is as good as gone.
 const WAITING: usize = 16;
-/// How long opening a stream may take, and how long one may say nothing.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// More than any limit can be, requests a second: a word that says more means this.
+const MOST: f64 = 1e15;
 /// How long a proxy that stops waits for its end to be read.
 const FAREWELL: Duration = Duration::from_millis(200);
 /// From a stream that is lost to the next.
@@ -38,7 +38,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 pub struct Quotas {
     snapshots: Snapshots,
     channel: Channel,
-    /// Who reports: the workload, so that a process that takes another's place takes its share as well.
+    /// Who reports: this process. By its workload's name alone two processes that live at once, as when one takes the
+    /// other's place, would each have the whole of one share; one that ends gives its share back.
     member: String,
 }
 
@@ -57,9 +58,9 @@ struct Said {
 type Rule = (String, String);
 
 impl Quotas {
-    /// For the rules of `snapshots`, as `member`.
-    pub fn new(snapshots: Snapshots, channel: Channel, member: String) -> Self {
-        Quotas { snapshots, channel, member }
+    /// For the rules of `snapshots`, as a process of `workload`.
+    pub fn new(snapshots: Snapshots, channel: Channel, workload: &str) -> Self {
+        Quotas { snapshots, channel, member: member(workload, &mut fastrand::Rng::new()) }
     }
 
     /// Keeps a stream for as long as there are rules that need one, until `stop`; then it gives back what is held and ends
@@ -88,12 +89,17 @@ impl Quotas {
     async fn stream(&self, stop: &CancellationToken) -> Status {
         let (reports, receiver) = mpsc::channel(WAITING);
         let mut said = HashMap::new();
-        let usages = self.usages(&mut said);
-        let first = Reports { domain: DOMAIN.into(), member: self.member.clone(), usages };
-        if reports.try_send(first).is_err() {
+        let mut first = self.usages(&mut said);
+        // What does not go into one report goes into the next.
+        let rest = first.split_off(first.len().min(MAX_USAGES));
+        let first = Reports { domain: DOMAIN.into(), member: self.member.clone(), usages: first };
+        if reports.try_send(first).is_err() || !send(&reports, &rest) {
             return Status::internal("no room for the first report");
         }
-        let opened = tokio::time::timeout(PATIENCE, open(self.channel.clone(), receiver)).await;
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(PATIENCE, open(self.channel.clone(), receiver)) => opened,
+            () = stop.cancelled() => return Status::cancelled("the proxy stops"),
+        };
         let mut answers = match opened {
             Ok(Ok(answers)) => answers,
             Ok(Err(status)) => return status,
@@ -107,14 +113,17 @@ impl Quotas {
                 _ = tick.tick() => self.usages(&mut said),
                 () = stop.cancelled() => {
                     // Without room for it the control plane counts with what is held until that has run out.
-                    let usages = said.keys().map(ended).collect();
-                    let _ = reports.try_send(Reports { usages, ..Reports::default() });
+                    send(&reports, &said.keys().map(ended).collect::<Vec<_>>());
                     drop(reports);
                     // Until the other side has read the end.
                     let _ = tokio::time::timeout(FAREWELL, answers.message()).await;
                     return Status::cancelled("the proxy stops");
                 }
                 answer = answers.message() => match answer {
+                    // By now the control plane may hold this proxy to have lost what it says here.
+                    Ok(Some(_)) if heard.elapsed() > PATIENCE => {
+                        return Status::deadline_exceeded("the control plane's word came too late");
+                    }
                     Ok(Some(answer)) => {
                         heard = Instant::now();
                         self.take(&answer, &mut said)
@@ -123,7 +132,7 @@ impl Quotas {
                     Err(status) => return status,
                 },
             };
-            if !usages.is_empty() && reports.try_send(Reports { usages, ..Reports::default() }).is_err() {
+            if !send(&reports, &usages) {
                 return Status::resource_exhausted("the control plane does not read");
             }
             if said.is_empty() {
@@ -143,12 +152,11 @@ impl Quotas {
             let rule = action.bucket_id.as_ref().and_then(BucketId::rule);
             let word = action.assignment.as_ref().and_then(|assignment| assignment.word);
             let (Some((policy, rule)), Some(word)) = (rule, word) else { continue };
-            let share = Share { rate: word.rate, fallback: word.fallback, burst: word.burst, credit: word.credit };
-            let parts = [share.rate, share.fallback, share.burst, share.credit];
             let Some(said) = said.get_mut(&(policy.to_owned(), rule.to_owned())) else { continue };
-            if !parts.iter().all(|part| (0.0..=1e12).contains(part)) {
+            let Some(share) = share(&word) else {
+                tracing::warn!(policy, rule, ?word, "The control plane told a share that is none");
                 continue;
-            }
+            };
             for (_, _, bucket, leased) in snapshot.leased().filter(|(of, name, ..)| *of == policy && *name == rule) {
                 leased.renew(share, bucket.nanos(now));
             }
@@ -195,6 +203,28 @@ impl Quotas {
     }
 }
 
+/// The name of a process of `workload`, which no other has.
+fn member(workload: &str, rng: &mut fastrand::Rng) -> String {
+    format!("{workload}/{:016x}", rng.u64(..))
+}
+
+/// What a word says, unless it is no number.
+fn share(word: &Word) -> Option<Share> {
+    let sound = |part: f64| (part >= 0.0).then(|| part.min(MOST));
+    Some(Share {
+        rate: sound(word.rate)?,
+        fallback: sound(word.fallback)?,
+        burst: sound(word.burst)?,
+        credit: sound(word.credit)?,
+    })
+}
+
+/// Sends what is to be said, in as many reports as it takes; whether there was room.
+fn send(reports: &mpsc::Sender<Reports>, usages: &[Usage]) -> bool {
+    let mut parts = usages.chunks(MAX_USAGES);
+    parts.all(|part| reports.try_send(Reports { usages: part.to_vec(), ..Reports::default() }).is_ok())
+}
+
 /// What is said of a rule that this proxy holds nothing of any more.
 fn ended((policy, rule): &Rule) -> Usage {
     Usage { bucket_id: Some(BucketId::of(policy, rule)), ends: true, ..Usage::default() }
@@ -205,4 +235,40 @@ async fn open(channel: Channel, reports: mpsc::Receiver<Reports>) -> Result<Stre
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let request = Request::new(ReceiverStream::new(reports));
     Ok(grpc.streaming(request, PathAndQuery::from_static(PATH), ProstCodec::default()).await?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_config::xds::rlqs::{MAX_USAGES, Word};
+    use tokio::sync::mpsc;
+
+    use super::{MOST, ended, member, send, share};
+
+    #[test]
+    fn two_processes_of_one_workload_are_two_members() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let (one, other) = (member("shop/web", &mut rng), member("shop/web", &mut rng));
+        assert!(one != other && one.starts_with("shop/web/") && other.starts_with("shop/web/"));
+    }
+
+    #[test]
+    fn however_large_a_share_is_it_is_taken_and_what_is_no_number_is_not() {
+        let word = Word { serial: 1, rate: 4e12, fallback: 0.0, burst: f64::INFINITY, credit: 1.0 };
+        let taken = share(&word).expect("a share");
+        assert_eq!((taken.rate, taken.burst, taken.credit), (4e12, MOST, 1.0));
+        for wrong in [f64::NAN, -1.0, f64::NEG_INFINITY] {
+            assert_eq!(share(&Word { fallback: wrong, ..word }), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn more_rules_than_a_report_may_have_go_into_several() {
+        let (reports, mut sent) = mpsc::channel(4);
+        let usages: Vec<_> = (0..2500).map(|rule| ended(&("shop/calm".into(), format!("rule-{rule}")))).collect();
+        assert!(send(&reports, &usages));
+        let parts: Vec<usize> = std::iter::from_fn(|| sent.try_recv().ok()).map(|part| part.usages.len()).collect();
+        assert_eq!(parts, [MAX_USAGES, MAX_USAGES, 2500 - 2 * MAX_USAGES]);
+        assert!(send(&reports, &[]) && sent.try_recv().is_err(), "nothing is not said");
+        assert!(!(0..3).all(|_| send(&reports, &usages)), "nobody reads");
+    }
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub const HOLD: Duration = Duration::from_secs(6);
 /// How long it then takes to become the fallback.
 pub const DECAY: Duration = Duration::from_secs(24);
+/// How long a proxy takes a control plane for alive that says nothing; a word that comes later is not taken.
+pub const PATIENCE: Duration = Duration::from_secs(6);
 
 const SECOND: f64 = 1e9;
 

@@ -15,6 +15,8 @@ pub const SERVICE: &str = "envoy.service.rate_limit_quota.v3.RateLimitQuotaServi
 pub const PATH: &str = "/envoy.service.rate_limit_quota.v3.RateLimitQuotaService/StreamRateLimitQuotas";
 /// The longest message that is read, bytes.
 pub const MAX_MESSAGE: usize = 1024 * 1024;
+/// Rules that one report, or one answer, may speak of.
+pub const MAX_USAGES: usize = 1024;
 
 /// What a proxy reports.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -25,7 +27,7 @@ pub struct Reports {
     /// What became of requests, by bucket.
     #[prost(message, repeated, tag = "2")]
     pub usages: Vec<Usage>,
-    /// *Own*: who reports, the same over all its streams; the first report of a stream says it.
+    /// *Own*: which process reports, the same over all its streams; the first report of a stream says it.
     #[prost(string, tag = "1000")]
     pub member: String,
 }

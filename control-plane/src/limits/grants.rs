@@ -12,12 +12,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::policy::lease::{DECAY, HOLD, Share};
+use outrigger_config::policy::lease::{DECAY, HOLD, PATIENCE, Share};
 
 /// How long a proxy that is out of reach counts with something, at last with its fallback; then it is held to be no more.
 pub const FORGET: Duration = Duration::from_secs(120);
-/// What a proxy's clock may be behind: when it was heard last is not when it last heard.
-const MARGIN: Duration = Duration::from_secs(1);
+/// How much later than its stream ended a proxy may have heard the last word of it: as long as it takes a silent stream
+/// for alive, and a little for those who are slow.
+const MARGIN: Duration = PATIENCE.saturating_add(Duration::from_secs(2));
+/// Proxies that one limit is divided among at most, those that are out of reach included.
+pub const MAX_MEMBERS: usize = 20_000;
 /// More than is wanted, so that who wants more shows it.
 const HEADROOM: f64 = 1.25;
 /// Words that a proxy may have left unanswered; then it is told nothing new.
@@ -35,6 +38,15 @@ pub struct Grants {
     /// What nobody has.
     pot: f64,
     counted: u64,
+    /// What nobody has of the rate, as long as nothing changes; none while somebody goes out of reach.
+    idle: Option<f64>,
+    /// Whether that is to be found anew.
+    moved: bool,
+    /// Whether anything changed that asks for another division, and when time alone does.
+    stirred: bool,
+    due: u64,
+    /// Who waits for a word, be it the same again.
+    owed: Vec<Arc<str>>,
     /// Before this nobody gets more: others may still hold what this control plane does not know of.
     silent_until: u64,
     members: BTreeMap<Arc<str>, Member>,
@@ -42,8 +54,9 @@ pub struct Grants {
 
 #[derive(Debug, Default)]
 struct Member {
-    /// Requests a second that it would let in.
+    /// Requests a second that it would let in, and by how many the limit was divided last.
     demand: f64,
+    divided: f64,
     /// Requests it refused since it was last told something.
     short: f64,
     told: Share,
@@ -95,12 +108,18 @@ impl Grants {
     pub fn new((rate, burst): (f64, f64), fallback: f64, now: u64, silent_until: u64) -> Self {
         // Who comes back to a control plane that was away may have had the burst already.
         let (pot, members) = (if now < silent_until { 0.0 } else { burst }, BTreeMap::new());
-        Grants { rate, burst, fallback: fallback.clamp(0.0, 1.0), pot, counted: now, silent_until, members }
+        let fallback = fallback.clamp(0.0, 1.0);
+        let (idle, moved, stirred, due, owed) = (None, true, true, 0, Vec::new());
+        Grants { rate, burst, fallback, pot, counted: now, idle, moved, stirred, due, owed, silent_until, members }
     }
 
-    /// A proxy is there, or there again, with what it holds.
-    pub fn join(&mut self, member: &Arc<str>, holds: Hold, now: u64) {
+    /// A proxy is there, or there again, with what it holds. Says no where there are too many.
+    #[must_use]
+    pub fn join(&mut self, member: &Arc<str>, holds: Hold, now: u64) -> bool {
         self.count(now);
+        if self.members.len() >= MAX_MEMBERS && !self.members.contains_key(member) {
+            return false;
+        }
         let sound = |value: f64, most: f64| if value.is_finite() { value.clamp(0.0, most) } else { 0.0 };
         let known = Hold { rate: sound(holds.rate, self.rate), fallback: sound(holds.fallback, self.rate) };
         let told = Share { rate: known.rate, fallback: known.fallback, ..Share::default() };
@@ -108,23 +127,36 @@ impl Grants {
         let serial = self.members.get(member).map_or(0, |member| member.serial).max(now);
         let joined = Member { told, serial, known, owed: true, ..Member::default() };
         self.members.insert(Arc::clone(member), joined);
+        self.stir();
+        true
     }
 
     /// What a proxy that is there says.
     pub fn report(&mut self, member: &Arc<str>, report: &Report, now: u64) {
         self.count(now);
         let most = self.rate * 1e3;
+        let Some((name, _)) = self.members.get_key_value(member) else { return };
+        let name = Arc::clone(name);
         let Some(member) = self.members.get_mut(member).filter(|member| member.gone.is_none()) else { return };
         let sound = |value: f64| if value.is_finite() { value.clamp(0.0, most) } else { 0.0 };
         if let Some(demand) = report.demand {
-            (member.demand, member.owed) = (sound(demand), true);
+            if !std::mem::replace(&mut member.owed, true) {
+                self.owed.push(name);
+            }
+            member.demand = sound(demand);
+            self.stirred |= differs(member.demand, member.divided, 0.01, self.rate);
         }
         member.short += sound(report.refused);
+        self.stirred |= member.short > 0.0;
+        let before = member.outstanding();
         while let Some((serial, hold)) = member.unanswered.front()
             && *serial <= report.serial
         {
             member.known = *hold;
             member.unanswered.pop_front();
+        }
+        if member.outstanding() != before {
+            self.stir();
         }
     }
 
@@ -133,6 +165,7 @@ impl Grants {
         self.count(now);
         if let Some(member) = self.members.get_mut(member) {
             member.gone.get_or_insert(now);
+            self.stir();
         }
     }
 
@@ -140,11 +173,17 @@ impl Grants {
     pub fn end(&mut self, member: &Arc<str>, now: u64) {
         self.count(now);
         self.members.remove(member);
+        self.stir();
     }
 
-    /// Divides the limit anew: what has to be said, and to whom.
+    /// Divides the limit anew, where anything has changed: what has to be said, and to whom.
     pub fn divide(&mut self, now: u64) -> Vec<Word> {
         self.count(now);
+        if !self.stirred && now < self.due {
+            return self.repeat(now);
+        }
+        self.owed.clear();
+        (self.stirred, self.moved) = (false, true);
         let forgotten = |gone: u64| now.saturating_sub(gone) > nanos(FORGET);
         self.members.retain(|_, member| !member.gone.is_some_and(forgotten));
         let reserved: f64 = self.members.values().filter_map(|member| member.reserved(now)).sum();
@@ -161,10 +200,17 @@ impl Grants {
         let mut words = Vec::new();
         let present = self.members.iter_mut().filter(|(_, member)| member.gone.is_none());
         for ((name, member), wanted) in present.zip(wanted) {
+            member.divided = member.demand;
             if member.unanswered.len() >= UNANSWERED {
+                // Until it answers and asks again.
+                member.owed = false;
                 continue;
             }
             let before = member.outstanding();
+            // Of a share of nothing, since nobody knows yet what there is to share, it is not told.
+            if !may_grow && before == Hold::default() {
+                continue;
+            }
             let grown = |before: f64, wanted: f64, free: &mut f64| {
                 let more = (wanted - before).min(*free).max(0.0);
                 if wanted <= before || !may_grow {
@@ -181,8 +227,9 @@ impl Grants {
             let credit = member.short.min(pot).min(size).floor().max(0.0);
             let told = Share { rate: next.rate, fallback: next.fallback, burst: size, credit };
             // A little more or less is not worth a word.
-            let differs = |a: f64, b: f64| (a - b).abs() > 0.02 * a.max(b) + 1e-9 * rate;
-            let changed = differs(next.rate, member.told.rate) || differs(next.fallback, member.told.fallback);
+            let changed = [(next.rate, member.told.rate), (next.fallback, member.told.fallback)]
+                .iter()
+                .any(|(next, told)| differs(*next, *told, 0.02, rate));
             if !changed && credit == 0.0 && !member.owed {
                 continue;
             }
@@ -193,7 +240,47 @@ impl Grants {
             words.push(Word { member: Arc::clone(name), serial: member.serial, share: told });
         }
         self.pot = pot;
+        // Who was refused something gets it from the pot as that fills.
+        let short = self.present().any(|member| member.short > 0.0);
+        self.stirred = short;
+        self.due = self.next_change(now);
         words
+    }
+
+    /// Tells those who wait for a word what they were told before: the control plane is there.
+    fn repeat(&mut self, now: u64) -> Vec<Word> {
+        let may_grow = now >= self.silent_until;
+        let mut words = Vec::new();
+        for name in std::mem::take(&mut self.owed) {
+            let Some(member) = self.members.get_mut(&name).filter(|member| member.owed && member.gone.is_none()) else {
+                continue;
+            };
+            let share = Share { credit: 0.0, ..member.told };
+            let hold = Hold { rate: share.rate, fallback: share.fallback };
+            if !may_grow && hold == Hold::default() {
+                continue;
+            }
+            member.owed = false;
+            if member.unanswered.len() >= UNANSWERED {
+                continue;
+            }
+            member.serial += 1;
+            member.unanswered.push_back((member.serial, hold));
+            words.push(Word { member: name, serial: member.serial, share });
+        }
+        words
+    }
+
+    /// When the limit is to be divided anew though nobody says anything.
+    fn next_change(&self, now: u64) -> u64 {
+        let gone = self.members.values().filter_map(|member| member.gone);
+        let edges =
+            gone.flat_map(|gone| [span(), nanos(FORGET)].map(|time| gone.saturating_add(time).saturating_add(1)));
+        edges.chain([self.silent_until]).filter(|edge| *edge > now).min().unwrap_or(u64::MAX)
+    }
+
+    fn stir(&mut self) {
+        (self.stirred, self.moved) = (true, true);
     }
 
     fn present(&self) -> impl Iterator<Item = &Member> {
@@ -202,17 +289,27 @@ impl Grants {
 
     /// What nobody had since last time goes into the pot.
     fn count(&mut self, now: u64) {
-        let now = now.max(self.counted);
-        let held = |member: &Member| member.reserved(now).unwrap_or_else(|| member.outstanding().rate);
-        let idle = self.rate - self.members.values().map(held).sum::<f64>();
+        if now <= self.counted {
+            return;
+        }
+        if std::mem::take(&mut self.moved) {
+            self.idle = self.find_idle();
+        }
         // What those have who have not come back yet is not idle, though nobody here knows of it.
         let seconds = now.saturating_sub(self.counted.max(self.silent_until)) as f64 / 1e9;
-        // Of those who are out of reach less is in force now than there was before: the pot gets what is certain.
-        let waits = self.members.values().any(|member| member.gone.is_some_and(|gone| now <= gone + span()));
-        if !waits {
-            self.pot = (self.pot + idle.max(0.0) * seconds).min(self.burst);
-        }
+        self.pot = (self.pot + self.idle.unwrap_or(0.0) * seconds).min(self.burst);
         self.counted = now;
+    }
+
+    /// What nobody has, as of when it was last counted.
+    fn find_idle(&self) -> Option<f64> {
+        let at = self.counted;
+        // Of those who are out of reach less is in force later than there was before: the pot gets what is certain.
+        if self.members.values().any(|member| member.gone.is_some_and(|gone| at <= gone.saturating_add(span()))) {
+            return None;
+        }
+        let held = |member: &Member| member.reserved(at).unwrap_or_else(|| member.outstanding().rate);
+        Some((self.rate - self.members.values().map(held).sum::<f64>()).max(0.0))
     }
 }
 
@@ -241,6 +338,11 @@ fn span() -> u64 {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Whether two rates are not the same but for this part, of a limit of `rate`.
+fn differs(a: f64, b: f64, part: f64, rate: f64) -> bool {
+    (a - b).abs() > part * a.max(b) + 1e-9 * rate
 }
 
 /// Divides `capacity`: nobody gets more than it wants before all have what they want, and the rest is divided evenly.

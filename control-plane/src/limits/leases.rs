@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::grants::{Grants, Hold, Report};
+use super::grants::{Grants, Hold, MAX_MEMBERS, Report};
 use crate::view::snapshot::Snapshot;
 
 /// How often limits are divided anew.
@@ -23,9 +23,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long after its start a control plane gives nobody more than it says it has: those who have not come back yet may
 /// still hold a share.
 const SILENCE: Duration = Duration::from_secs(2);
-/// Words that may wait for a proxy to read them; one that lets more wait is out of reach. Twice as many as there are rules
-/// that a report may speak of: one division may have a word for each.
+/// Words that may wait for a proxy to read them, where there are few limits; one that lets more wait is out of reach. Else
+/// twice as many as there are limits: one division may have a word for each.
 const WAITING: usize = 2048;
+/// Streams at once.
+const MAX_STREAMS: usize = 20_000;
 
 /// The name of a rule: its policy's and its own.
 pub type Key = (Arc<str>, Arc<str>);
@@ -80,6 +82,19 @@ pub struct Seat {
     leases: Leases,
     member: Arc<str>,
     number: u64,
+}
+
+/// Why a proxy is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Crowded {
+    /// There are too many.
+    #[error("this control plane divides limits among {MAX_STREAMS} proxies already")]
+    Streams,
+    /// One limit has too many.
+    #[error(
+        "a limit is divided among {MAX_MEMBERS} proxies already, those included that were there within two minutes"
+    )]
+    Members,
 }
 
 /// What a proxy says of one rule.
@@ -155,18 +170,22 @@ impl Leases {
     }
 
     /// Lets a proxy in: what it is told comes by the receiver.
-    pub fn open(&self, member: &str, now: Instant) -> (Seat, mpsc::Receiver<Told>) {
+    pub fn open(&self, member: &str, now: Instant) -> Result<(Seat, mpsc::Receiver<Told>), Crowded> {
         let now = self.nanos(now);
-        let (words, receiver) = mpsc::channel(WAITING);
         let member: Arc<str> = member.into();
         let mut state = self.0.state.lock();
+        if state.streams.len() >= MAX_STREAMS && !state.streams.contains_key(&member) {
+            return Err(Crowded::Streams);
+        }
+        let (words, receiver) = mpsc::channel(WAITING.max(2 * state.limits.len()));
         state.opened += 1;
         let number = state.opened;
         // A stream before this one is over, whether it has heard of that or not.
         state.streams.insert(Arc::clone(&member), Stream { number, words, joined: BTreeSet::new() });
         // And what was said on it: of rules that this one does not speak of the proxy is out of reach.
         state.limits.values_mut().for_each(|limit| limit.grants.leave(&member, now));
-        (Seat { leases: self.clone(), member, number }, receiver)
+        drop(state);
+        Ok((Seat { leases: self.clone(), member, number }, receiver))
     }
 
     /// Divides every limit, and sends what has to be said.
@@ -204,21 +223,27 @@ impl Leases {
 
 impl Seat {
     /// Takes what the proxy says. What it says of a rule that is not there is left.
-    pub fn hear(&self, said: &Said, now: Instant) {
+    pub fn hear(&self, said: &Said, now: Instant) -> Result<(), Crowded> {
         let now = self.leases.nanos(now);
         let mut state = self.leases.0.state.lock();
         let State { limits, streams, .. } = &mut *state;
-        let Some(limit) = limits.get_mut(&said.rule) else { return };
-        let Some(stream) = streams.get_mut(&self.member).filter(|stream| stream.number == self.number) else { return };
+        let Some(limit) = limits.get_mut(&said.rule) else { return Ok(()) };
+        let own = streams.get_mut(&self.member).filter(|stream| stream.number == self.number);
+        let Some(stream) = own else { return Ok(()) };
         if said.ends {
             stream.joined.remove(&said.rule);
-            return limit.grants.end(&self.member, now);
+            limit.grants.end(&self.member, now);
+            return Ok(());
         }
-        if stream.joined.insert(said.rule.clone()) {
-            limit.grants.join(&self.member, said.holds.unwrap_or_default(), now);
+        if !stream.joined.contains(&said.rule) {
+            if !limit.grants.join(&self.member, said.holds.unwrap_or_default(), now) {
+                return Err(Crowded::Members);
+            }
+            stream.joined.insert(said.rule.clone());
         }
         let serial = if said.holds.is_some() { said.report.serial } else { u64::MAX };
         limit.grants.report(&self.member, &Report { serial, ..said.report }, now);
+        Ok(())
     }
 }
 
@@ -266,16 +291,16 @@ mod tests {
         let (born, leases) = (Instant::now(), Leases::new(Instant::now()));
         leases.follow(&mesh(1), born);
         let at = |second| born + Duration::from_secs(second);
-        let (first, _first_words) = leases.open("shop/first", at(3));
-        first.hear(&wants(0, 10.0), at(3));
+        let (first, _first_words) = leases.open("shop/first", at(3)).expect("room");
+        first.hear(&wants(0, 10.0), at(3)).expect("room");
         drop(first);
-        let (second, mut words) = leases.open("shop/second", at(4));
-        second.hear(&wants(0, 0.0), at(4));
+        let (second, mut words) = leases.open("shop/second", at(4)).expect("room");
+        second.hear(&wants(0, 0.0), at(4)).expect("room");
         leases.divide(at(4));
         assert!(words.try_recv().expect("a word").share.rate < 0.1, "the first may go on with what it has");
-        let (first, _first_words) = leases.open("shop/first", at(5));
-        first.hear(&wants(0, 10.0), at(5));
-        first.hear(&Said { ends: true, ..wants(0, 10.0) }, at(5));
+        let (first, _first_words) = leases.open("shop/first", at(5)).expect("room");
+        first.hear(&wants(0, 10.0), at(5)).expect("room");
+        first.hear(&Said { ends: true, ..wants(0, 10.0) }, at(5)).expect("room");
         leases.divide(at(5));
         assert!(words.try_recv().expect("a word").share.rate > 9.9);
     }
@@ -285,13 +310,13 @@ mod tests {
         let (born, leases) = (Instant::now(), Leases::new(Instant::now()));
         leases.follow(&mesh(2), born);
         let at = |second| born + Duration::from_secs(second);
-        let (first, _first_words) = leases.open("shop/first", at(3));
-        first.hear(&wants(1, 10.0), at(3));
+        let (first, _first_words) = leases.open("shop/first", at(3)).expect("room");
+        first.hear(&wants(1, 10.0), at(3)).expect("room");
         // It comes back without that rule, before its old stream is known to be over.
-        let (again, _words) = leases.open("shop/first", at(4));
-        again.hear(&wants(0, 0.0), at(4));
-        let (second, mut words) = leases.open("shop/second", at(5));
-        second.hear(&wants(1, 0.0), at(5));
+        let (again, _words) = leases.open("shop/first", at(4)).expect("room");
+        again.hear(&wants(0, 0.0), at(4)).expect("room");
+        let (second, mut words) = leases.open("shop/second", at(5)).expect("room");
+        second.hear(&wants(1, 0.0), at(5)).expect("room");
         leases.divide(at(5));
         assert!(words.try_recv().expect("a word").share.rate < 0.1, "it may have kept it for a while");
         leases.divide(at(60));
@@ -303,8 +328,8 @@ mod tests {
         let (born, leases) = (Instant::now(), Leases::new(Instant::now()));
         leases.follow(&mesh(1024), born);
         let now = born + Duration::from_secs(3);
-        let (seat, mut words) = leases.open("shop/a", now);
-        (0..1024).for_each(|rule| seat.hear(&wants(rule, 0.0), now));
+        let (seat, mut words) = leases.open("shop/a", now).expect("room");
+        (0..1024).for_each(|rule| seat.hear(&wants(rule, 0.0), now).expect("room"));
         leases.divide(now);
         assert_eq!(leases.numbers(), (1024, 1));
         assert_eq!(std::iter::from_fn(|| words.try_recv().ok()).count(), 1024);

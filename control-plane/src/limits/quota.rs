@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use outrigger_config::policy::lease::{HOLD, Share};
 use outrigger_config::xds::rlqs::{
-    Action, Assignment, BucketId, MAX_MESSAGE, Number, PATH, Reports, Response as Quotas, SERVICE, Strategy,
-    TokenBucket, Usage, Word,
+    Action, Assignment, BucketId, MAX_MESSAGE, MAX_USAGES, Number, PATH, Reports, Response as Quotas, SERVICE,
+    Strategy, TokenBucket, Usage, Word,
 };
 use outrigger_config::xds::rls::DOMAIN;
 use outrigger_config::xds::transport;
@@ -23,12 +23,11 @@ use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::grants::{Hold, Report};
-use super::leases::{Leases, Said, Seat, Told};
+use super::leases::{Crowded, Leases, Said, Seat, Told};
 
 /// How long a stream may say nothing: a proxy reports every two seconds at least, whatever comes to it.
 const SILENCE: Duration = Duration::from_secs(15);
-/// Rules that one report may speak of, and characters of a proxy's name.
-const MAX_USAGES: usize = 1024;
+/// Bytes of a proxy's name.
 const MAX_NAME: usize = 512;
 /// How often an assigned token bucket is filled at most; faster than that it gets several tokens at once.
 const FILL: f64 = 0.05;
@@ -101,8 +100,11 @@ async fn serve(
     mut reports: Streaming<Reports>,
     answers: &mpsc::Sender<Result<Quotas, Status>>,
 ) -> Result<(), Status> {
-    let first = tokio::time::timeout(SILENCE, reports.message()).await;
-    let Some(first) = first.map_err(|_| silent())?? else { return Ok(()) };
+    let first = tokio::select! {
+        first = tokio::time::timeout(SILENCE, reports.message()) => first.map_err(|_| silent())??,
+        () = service.stop.cancelled() => return Err(stopping()),
+    };
+    let Some(first) = first else { return Ok(()) };
     if first.domain != DOMAIN {
         return Err(Status::invalid_argument(format!("the domain must be {DOMAIN}")));
     }
@@ -112,15 +114,17 @@ async fn serve(
     // An Envoy does not say who it is: each of its streams is somebody.
     let anybody = || format!("stream/{:032x}", fastrand::u128(..));
     let member = if first.member.is_empty() { anybody() } else { first.member.clone() };
-    let (seat, mut words) = service.leases.open(&member, Instant::now());
+    let (seat, mut words) = service.leases.open(&member, Instant::now()).map_err(crowded)?;
     hear(&seat, &first)?;
+    // What is said to it keeps nobody here who says nothing.
+    let mut deadline = std::pin::pin!(tokio::time::sleep(SILENCE));
     loop {
-        let deadline = tokio::time::sleep(SILENCE);
         tokio::select! {
             report = reports.message() => {
                 // The proxy may go on with what it has, and only have given the stream up.
                 let Some(report) = report? else { return Ok(()) };
                 hear(&seat, &report)?;
+                deadline.as_mut().reset(tokio::time::Instant::now() + SILENCE);
             }
             told = words.recv() => {
                 let Some(told) = told else { return Err(Status::aborted("another stream of the same member, or none that reads")) };
@@ -134,8 +138,8 @@ async fn serve(
                     return Ok(());
                 }
             }
-            () = deadline => return Err(silent()),
-            () = service.stop.cancelled() => return Err(Status::unavailable("the control plane is stopping")),
+            () = deadline.as_mut() => return Err(silent()),
+            () = service.stop.cancelled() => return Err(stopping()),
         }
     }
 }
@@ -144,13 +148,20 @@ fn silent() -> Status {
     Status::deadline_exceeded("silent for too long")
 }
 
+fn stopping() -> Status {
+    Status::unavailable("the control plane is stopping")
+}
+
+fn crowded(crowded: Crowded) -> Status {
+    Status::resource_exhausted(crowded.to_string())
+}
+
 fn hear(seat: &Seat, reports: &Reports) -> Result<(), Status> {
     if reports.usages.len() > MAX_USAGES {
         return Err(Status::invalid_argument(format!("more than {MAX_USAGES} usages")));
     }
     let now = Instant::now();
-    reports.usages.iter().filter_map(said).for_each(|said| seat.hear(&said, now));
-    Ok(())
+    reports.usages.iter().filter_map(said).try_for_each(|said| seat.hear(&said, now)).map_err(crowded)
 }
 
 fn said(usage: &Usage) -> Option<Said> {

@@ -7,6 +7,7 @@ use outrigger_integration::client::{Client, get};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::Mesh;
 use outrigger_integration::origin::Origin;
+use outrigger_integration::proxy::Start;
 use outrigger_integration::wait;
 
 /// Requests a second, and at once.
@@ -121,6 +122,30 @@ async fn a_divided_limit_holds_with_the_control_plane_away() {
         holders.is_some_and(|line| line.ends_with(" 3")).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn two_processes_of_one_workload_hold_two_shares() {
+    let origin = Origin::start().await;
+    let documents = documents(&origin, "global: { onError: Deny }");
+    let mut mesh = Mesh::steered(documents.clone()).await;
+    divided(&mut mesh).await;
+    let xds = mesh.control_plane().xds();
+    // Its ports are taken: it serves nobody, and counts all the same.
+    let second = Start::steered(xds, "web").start();
+    let admin = second.admin_address();
+    wait::until("the second to run", async || tokio::net::TcpStream::connect(admin).await.ok()).await;
+    wait::until("all four to have a share of the one limit", async || {
+        let mut shares = vec![second.metric("outrigger_rate_limit_share", &["rule=\"all\""]).await];
+        for caller in CALLERS {
+            shares.push(share(&mut mesh, caller).await);
+        }
+        let all: f64 = shares.iter().sum();
+        (shares.iter().all(|one| *one >= 1.0) && all <= RATE * 1.01).then_some(())
+    })
+    .await;
+    let page = mesh.control_plane().get("/metrics").await.text();
+    assert!(page.lines().any(|line| line.starts_with("outrigger_rate_limit_lease_holders") && line.ends_with(" 4")));
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ async fn serve(settings: Settings) -> Result<(), Error> {
         let records = shared.telemetry.records.clone();
         tokio::spawn(Reporter::new(Arc::clone(&metrics), records, SystemTime::now()).run(address));
         let channel = rls::channel(address).map_err(|error| Error::Usage(format!("--xds {address}: {error}")))?;
-        let kept = Quotas::new(shared.snapshots.clone(), channel, node.to_string());
+        let kept = Quotas::new(shared.snapshots.clone(), channel, &node.to_string());
         quotas = Some(tokio::spawn(kept.run(stop.clone())));
         let follower = Follower::new(address, settings.xds_mode.choice(), node, publisher, status.clone(), metrics);
         tokio::spawn(follower.follow());

@@ -118,7 +118,7 @@ impl World {
                         }
                     }
                     _ if !self.up => {}
-                    Letter::Join(name, hold) => self.grants.join(&name, hold, self.now),
+                    Letter::Join(name, hold) => assert!(self.grants.join(&name, hold, self.now)),
                     Letter::Report(name, report) => self.grants.report(&name, &report, self.now),
                     Letter::Leave(name) => self.grants.leave(&name, self.now),
                 }
@@ -303,7 +303,7 @@ fn nobody_who_wants_little_gets_less_for_those_who_want_much() {
 fn what_is_held_before_it_is_known_is_not_handed_out() {
     let (mut grants, name): (_, Arc<str>) = (Grants::new((10.0, 5.0), 0.0, 0, 2 * SECOND), "a".into());
     // It has let in ten a second all the time.
-    grants.join(&name, Hold { rate: 10.0, fallback: 0.0 }, SECOND);
+    assert!(grants.join(&name, Hold { rate: 10.0, fallback: 0.0 }, SECOND));
     grants.report(&name, &Report { demand: Some(100.0), refused: 90.0, serial: 0 }, SECOND);
     let words = grants.divide(3 * SECOND);
     assert!(words.len() == 1 && words[0].share.credit < 1.0, "{words:?}");
@@ -312,7 +312,7 @@ fn what_is_held_before_it_is_known_is_not_handed_out() {
 #[test]
 fn nonsense_takes_nothing_from_others() {
     let (mut grants, name): (_, Arc<str>) = (Grants::new((10.0, 5.0), 1.0, 0, 0), "a".into());
-    grants.join(&name, Hold { rate: f64::NAN, fallback: f64::INFINITY }, 0);
+    assert!(grants.join(&name, Hold { rate: f64::NAN, fallback: f64::INFINITY }, 0));
     let report = Report { demand: Some(f64::INFINITY), refused: f64::NAN, serial: u64::MAX };
     grants.report(&name, &report, 1);
     let words = grants.divide(2);
@@ -324,4 +324,87 @@ fn nonsense_takes_nothing_from_others() {
         told += grants.divide(turn * SECOND).len();
     }
     assert!(told <= super::UNANSWERED);
+}
+
+#[test]
+fn a_word_that_comes_as_late_as_it_may_is_counted_with() {
+    let (mut grants, rate): (_, f64) = (Grants::new((100.0, 10.0), 0.2, 0, 0), 100.0);
+    let (slow, other): (Arc<str>, Arc<str>) = ("slow".into(), "other".into());
+    assert!(grants.join(&slow, Hold::default(), 0));
+    grants.report(&slow, &Report { demand: Some(1000.0), ..Report::default() }, 0);
+    let word = grants.divide(0).pop().expect("a word");
+    // Its stream ends before the word is there; the proxy finds out as late as it may, and takes the word.
+    grants.leave(&slow, SECOND);
+    let mut lease = Lease::new(word.share, SECOND + super::nanos(super::PATIENCE));
+    let mut mine = Lease::new(Default::default(), SECOND);
+    assert!(grants.join(&other, Hold::default(), SECOND));
+    for step in 10..1300 {
+        let now = step * SECOND / 10;
+        // From when it comes until the proxy is forgotten.
+        if (70..1200).contains(&step) {
+            assert!(lease.rate(now) + mine.rate(now) <= rate * 1.0001, "at {step}: {lease:?} {mine:?}");
+        }
+        grants.report(&other, &Report { demand: Some(1000.0), refused: 0.0, serial: u64::MAX }, now);
+        grants.divide(now).iter().for_each(|word| mine.renew(word.share, now));
+        let _ = lease.take(now);
+    }
+    assert!(mine.rate(130 * SECOND) > 99.0, "and forgotten in the end");
+}
+
+#[test]
+fn nobody_is_told_to_let_nothing_in_before_there_is_anything_to_divide() {
+    let mut grants = Grants::new((10.0, 5.0), 1.0, 0, 2 * SECOND);
+    let (new, old): (Arc<str>, Arc<str>) = ("new".into(), "old".into());
+    assert!(grants.join(&new, Hold::default(), SECOND));
+    assert!(grants.join(&old, Hold { rate: 4.0, fallback: 2.0 }, SECOND));
+    let report = Report { demand: Some(100.0), ..Report::default() };
+    for step in 10..20 {
+        let now = step * SECOND / 10;
+        [&new, &old].iter().for_each(|member| grants.report(member, &report, now));
+        let words = grants.divide(now);
+        assert!(words.iter().all(|word| word.member == old && word.share.rate > 3.9), "{words:?}");
+    }
+    let words = grants.divide(2 * SECOND);
+    assert!(words.iter().any(|word| word.member == new && word.share.rate > 1.0), "{words:?}");
+}
+
+#[test]
+fn where_nothing_changes_only_who_asks_is_answered_and_everybody_with_what_it_had() {
+    let mut grants = Grants::new((100.0, 10.0), 1.0, 0, 0);
+    let names: Vec<Arc<str>> = (0..10).map(|number| format!("{number}").into()).collect();
+    let report = Report { demand: Some(4.0), serial: u64::MAX, ..Report::default() };
+    for name in &names {
+        assert!(grants.join(name, Hold::default(), 0));
+        grants.report(name, &report, 0);
+    }
+    let mut shares = BTreeMap::new();
+    for turn in 0..20 {
+        names.iter().for_each(|name| grants.report(name, &report, turn * SECOND));
+        grants.divide(turn * SECOND).into_iter().for_each(|word| {
+            shares.insert(word.member, word.share);
+        });
+    }
+    names.iter().for_each(|name| grants.report(name, &report, 20 * SECOND));
+    grants.divide(20 * SECOND);
+    assert!(!grants.stirred && grants.due == u64::MAX, "nothing is left to do");
+    assert!(grants.divide(21 * SECOND).is_empty());
+    grants.report(&names[3], &report, 22 * SECOND);
+    let words = grants.divide(22 * SECOND);
+    assert!(words.len() == 1 && words[0].member == names[3] && words[0].share.rate == shares[&names[3]].rate);
+    grants.report(&names[3], &Report { demand: Some(50.0), ..report }, 23 * SECOND);
+    assert!(grants.divide(23 * SECOND).len() > 1, "more for one is less for others");
+}
+
+#[test]
+fn a_limit_is_divided_among_a_bounded_number() {
+    let mut grants = Grants::new((100.0, 10.0), 1.0, 0, 0);
+    for number in 0..super::MAX_MEMBERS {
+        let name = format!("{number}").into();
+        assert!(grants.join(&name, Hold::default(), 0));
+        grants.leave(&name, 0);
+    }
+    let last: Arc<str> = "last".into();
+    assert!(!grants.join(&last, Hold::default(), SECOND) && grants.join(&"7".into(), Hold::default(), SECOND));
+    grants.divide(200 * SECOND);
+    assert!(grants.join(&last, Hold::default(), 201 * SECOND), "those who went are forgotten");
 }
