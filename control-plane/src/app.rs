@@ -116,7 +116,8 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let api = listen(settings.api, "--api").await?;
     let (xds_address, api_address) = (xds.local_addr()?, api.local_addr()?);
     let ads = Ads::new(steering.snapshots(), steering.registry().clone(), stop.clone());
-    let counters = Counters::new(redis(settings)?);
+    // Before anybody can ask.
+    let counters = Counters::new(steering.snapshots().borrow().mesh(), redis(settings)?);
     tasks.spawn(counters.clone().follow(steering.snapshots(), stop.clone()));
     let leases = Leases::new(Instant::now());
     tasks.spawn(leases.clone().run(steering.snapshots(), stop.clone()));

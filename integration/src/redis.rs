@@ -7,6 +7,7 @@ use crate::peers;
 use crate::ports;
 use crate::process::Process;
 use crate::wait;
+use crate::wire::Wire;
 
 /// A running Redis.
 #[derive(Debug)]
@@ -44,6 +45,14 @@ impl Redis {
     /// Sends it a signal: `STOP` makes it hang, `CONT` go on.
     pub fn signal(&self, signal: &str) {
         self.process.signal(signal);
+    }
+
+    /// Runs a script in it.
+    pub async fn eval(&self, script: &str) {
+        let mut wire = Wire::connect(self.address).await;
+        wire.send(format!("*3\r\n$4\r\nEVAL\r\n${}\r\n{script}\r\n$1\r\n0\r\n", script.len())).await;
+        let answer = wire.read_until(b"\r\n").await;
+        assert!(!answer.starts_with(b"-"), "{}", String::from_utf8_lossy(&answer));
     }
 
     /// Kills it.

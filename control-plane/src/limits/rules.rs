@@ -1,7 +1,7 @@
 //! What global limits the documents say, and what is taken of each.
 //!
-//! A rule that stays as it is keeps its buckets over any change of documents. What asks for a rule that is not there is
-//! let in: a proxy may ask by a newer or an older document than stands here, and for a moment only.
+//! A rule that stays as it is keeps its buckets over any change of documents. One that is gone counts on for [`LATE`]: a
+//! proxy may ask by an older document than stands here, for a moment. Of any other there is no count.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,10 +16,18 @@ use outrigger_config::policy::{Per, RateLimitRule};
 use outrigger_config::xds::rls::{Descriptor, KEY, POLICY, RULE};
 use parking_lot::Mutex;
 
+/// How long a rule is counted that the documents do not have any more.
+const LATE: Duration = Duration::from_secs(60);
+
+/// A policy's name, and a rule's.
+type Name = (Arc<str>, Arc<str>);
+
 /// The global rules, by policy and name.
 #[derive(Debug, Default)]
 pub struct Rules {
-    known: HashMap<(Arc<str>, Arc<str>), Arc<Rule>>,
+    known: HashMap<Name, Arc<Rule>>,
+    /// Those that are gone, and since when.
+    late: HashMap<Name, (Arc<Rule>, Instant)>,
 }
 
 /// One rule.
@@ -45,25 +53,37 @@ impl Rules {
             let name: Arc<str> = document.name().to_string().into();
             for rule in policy.limit.rules.iter().filter(|rule| rule.scope == Scope::Global) {
                 let key = (Arc::clone(&name), Arc::clone(&rule.name));
-                let same = self.known.get(&key).filter(|old| old.config == *rule).map(Arc::clone);
+                let old = self.known.get(&key).or_else(|| self.late.get(&key).map(|(rule, _)| rule));
+                let same = old.filter(|old| old.config == *rule).map(Arc::clone);
                 known.insert(key, same.unwrap_or_else(|| Arc::new(Rule::new(&name, rule, now))));
             }
         }
-        Rules { known }
+        let old = self.late.iter().map(|(name, (rule, gone))| (name, rule, *gone));
+        let gone = self.known.iter().map(|(name, rule)| (name, rule, now));
+        // A rule that has been away twice is late since the last time.
+        let late = old
+            .chain(gone)
+            .filter(|(name, _, gone)| !known.contains_key(*name) && now.saturating_duration_since(*gone) < LATE);
+        let late = late.map(|(name, rule, gone)| (name.clone(), (Arc::clone(rule), gone))).collect();
+        Rules { known, late }
     }
 
     /// The rule that a descriptor is about, and which of its buckets.
     pub fn find(&self, descriptor: &Descriptor) -> Option<(&Arc<Rule>, Key)> {
-        let value = |wanted: &str| {
-            let entry = descriptor.entries.iter().find(|entry| entry.key == wanted);
-            entry.map(|entry| entry.value.as_str())
-        };
-        let rule = self.known.get(&(value(POLICY)?.into(), value(RULE)?.into()))?;
-        let key = match (&rule.config.per, value(KEY)) {
+        let (policy, rule) = named(descriptor)?;
+        let name = (policy.into(), rule.into());
+        let rule = self.known.get(&name).or_else(|| self.late.get(&name).map(|(rule, _)| rule))?;
+        let key = match (&rule.config.per, value(descriptor, KEY)) {
             (Per::Total, _) => 0,
             (_, key) => hash(key.unwrap_or_default()),
         };
         Some((rule, key))
+    }
+
+    /// The names that a descriptor has, if it is about a rule that is not there.
+    pub fn unknown(&self, descriptor: &Descriptor) -> Option<(String, String)> {
+        let (policy, rule) = named(descriptor).filter(|_| self.find(descriptor).is_none())?;
+        Some((policy.to_owned(), rule.to_owned()))
     }
 
     /// How many there are.
@@ -89,6 +109,15 @@ impl Rule {
         let now = u64::try_from(now.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX);
         self.buckets.lock().take(key, &self.gcra, hits, now)
     }
+}
+
+fn named(descriptor: &Descriptor) -> Option<(&str, &str)> {
+    Some((value(descriptor, POLICY)?, value(descriptor, RULE)?))
+}
+
+fn value<'a>(descriptor: &'a Descriptor, wanted: &str) -> Option<&'a str> {
+    let entry = descriptor.entries.iter().find(|entry| entry.key == wanted);
+    entry.map(|entry| entry.value.as_str())
 }
 
 /// The same in every replica: they count together in Redis.
@@ -147,7 +176,13 @@ spec:
         assert!(!take(&same, now) && take(&same, now + Duration::from_secs(30)));
         let other = same.next(&mesh(&format!("[{}]", all.replace("60s", "50s"))), now);
         assert!(take(&other, now));
-        assert!(rules.next(&mesh(&format!("[{own}]")), now).is_empty());
+        let gone = rules.next(&mesh(&format!("[{own}]")), now);
+        assert!(gone.is_empty());
+        assert!(!take(&gone, now) && take(&gone, now + Duration::from_secs(60)), "a proxy may not know yet");
+        assert!(gone.unknown(&asked).is_none());
+        let later = gone.next(&mesh(&format!("[{own}]")), now + Duration::from_secs(61));
+        assert_eq!(later.unknown(&asked), Some(("shop/calm".into(), "all".into())));
+        assert!(!take(&gone.next(&mesh(&format!("[{all}]")), now), now), "nor does it begin anew where it comes back");
     }
 
     #[test]

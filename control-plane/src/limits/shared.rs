@@ -2,7 +2,8 @@
 //!
 //! Each bucket is one key that holds the time at which it is full, by Redis's own clock, and expires then: so a bucket
 //! takes memory only while it is not full. A script reads, decides and writes at once, so that no two replicas ever take
-//! the same token. The numbers are microseconds, which a double of Lua holds exactly until the year 2255.
+//! the same token. A time that no bucket of now could hold is of another clock, as where a replica took over whose own is
+//! behind: the bucket is then empty, and fills. The numbers are microseconds, which a double of Lua holds exactly until the year 2255.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,6 +21,10 @@ const TAKE: &str = "
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local full = tonumber(redis.call('GET', KEYS[1]) or '0')
+if full > now + ARGV[2] then
+  full = now + ARGV[2]
+  redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', string.format('%.0f', math.ceil(ARGV[2] / 1000)))
+end
 local filled = math.max(full, now) + ARGV[1] * ARGV[3]
 local missing = filled - now
 if missing > tonumber(ARGV[2]) then return -1 - (missing - ARGV[2]) end

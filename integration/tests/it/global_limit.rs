@@ -216,6 +216,29 @@ async fn control_planes_share_a_limit_in_redis() {
 }
 
 #[tokio::test]
+async fn a_redis_whose_clock_goes_back_holds_nobody_up_for_longer_than_the_limit_says() {
+    let Some(redis) = Redis::start().await else { return };
+    let origin = Origin::start().await;
+    let rules = "rules: [{ name: all, scope: Global, limit: { requests: 2, interval: 2s } }]";
+    let documents = documents(&origin, &format!("global: {{ timeout: 5s, onError: Deny }}\n  {rules}"));
+    let _mesh = shared(&documents, &redis.url(), "1s").await;
+    assert_eq!(ask(&documents, "web").await.status, 200);
+    // As if a replica whose clock is an hour behind had taken over.
+    redis
+        .eval(
+            "local time = redis.call('TIME')
+for _, key in ipairs(redis.call('KEYS', 'outrigger:limit:*')) do
+  redis.call('SET', key, string.format('%.0f', (time[1] + 3600) * 1000000), 'PX', 4000000)
+end
+return 1",
+        )
+        .await;
+    assert_eq!(ask(&documents, "web").await.status, 429, "nothing is known of the last two seconds");
+    wait::until("the limit to let in again", async || (ask(&documents, "batch").await.status == 200).then_some(()))
+        .await;
+}
+
+#[tokio::test]
 async fn a_redis_that_hangs_or_goes_is_no_answer() {
     let Some(redis) = Redis::start().await else { return };
     let origin = Origin::start().await;
