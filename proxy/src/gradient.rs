@@ -6,6 +6,9 @@
 //! measurement is bounded in time, so that a slow service is not held at a few requests for long; a time ends with the
 //! answer's head, so that a slow reader is not taken for a slow service; and errors say nothing of what it bears.
 //!
+//! In Observe nobody is held back, so that there is no time without load but by chance: in a measurement what was answered
+//! while there were few counts, and where that does not happen, the fastest of the others.
+//!
 //! Places are exact over all workers. Times are counted without a lock; the limit is found anew by whichever request
 //! first finds it due, and nobody waits for that.
 
@@ -17,11 +20,18 @@ use std::time::{Duration, Instant};
 use outrigger_config::policy::adaptive::{AdaptiveConcurrency as Model, Baseline, Measured};
 use parking_lot::Mutex;
 
+mod times;
+
+use times::Times;
+
 /// The longest part of the interval between two measurements that one may take.
 const MEASURING: u32 = 10;
 
 /// Fewer times than these say nothing; they are kept for the next window.
 const ENOUGH: u32 = 5;
+
+/// Of times under load this share of the fastest is the nearest to those without.
+const FASTEST: f64 = 0.1;
 
 /// So many windows in a row with the limit as low as it goes, and the baseline is measured anew: it may be another by
 /// now.
@@ -36,6 +46,8 @@ pub struct Gradient {
     epoch: Instant,
     /// Requests that have a place; of the listener, whatever becomes of its policy.
     held: Arc<AtomicU32>,
+    /// Requests that went on without one, in Observe.
+    beside: AtomicU32,
     limit: AtomicU32,
     /// When the limit is found anew, nanoseconds from the epoch.
     due: AtomicU64,
@@ -44,6 +56,8 @@ pub struct Gradient {
     /// How many times end the window before it is due.
     wanted: AtomicU32,
     times: Times,
+    /// In Observe: those of a measurement that were under load.
+    loaded: Option<Box<Times>>,
     refused: AtomicU64,
     state: Mutex<State>,
 }
@@ -53,6 +67,8 @@ pub struct Gradient {
 struct State {
     /// What the service takes when it is not busy.
     baseline: Option<Duration>,
+    /// Whether that is no more than an estimate, of times under load.
+    rough: bool,
     /// What it took in the last window.
     sample: Option<Duration>,
     gradient: f64,
@@ -69,7 +85,9 @@ struct State {
 pub enum Entered {
     /// It has one.
     Admitted(Place),
-    /// There is none; in Observe it goes on without.
+    /// There is none, and it goes on beside those that have one; in Observe.
+    Beside(Place),
+    /// There is none.
     Full,
 }
 
@@ -91,32 +109,57 @@ pub struct Known {
 }
 
 impl Gradient {
-    /// Begins with a measurement. `epoch` is the time its clock counts from. The places that requests have by `previous`
-    /// stay taken.
-    pub fn new(model: Model, previous: Option<&Gradient>, epoch: Instant) -> Self {
+    /// Begins with a measurement, unless `previous` knows what it would find: another way to measure begins anew, whatever
+    /// else is another policy goes on from there. Places that requests have stay taken. `now` is also the time its clock
+    /// counts from.
+    pub fn new(model: Model, previous: Option<&Gradient>, now: Instant) -> Self {
+        let known = previous.and_then(|previous| previous.carried(&model, now));
         let (baseline, next) = match model.baseline {
-            Baseline::Fixed(fixed) => (Some(fixed), Some(epoch)),
+            Baseline::Fixed(fixed) => (Some(fixed), Some(now)),
             Baseline::Measured(_) => (None, None),
         };
         let limit = f64::from(model.min_limit);
-        let state = State { baseline, sample: None, gradient: 1.0, limit, next, low: 0 };
+        let fresh = State { baseline, rough: false, sample: None, gradient: 1.0, limit, next, low: 0 };
+        let state = known.unwrap_or(fresh);
         let gradient = Gradient {
-            epoch,
+            epoch: now,
             held: previous.map(|previous| Arc::clone(&previous.held)).unwrap_or_default(),
-            limit: AtomicU32::new(model.min_limit),
+            beside: AtomicU32::new(0),
+            limit: AtomicU32::new(rounded(state.limit)),
             due: AtomicU64::new(0),
             window: AtomicU32::new(0),
             wanted: AtomicU32::new(u32::MAX),
             times: Times::default(),
+            loaded: (!model.mode.enforces()).then(Box::default),
             refused: AtomicU64::new(previous.map_or(0, |previous| previous.refused.load(Relaxed))),
             state: Mutex::new(state),
             model,
         };
-        match gradient.model.baseline {
-            Baseline::Fixed(_) => gradient.begin(u32::MAX, gradient.model.update_interval, epoch),
-            Baseline::Measured(measured) => gradient.measure(&measured, epoch),
+        match (gradient.model.baseline, state.next) {
+            (Baseline::Measured(measured), None) => gradient.measure(&measured, now),
+            _ => gradient.begin(u32::MAX, gradient.model.update_interval, now),
         }
         gradient
+    }
+
+    /// What of this holds under another policy.
+    fn carried(&self, model: &Model, now: Instant) -> Option<State> {
+        if model.percentile != self.model.percentile {
+            return None;
+        }
+        let mut state = *self.state.lock();
+        state.limit = state.limit.clamp(f64::from(model.min_limit), f64::from(model.max_limit));
+        match (self.model.baseline, model.baseline) {
+            (Baseline::Fixed(_), Baseline::Fixed(fixed)) => state.baseline = Some(fixed),
+            (Baseline::Measured(_), Baseline::Measured(measured)) => {
+                state.baseline?;
+                // What was only estimated is measured as soon as it can be.
+                let soonest = now.checked_add(measured.interval).filter(|_| !(state.rough && model.mode.enforces()));
+                state.next = state.next.zip(soonest).map(|(next, soonest)| next.min(soonest));
+            }
+            _ => return None,
+        }
+        Some(state)
     }
 
     /// The policy.
@@ -132,11 +175,23 @@ impl Gradient {
         // Relaxed: a place guards no other memory, and a request at the moment of change may meet either limit.
         let limit = self.limit.load(Relaxed);
         let more = |held: u32| (held < limit).then_some(held + 1);
-        if self.held.fetch_update(Relaxed, Relaxed, more).is_err() {
+        let admitted = self.held.fetch_update(Relaxed, Relaxed, more).is_ok();
+        if !admitted {
             self.refused.fetch_add(1, Relaxed);
-            return Entered::Full;
+            if self.loaded.is_none() {
+                return Entered::Full;
+            }
+            self.beside.fetch_add(1, Relaxed);
         }
-        Entered::Admitted(Place { gradient: Arc::clone(self), began: now, window: self.window.load(Relaxed) })
+        let (gradient, window) = (Arc::clone(self), self.window.load(Relaxed));
+        let place = Place { gradient, began: now, window, beside: !admitted, loaded: self.is_loaded() };
+        if admitted { Entered::Admitted(place) } else { Entered::Beside(place) }
+    }
+
+    /// Whether there are more requests now than a measurement bears; they can be in Observe alone.
+    fn is_loaded(&self) -> bool {
+        let Some(most) = self.loaded.as_ref().and(self.model.baseline.measured()) else { return false };
+        self.held.load(Relaxed).saturating_add(self.beside.load(Relaxed)) > most.concurrency
     }
 
     /// How many requests may be under way now.
@@ -168,14 +223,19 @@ impl Gradient {
         }
     }
 
-    /// A measurement is over. Without any answer in it, it goes on.
+    /// A measurement is over. Where it has too few answers to say anything, and none before it did, it goes on.
     fn measured(&self, state: &mut State, measured: &Measured, now: Instant, rng: &mut fastrand::Rng) {
-        let found = self.times.percentile(self.model.percentile.ratio());
-        let Some(baseline) = found.or(state.baseline) else {
-            self.due.store(self.nanos(now + longest(measured)), Relaxed);
-            return;
+        let enough = |times: &&Times| times.count() >= ENOUGH.min(measured.requests);
+        let found = Some(&self.times).filter(enough).and_then(|times| times.percentile(self.model.percentile.ratio()));
+        let estimate = || self.loaded.as_deref().filter(enough)?.percentile(FASTEST);
+        (state.baseline, state.rough) = match (found, state.baseline) {
+            (Some(found), _) => (Some(found), false),
+            (None, Some(before)) if !state.rough => (Some(before), false),
+            (None, before) => match estimate().or(before) {
+                Some(rough) => (Some(rough), true),
+                None => return self.due.store(self.nanos(now + longest(measured)), Relaxed),
+            },
         };
-        state.baseline = Some(baseline);
         let later = measured.interval.mul_f64(measured.jitter.ratio() * rng.f64());
         state.next = now.checked_add(measured.interval.saturating_add(later));
         self.limit.store(rounded(state.limit), Relaxed);
@@ -210,6 +270,9 @@ impl Gradient {
     fn begin(&self, wanted: u32, length: Duration, now: Instant) {
         self.window.fetch_add(1, Relaxed);
         self.times.clear();
+        if let Some(loaded) = &self.loaded {
+            loaded.clear();
+        }
         self.wanted.store(wanted, Relaxed);
         self.due.store(self.nanos(now + length), Relaxed);
     }
@@ -235,22 +298,32 @@ fn rounded(limit: f64) -> u32 {
     limit.floor() as u32
 }
 
-/// A place among the requests under way, free again when it is dropped.
+/// A place among the requests under way, or in Observe beside them; free again when it is dropped.
 #[must_use = "dropping a place gives it back"]
 pub struct Place {
     gradient: Arc<Gradient>,
     began: Instant,
     window: u32,
+    beside: bool,
+    /// Whether there were more than a measurement bears when it began.
+    loaded: bool,
 }
 
 impl Place {
-    /// The answer is here. Only what began in this window counts: in a measurement, what began before it was busy.
+    /// The answer is here. Only what began in this window counts: in a measurement, what began before it was busy. Beyond
+    /// the limit nothing counts but there.
     pub fn answered(&self, now: Instant, rng: &mut fastrand::Rng) {
         let gradient = &self.gradient;
-        if gradient.window.load(Relaxed) != self.window && gradient.wanted.load(Relaxed) != u32::MAX {
+        let (wanted, took) = (gradient.wanted.load(Relaxed), now.saturating_duration_since(self.began));
+        let measures = wanted != u32::MAX;
+        if measures && gradient.window.load(Relaxed) != self.window || !measures && self.beside {
             return;
         }
-        if gradient.times.observe(now.saturating_duration_since(self.began)) >= gradient.wanted.load(Relaxed) {
+        if measures && let Some(loaded) = gradient.loaded.as_ref().filter(|_| self.loaded || gradient.is_loaded()) {
+            loaded.observe(took);
+            return;
+        }
+        if gradient.times.observe(took) >= wanted {
             gradient.turn(now, rng);
         }
     }
@@ -264,64 +337,8 @@ impl fmt::Debug for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.gradient.held.fetch_sub(1, Relaxed);
-    }
-}
-
-/// The finest and the longest time that is told apart: 16 us and 134 s, as powers of two of a microsecond.
-const OCTAVES: std::ops::Range<u32> = 4..27;
-
-/// Buckets of an octave, as a power of two: a bucket is 6 % wide.
-const FINENESS: u32 = 4;
-
-const BUCKETS: usize = ((OCTAVES.end - OCTAVES.start) << FINENESS) as usize;
-
-/// The times of one window. What is counted while it is cleared may be lost, which an estimate bears.
-struct Times {
-    buckets: [AtomicU32; BUCKETS],
-    count: AtomicU32,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Times { buckets: std::array::from_fn(|_| AtomicU32::new(0)), count: AtomicU32::new(0) }
-    }
-}
-
-impl Times {
-    /// Counts a time, and says how many there are.
-    fn observe(&self, time: Duration) -> u32 {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let micros = micros.clamp(1 << OCTAVES.start, (1 << OCTAVES.end) - 1);
-        let octave = micros.ilog2();
-        let part = (micros >> (octave - FINENESS)) & ((1 << FINENESS) - 1);
-        let index = (((octave - OCTAVES.start) << FINENESS) + part as u32) as usize;
-        self.buckets[index].fetch_add(1, Relaxed);
-        self.count.fetch_add(1, Relaxed).saturating_add(1)
-    }
-
-    fn count(&self) -> u32 {
-        self.count.load(Relaxed)
-    }
-
-    /// The middle of the bucket below whose end this share of the times is.
-    fn percentile(&self, share: f64) -> Option<Duration> {
-        let counts: [u32; BUCKETS] = std::array::from_fn(|index| self.buckets[index].load(Relaxed));
-        let total: u64 = counts.iter().map(|count| u64::from(*count)).sum();
-        let wanted = ((total as f64 * share).ceil() as u64).max(1);
-        let mut seen = 0;
-        let index = counts.iter().position(|count| {
-            seen += u64::from(*count);
-            seen >= wanted
-        })?;
-        let (octave, part) = (OCTAVES.start + (index as u32 >> FINENESS), index as u32 & ((1 << FINENESS) - 1));
-        let width = (1_u64 << octave) >> FINENESS;
-        Some(Duration::from_micros((1 << octave) + u64::from(part) * width + width / 2))
-    }
-
-    fn clear(&self) {
-        self.buckets.iter().for_each(|bucket| bucket.store(0, Relaxed));
-        self.count.store(0, Relaxed);
+        let count = if self.beside { &self.gradient.beside } else { &*self.gradient.held };
+        count.fetch_sub(1, Relaxed);
     }
 }
 

@@ -52,6 +52,16 @@ pub struct Measured {
     pub concurrency: u32,
 }
 
+impl Baseline {
+    /// How it is measured, if it is.
+    pub fn measured(&self) -> Option<&Measured> {
+        match self {
+            Baseline::Fixed(_) => None,
+            Baseline::Measured(measured) => Some(measured),
+        }
+    }
+}
+
 impl Measured {
     /// Every minute, up to 15 % later, 50 answers, 3 at once: as Envoy.
     pub const DEFAULT: Measured = Measured {

@@ -55,7 +55,9 @@ impl Service {
             for _ in 0..requests {
                 match self.gradient.enter(now, &mut self.rng) {
                     Entered::Full => self.refused += 1,
-                    Entered::Admitted(place) => {
+                    entered @ (Entered::Admitted(_) | Entered::Beside(_)) => {
+                        self.refused += u32::from(matches!(entered, Entered::Beside(_)));
+                        let (Entered::Admitted(place) | Entered::Beside(place)) = entered else { continue };
                         let load = (self.under_way.len() + 1) as f64 / f64::from(self.capacity);
                         self.under_way.push((now + self.rtt.mul_f64(load.max(1.0)), place));
                     }
@@ -64,7 +66,8 @@ impl Service {
             let limit = self.gradient.limit();
             (least, most) = (least.min(limit), most.max(limit));
         }
-        assert_eq!(self.gradient.known().held as usize, self.under_way.len());
+        let beside = self.under_way.iter().filter(|(_, place)| place.beside).count();
+        assert_eq!(self.gradient.known().held as usize, self.under_way.len() - beside);
         (least, most)
     }
 }
@@ -131,6 +134,94 @@ fn a_new_policy_keeps_the_places() {
     drop(held);
     assert!(matches!(new.enter(now, &mut rng), Entered::Admitted(_)));
     assert_eq!((new.known().held, new.known().refused), (0, 1));
+}
+
+/// The same service under another policy.
+fn changed(service: &mut Service, model: Model) {
+    service.gradient = Arc::new(Gradient::new(model, Some(&service.gradient), service.now));
+}
+
+#[test]
+fn a_change_that_measures_the_same_goes_on_from_what_is_known() {
+    let mut service = Service::new(model(), Duration::from_millis(10), 50);
+    service.run(Duration::from_secs(3), 10);
+    let before = service.gradient.known();
+    assert!(before.limit >= 50);
+    let buffer = Percent::try_new(30.0).expect("a share");
+    changed(&mut service, Model { status: 429, buffer, update_interval: Duration::from_millis(50), ..model() });
+    assert_eq!((service.gradient.known().baseline, service.gradient.limit()), (before.baseline, before.limit));
+    let (least, _) = service.run(Duration::from_secs(1), 10);
+    assert!(least >= 30, "no measurement holds it back: {least}");
+    changed(&mut service, Model { max_limit: 20, ..model() });
+    assert_eq!(service.gradient.limit(), 20);
+    let often = measured_every(Duration::from_secs(1));
+    changed(&mut service, often.clone());
+    let (least, _) = service.run(Duration::from_millis(1500), 10);
+    assert_eq!(least, 3, "and it is measured as often as is said now");
+    changed(&mut service, Model { percentile: Percent::try_new(90.0).expect("a share"), ..often });
+    assert_eq!(
+        (service.gradient.known().baseline, service.gradient.limit()),
+        (None, 3),
+        "this measures something else"
+    );
+    let fixed = |millis| Model { baseline: Baseline::Fixed(Duration::from_millis(millis)), ..model() };
+    changed(&mut service, fixed(10));
+    service.run(Duration::from_secs(3), 10);
+    let before = service.gradient.limit();
+    changed(&mut service, fixed(20));
+    assert_eq!(service.gradient.limit(), before);
+    assert_eq!(service.gradient.known().baseline, Some(Duration::from_millis(20)));
+}
+
+#[test]
+fn one_answer_is_no_baseline() {
+    let every = measured_every(Duration::from_secs(1));
+    let mut service = Service::new(every, Duration::from_millis(500), 50);
+    let place = |service: &mut Service| match service.gradient.enter(service.now, &mut service.rng) {
+        Entered::Admitted(place) => place,
+        _ => panic!("there is room"),
+    };
+    let first = place(&mut service);
+    service.now += Duration::from_millis(900);
+    first.answered(service.now, &mut service.rng);
+    drop(first);
+    service.now += Duration::from_secs(1);
+    drop(place(&mut service));
+    assert_eq!(service.gradient.known().baseline, None, "it took long by chance");
+    service.rtt = Duration::from_millis(10);
+    service.run(Duration::from_secs(2), 1);
+    let baseline = service.gradient.known().baseline.expect("measured");
+    assert!(baseline < Duration::from_millis(12), "{baseline:?}");
+}
+
+#[test]
+fn observed_only_the_baseline_is_what_few_requests_take() {
+    let observed = Model { mode: Mode::Observe, ..measured_every(Duration::from_secs(5)) };
+    // A service that bears ten, with many more and a quiet moment now and then.
+    let mut service = Service::new(observed.clone(), Duration::from_millis(10), 10);
+    let mut quiet = 0;
+    for _ in 0..100 {
+        service.run(Duration::from_millis(20), 0);
+        service.run(Duration::from_millis(1), 1);
+        service.run(Duration::from_millis(20), 0);
+        service.run(Duration::from_millis(2), 25);
+        service.run(Duration::from_millis(60), 0);
+        quiet += u32::from(service.gradient.known().baseline.is_some());
+    }
+    let baseline = service.gradient.known().baseline.expect("measured").as_secs_f64() * 1e3;
+    assert!((9.0..=11.0).contains(&baseline) && quiet > 10, "{baseline}");
+    // Never a quiet moment: the fastest are the nearest to it, and once it acts, it is measured.
+    let mut service = Service::new(observed, Duration::from_millis(10), 10);
+    service.run(Duration::from_secs(2), 2);
+    let rough = service.gradient.known().baseline.expect("estimated");
+    assert!(rough >= Duration::from_millis(9), "{rough:?}");
+    let enforced = measured_every(Duration::from_secs(5));
+    changed(&mut service, enforced);
+    assert_eq!(service.gradient.known().baseline, Some(rough));
+    service.under_way.clear();
+    service.run(Duration::from_secs(2), 2);
+    let baseline = service.gradient.known().baseline.expect("measured").as_secs_f64() * 1e3;
+    assert!((9.0..=12.0).contains(&baseline), "{baseline}");
 }
 
 #[test]

@@ -49,20 +49,19 @@ impl<S: Next<Routed>> Service<Routed> for Adaptive<S> {
         if asks_for_health(routed.http.method(), routed.http.uri().path()) {
             return Either::Left(self.inner.call(routed));
         }
-        match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
-            Entered::Admitted(place) => {
-                let inner = self.inner.call(routed);
-                Either::Right(Box::pin(inner.map(|answer| answer.map(|response| held(response, place)))))
-            }
-            Entered::Full if gradient.model().mode.enforces() => {
-                let error = refusal(&routed, &gradient);
-                Either::Right(Box::pin(std::future::ready(Err(error))))
+        let place = match gradient.enter(clock::now(), &mut fastrand::Rng::new()) {
+            Entered::Admitted(place) => place,
+            Entered::Beside(place) => {
+                routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
+                place
             }
             Entered::Full => {
-                routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
-                Either::Left(self.inner.call(routed))
+                let error = refusal(&routed, &gradient);
+                return Either::Right(Box::pin(std::future::ready(Err(error))));
             }
-        }
+        };
+        let inner = self.inner.call(routed);
+        Either::Right(Box::pin(inner.map(|answer| answer.map(|response| held(response, place)))))
     }
 }
 
