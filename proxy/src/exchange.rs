@@ -95,6 +95,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether the caller is the workload beside the proxy: by an outbound listener, from this machine. An IPv4 address
+    /// that came in by an IPv6 socket is what it is.
+    pub fn is_beside(&self) -> bool {
+        self.entrance.direction == Direction::Outbound && self.peer.ip().to_canonical().is_loopback()
+    }
+
     /// The same for a request of the proxy's own that one of this connection's gave rise to: nothing of it reaches the
     /// caller.
     pub fn aside(&self) -> Self {

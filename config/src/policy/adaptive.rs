@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::{Mode, Origin};
 use crate::error::{Code, Problem};
-use crate::value::Percent;
+use crate::value::{Percent, format_duration};
+
+/// The least time from one limit to the next, and from one measurement to the next: finding either costs some microseconds.
+pub const LEAST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How the limit of one listener follows the time that answers take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,11 +99,15 @@ impl AdaptiveConcurrency {
         };
         positive("percentile", u128::from(self.percentile.millionths()))?;
         positive("minConcurrency", u128::from(self.min_limit))?;
-        positive("updateInterval", self.update_interval.as_nanos())?;
+        let long_enough = |field: &str, interval: Duration| match interval < LEAST_INTERVAL {
+            true => Err(Problem::invalid(format_duration(interval), "must be at least 1ms").at_field(field)),
+            false => Ok(()),
+        };
+        long_enough("updateInterval", self.update_interval)?;
         match self.baseline {
             Baseline::Fixed(fixed) => positive("minRtt.fixed", fixed.as_nanos())?,
             Baseline::Measured(measured) => {
-                positive("minRtt.interval", measured.interval.as_nanos())?;
+                long_enough("minRtt.interval", measured.interval)?;
                 positive("minRtt.requests", u128::from(measured.requests))?;
                 positive("minRtt.concurrency", u128::from(measured.concurrency))?;
             }

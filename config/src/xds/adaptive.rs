@@ -9,7 +9,7 @@ use super::value::{duration, missing, number, optional_duration, read_number, re
 use super::wire::adaptive::{AdaptiveConcurrency as Message, GradientController, LimitParams, MinRttParams};
 use super::wire::outrigger as own;
 use crate::error::Problem;
-use crate::policy::adaptive::{AdaptiveConcurrency, Baseline, Measured};
+use crate::policy::adaptive::{AdaptiveConcurrency, Baseline, LEAST_INTERVAL, Measured};
 use crate::policy::{Mode, Origin};
 use crate::value::Percent;
 
@@ -70,7 +70,8 @@ fn decode_controller(message: &GradientController) -> Result<AdaptiveConcurrency
     let percentile = message.sample_aggregate_percentile.as_ref();
     let baseline = decode_baseline(min_rtt).map_err(|problem| problem.at_field("min_rtt_calc_params"))?;
     let update_interval = required_duration("concurrency_update_interval", limit.concurrency_update_interval.as_ref())
-        .map_err(|problem| problem.at_field("concurrency_limit_params"))?;
+        .map_err(|problem| problem.at_field("concurrency_limit_params"))?
+        .max(LEAST_INTERVAL);
     let usual = AdaptiveConcurrency::with_defaults(Origin::default(), Mode::Enforce);
     Ok(AdaptiveConcurrency {
         percentile: share("sample_aggregate_percentile", percentile, usual.percentile)?,
@@ -88,6 +89,7 @@ fn decode_baseline(message: &MinRttParams) -> Result<Baseline, Problem> {
     if let Some(fixed) = optional_duration("fixed_value", message.fixed_value.as_ref())? {
         return Ok(Baseline::Fixed(fixed));
     }
+    // Envoy refuses less; of the other interval it takes any.
     let interval: Duration = required_duration("interval", message.interval.as_ref())?;
     Ok(Baseline::Measured(Measured {
         interval,

@@ -23,6 +23,8 @@ use route::rate_limit::action::{
 
 /// What Envoy waits for an answer.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(20);
+/// The longest that there may be; and what 0 comes to, which in Envoy bounds nothing.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The last stage there is.
 const LAST_STAGE: u32 = 10;
 /// What entries are called that have no name of their own.
@@ -82,8 +84,12 @@ pub(super) fn decode_filter(message: &Filter) -> Result<LimitFilter, Problem> {
         Some(_) => return Err(at(unsupported("target_specifier", "must be envoy_grpc"))),
         None => return Err(at(missing("envoy_grpc"))),
     };
-    let timeout = optional_duration("timeout", message.timeout.as_ref())?.unwrap_or(DEFAULT_TIMEOUT);
-    if timeout > Duration::from_secs(60) {
+    let timeout = match optional_duration("timeout", message.timeout.as_ref())? {
+        None => DEFAULT_TIMEOUT,
+        Some(Duration::ZERO) => LONGEST_TIMEOUT,
+        Some(timeout) => timeout,
+    };
+    if timeout > LONGEST_TIMEOUT {
         return Err(Problem::invalid(crate::value::format_duration(timeout), "must be up to 60s").at_field("timeout"));
     }
     Ok(LimitFilter {

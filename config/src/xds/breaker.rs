@@ -75,7 +75,8 @@ pub(super) fn decode_limits(message: Option<&xds::CircuitBreakers>) -> Result<(O
     };
     let (usual, high) = (retries(Priority::Default)?, retries(Priority::High)?);
     let budget = match (usual, high) {
-        (Retries::Share(share), _) | (Retries::Number(_), Retries::Share(share)) => share,
+        // One budget holds for both priorities: that of Default where both have one.
+        (Retries::Share(share), _) | (_, Retries::Share(share)) => share,
         (Retries::Unsaid, _) => Budget::default(),
         // The numbers alone count.
         (Retries::Number(_), _) => {

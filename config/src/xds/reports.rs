@@ -12,6 +12,9 @@ use crate::error::Problem;
 /// How often endpoints report beside requests where nothing is said.
 const DEFAULT_PERIOD: Duration = Duration::from_secs(10);
 
+/// Less is taken for this: a period of nothing would have endpoints report without a pause. As documents may say at least.
+const LEAST_PERIOD: Duration = Duration::from_millis(100);
+
 /// Encodes it.
 pub(super) fn encode(reports: LoadReports, slow_start_config: Option<SlowStartConfig>) -> ClientSideWeightedRoundRobin {
     let value = reports.penalty_thousandths as f32 / 1000.0;
@@ -40,7 +43,7 @@ pub(super) fn decode(message: &ClientSideWeightedRoundRobin) -> Result<LoadRepor
     let asks = message.enable_oob_load_report.is_some_and(|asked| asked.value);
     let period = optional_duration("oob_reporting_period", message.oob_reporting_period.as_ref())?;
     Ok(LoadReports {
-        asks_every: asks.then(|| period.unwrap_or(DEFAULT_PERIOD)),
+        asks_every: asks.then(|| period.unwrap_or(DEFAULT_PERIOD).max(LEAST_PERIOD)),
         blackout: optional_duration("blackout_period", message.blackout_period.as_ref())?.unwrap_or(defaults.blackout),
         expiration: optional_duration("weight_expiration_period", message.weight_expiration_period.as_ref())?
             .unwrap_or(defaults.expiration),

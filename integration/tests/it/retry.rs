@@ -270,3 +270,24 @@ async fn the_workload_can_wish_for_its_own_retries_and_nobody_else_can() {
     let reply = mesh.send(slow().with("x-envoy-upstream-rq-timeout-alt-response", "1")).await;
     assert_eq!((reply.status, reply.body.len(), reply.reason()), (204, 0, Some("http_response_timeout")));
 }
+
+#[tokio::test]
+async fn on_a_socket_for_both_families_the_workload_is_known_as_well() {
+    let (origin, port) = (Origin::start().await, outrigger_integration::ports::free().port());
+    let documents = small("http", &[origin.address()]).with(&format!(
+        "
+apiVersion: outrigger.dev/v1alpha1
+kind: Workload
+metadata: {{ name: both, namespace: shop, labels: {{ app: both }} }}
+spec:
+  address: 127.0.0.1
+  outbound: [{{ port: {port}, address: '::' }}]"
+    ));
+    let _proxy = outrigger_integration::proxy::Start::standalone(&documents, "both").ready().await;
+    origin.fail_with(503);
+    // To the proxy the caller is ::ffff:127.0.0.1.
+    let mut client = outrigger_integration::client::Client::http1(([127, 0, 0, 1], port).into()).await;
+    let ask = get("catalog", "/").with("x-envoy-retry-on", "5xx").with("x-envoy-max-retries", "2");
+    assert_eq!(client.send(ask).await.status, 503);
+    assert_eq!(origin.requests(), 3);
+}

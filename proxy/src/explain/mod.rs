@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue};
-use outrigger_config::listener::Direction;
 use outrigger_config::record::{MAX_BYTES, Missed, Record};
 
 use crate::clock;
@@ -71,10 +70,7 @@ pub fn hear(request: &mut Request) {
     let connection = &request.trail.connection;
     let allowed = match connection.shared.telemetry.records.token() {
         Some(token) => same(token, asked.as_bytes()),
-        None => {
-            let beside = connection.entrance.direction == Direction::Outbound && connection.peer.ip().is_loopback();
-            beside && asked == "1"
-        }
+        None => connection.is_beside() && asked == "1",
     };
     if allowed {
         request.trail.note(|notes| notes.aside.get_or_insert_default().asked = true);

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use outrigger_config::listener::Direction;
 use outrigger_config::matching::{HeaderMatch, ValueMatch};
 use outrigger_config::policy::{Condition, Conditions, GrpcCodes, Hedge, Retry, Timeouts};
 use tower::{Layer, Service};
@@ -70,8 +69,7 @@ impl<S: Next<Routed>> Service<Routed> for Wishes<S> {
     fn call(&mut self, mut routed: Routed) -> S::Future {
         if routed.trail.fields.any(Fields::ENVOY) {
             let trail = Arc::clone(&routed.trail);
-            let connection = &trail.connection;
-            let trusted = connection.entrance.direction == Direction::Outbound && connection.peer.ip().is_loopback();
+            let trusted = trail.connection.is_beside();
             let config = &routed.route.config;
             if trusted && let Some(granted) = grant(routed.http.headers(), config.retry.as_ref(), config.timeouts) {
                 trail.grant(granted);

@@ -132,7 +132,7 @@ fn request(ask: &Ask, index: usize, entrance: &Arc<Entrance>, shared: &Arc<Share
     // One body for all: as many as are under way at once must not take its size each.
     static NOTHING: [u8; MAX_BODY] = [0; MAX_BODY];
     let mut http = ask.request()?.map(|()| Body::full(&NOTHING[..ask.body.min(MAX_BODY)]));
-    if peer.ip().is_loopback() && entrance.direction == Direction::Outbound {
+    if peer.ip().to_canonical().is_loopback() && entrance.direction == Direction::Outbound {
         // So that all of the candidates and near misses are noted.
         http.headers_mut().insert(explain::FIELD, http::HeaderValue::from_static("1"));
     }

@@ -150,6 +150,23 @@ fn limits_are_those_of_each_priority() {
 }
 
 #[test]
+fn endpoints_are_asked_for_their_load_ten_times_a_second_at_most() {
+    for (nanos, period) in [(0, 100), (1, 100), (250_000_000, 250)] {
+        let reports = balancing::client_side_weighted_round_robin::v3::ClientSideWeightedRoundRobin {
+            enable_oob_load_report: Some(pb::BoolValue { value: true }),
+            oob_reporting_period: Some(pb::Duration { seconds: 0, nanos }),
+            ..Default::default()
+        };
+        let config = core::TypedExtensionConfig { name: "reports".into(), typed_config: Some(pack(&reports)) };
+        let policies = vec![cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) }];
+        let policy = cluster::LoadBalancingPolicy { policies };
+        let cluster = read(&cluster::Cluster { load_balancing_policy: Some(policy), ..base() }).expect("taken");
+        let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing else { panic!("{cluster:?}") };
+        assert_eq!(reports.asks_every, Some(Duration::from_millis(period)));
+    }
+}
+
+#[test]
 fn retries_are_a_number_of_each_priority_or_one_budget_for_all() {
     use cluster::circuit_breakers::{Thresholds, thresholds::RetryBudget};
     let of = |priority, max_retries: Option<u32>, budget: Option<f64>| {
@@ -175,6 +192,7 @@ fn retries_are_a_number_of_each_priority_or_one_budget_for_all() {
         (vec![of(0, None, Some(30.0)), of(1, Some(2), None)], [None, Some(2)], share(30.0)),
         (vec![of(0, Some(1), None), of(1, None, Some(30.0))], [Some(1), None], share(30.0)),
         (vec![of(0, None, Some(10.0)), of(1, None, Some(30.0))], [None, None], share(10.0)),
+        (vec![of(1, None, Some(30.0))], [None, None], share(30.0)),
     ] {
         let breakers = cluster::CircuitBreakers { thresholds, ..Default::default() };
         let cluster = read(&cluster::Cluster { circuit_breakers: Some(breakers), ..base() }).expect("taken");

@@ -159,6 +159,56 @@ fn adaptive_concurrency_of_a_chain_is_the_listeners() {
 }
 
 #[test]
+fn an_adaptive_limit_is_found_anew_after_a_millisecond_at_least() {
+    let nanos = |nanos| Some(pb::Duration { seconds: 0, nanos });
+    let limit = Limit { concurrency_update_interval: nanos(1), ..Default::default() };
+    let read = |rtt| {
+        let controller = concurrency::GradientControllerConfig {
+            concurrency_limit_params: Some(limit),
+            min_rtt_calc_params: Some(rtt),
+            ..Default::default()
+        };
+        let policy = concurrency::AdaptiveConcurrency {
+            concurrency_controller_config: Some(Config::GradientControllerConfig(controller)),
+            ..Default::default()
+        };
+        let http_filters = vec![filter(pack(&policy)), router()];
+        read(&base(&hcm::HttpConnectionManager { http_filters, ..manager() }))
+    };
+    let policy = read(Rtt { fixed_value: nanos(1_000_000), ..Default::default() }).expect("taken").adaptive;
+    assert_eq!(policy.expect("a policy").update_interval, Duration::from_millis(1));
+    let problem = read(Rtt { interval: nanos(999_999), ..Default::default() }).expect_err("Envoy refuses it as well");
+    assert!(problem.path.ends_with("minRtt.interval"), "{problem:?}");
+}
+
+#[test]
+fn a_rate_limit_service_has_the_time_that_envoy_gives_it() {
+    use envoy_types::pb::envoy::config::core::v3::{GrpcService, grpc_service};
+    use envoy_types::pb::envoy::config::ratelimit::v3::RateLimitServiceConfig;
+    let timeout = |timeout| {
+        let grpc = grpc_service::EnvoyGrpc { cluster_name: "limits".into(), ..Default::default() };
+        let target_specifier = Some(grpc_service::TargetSpecifier::EnvoyGrpc(grpc));
+        let service = RateLimitServiceConfig {
+            grpc_service: Some(GrpcService { target_specifier, ..Default::default() }),
+            ..Default::default()
+        };
+        let limit = http_filters::ratelimit::v3::RateLimit {
+            domain: "d".into(),
+            timeout,
+            rate_limit_service: Some(service),
+            ..Default::default()
+        };
+        let http_filters = vec![filter(pack(&limit)), router()];
+        let listener = read(&base(&hcm::HttpConnectionManager { http_filters, ..manager() })).expect("taken");
+        listener.limits[0].timeout
+    };
+    let of = |seconds, nanos| Some(pb::Duration { seconds, nanos });
+    assert_eq!(timeout(None), Duration::from_millis(20));
+    assert_eq!(timeout(of(0, 5_000_000)), Duration::from_millis(5));
+    assert_eq!(timeout(of(0, 0)), Duration::from_secs(60), "no bound there, the longest here");
+}
+
+#[test]
 fn filters_that_are_unknown_or_out_of_order_are_refused() {
     const AT: &str = "filter_chains[0].filters[0].typed_config.http_filters";
     let fault = any("envoy.extensions.filters.http.fault.v3.HTTPFault", b"\x0a\x00");

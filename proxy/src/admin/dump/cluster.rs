@@ -34,11 +34,13 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         "outlierDetection": cluster.outlier.as_ref().map(outlier),
         "healthCheck": cluster.health_check.as_ref().map(health_check),
         "rehearsed": rehearsed(&cluster.rehearsed),
-        "retryBudget": {
-            "percent": cluster.budget.percent.ratio() * 100.0,
-            "interval": format_duration(cluster.budget.interval),
+        "retryConstraint": {
+            "budget": {
+                "percent": cluster.budget.percent.ratio() * 100.0,
+                "interval": format_duration(cluster.budget.interval),
+            },
+            "minRetryRate": { "count": cluster.budget.min_per_second, "interval": "1s" },
             "minConcurrent": cluster.budget.min_concurrent,
-            "minPerSecond": cluster.budget.min_per_second,
         },
         "endpoints": match &cluster.discovery {
             Discovery::Eds(name) => json!({ "eds": name.as_str() }),
