@@ -234,6 +234,16 @@ impl Overload {
         pairs.fold((Resource::Memory, 0.0), |most, one| if one.1 > most.1 { one } else { most })
     }
 
+    /// The memory that is used: where that is much, without what is free and was only not given back.
+    fn memory(&self) -> Option<u64> {
+        let (used, most) = (sample::memory()?, self.bounds.memory.unwrap_or(u64::MAX));
+        if (used as f64) < pressure::CLOSE * most as f64 {
+            return Some(used);
+        }
+        sample::purge();
+        sample::memory()
+    }
+
     /// Takes down what is used, so long after the last time.
     pub fn note(&self, used: [Option<u64>; Resource::ALL.len()], since: Duration) -> Actions {
         let most = [self.bounds.memory, self.bounds.descriptors, self.bounds.connections.map(u64::from)];
@@ -260,7 +270,7 @@ pub async fn watch(overload: Arc<Overload>, relieve: impl Fn()) {
     let (mut stage, mut last) = (0, Instant::now());
     loop {
         tokio::time::sleep(PERIOD).await;
-        let used = [sample::memory(), sample::descriptors(), Some(u64::from(overload.connections()))];
+        let used = [overload.memory(), sample::descriptors(), Some(u64::from(overload.connections()))];
         let now = Instant::now();
         let actions = overload.note(used, now.saturating_duration_since(last));
         last = now;

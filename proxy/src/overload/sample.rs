@@ -19,6 +19,16 @@ pub fn memory() -> Option<u64> {
     resident(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
+/// More than any page of the allocator holds, so that it is freed to the allocator's common part at once.
+const LARGE: usize = 4 * 1024 * 1024;
+
+/// Has the allocator give back to the kernel what has been free for a second. mimalloc keeps that until some thread frees
+/// a page again; where nothing is accepted any more, none may, and [`memory`] would stay as it is for ever.
+pub fn purge() {
+    // Nothing is written to it: it costs no memory.
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
+}
+
 /// The memory that the process's cgroup may have, or the nearest one around it that is limited, bytes.
 pub fn memory_limit() -> Option<u64> {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
