@@ -93,7 +93,7 @@ impl Quotas {
         // What does not go into one report goes into the next.
         let rest = first.split_off(first.len().min(MAX_USAGES));
         let first = Reports { domain: DOMAIN.into(), member: self.member.clone(), usages: first };
-        if reports.try_send(first).is_err() || !send(&reports, rest) {
+        if reports.try_send(first).is_err() || !send(&reports, &rest) {
             return Status::internal("no room for the first report");
         }
         let opened = tokio::select! {
@@ -113,7 +113,7 @@ impl Quotas {
                 _ = tick.tick() => self.usages(&mut said),
                 () = stop.cancelled() => {
                     // Without room for it the control plane counts with what is held until that has run out.
-                    send(&reports, said.keys().map(ended).collect());
+                    send(&reports, &said.keys().map(ended).collect::<Vec<_>>());
                     drop(reports);
                     // Until the other side has read the end.
                     let _ = tokio::time::timeout(FAREWELL, answers.message()).await;
@@ -132,7 +132,7 @@ impl Quotas {
                     Err(status) => return status,
                 },
             };
-            if !send(&reports, usages) {
+            if !send(&reports, &usages) {
                 return Status::resource_exhausted("the control plane does not read");
             }
             if said.is_empty() {
@@ -220,7 +220,7 @@ fn share(word: &Word) -> Option<Share> {
 }
 
 /// Sends what is to be said, in as many reports as it takes; whether there was room.
-fn send(reports: &mpsc::Sender<Reports>, usages: Vec<Usage>) -> bool {
+fn send(reports: &mpsc::Sender<Reports>, usages: &[Usage]) -> bool {
     let mut parts = usages.chunks(MAX_USAGES);
     parts.all(|part| reports.try_send(Reports { usages: part.to_vec(), ..Reports::default() }).is_ok())
 }
@@ -265,10 +265,10 @@ mod tests {
     fn more_rules_than_a_report_may_have_go_into_several() {
         let (reports, mut sent) = mpsc::channel(4);
         let usages: Vec<_> = (0..2500).map(|rule| ended(&("shop/calm".into(), format!("rule-{rule}")))).collect();
-        assert!(send(&reports, usages.clone()));
+        assert!(send(&reports, &usages));
         let parts: Vec<usize> = std::iter::from_fn(|| sent.try_recv().ok()).map(|part| part.usages.len()).collect();
         assert_eq!(parts, [MAX_USAGES, MAX_USAGES, 2500 - 2 * MAX_USAGES]);
-        assert!(send(&reports, Vec::new()) && sent.try_recv().is_err(), "nothing is not said");
-        assert!(!(0..3).all(|_| send(&reports, usages.clone())), "nobody reads");
+        assert!(send(&reports, &[]) && sent.try_recv().is_err(), "nothing is not said");
+        assert!(!(0..3).all(|_| send(&reports, &usages)), "nobody reads");
     }
 }
