@@ -86,7 +86,8 @@ fn place(entered: Entered) -> Option<Place> {
 /// The places are taken until the answer is over; its head says how long the service takes, unless it failed.
 fn held(mut response: Response, places: [Option<Place>; 2]) -> Response {
     if !response.status().is_server_error() {
-        places.iter().flatten().for_each(|place| place.answered(clock::now(), &mut fastrand::Rng::new()));
+        let now = clock::now();
+        places.iter().flatten().for_each(|place| place.answered(now, &mut fastrand::Rng::new()));
     }
     response.body_mut().hold(places);
     response
