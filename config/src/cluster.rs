@@ -7,6 +7,7 @@ use crate::endpoint::Assignment;
 use crate::error::{Code, Problem};
 use crate::name::{ClusterName, ObjectName};
 use crate::policy::{AdmissionControl, Budget, HealthCheck, Limits, Outlier};
+use crate::subset::Subsets;
 use crate::value::Percent;
 
 /// Which protocol is spoken to the endpoints.
@@ -225,6 +226,8 @@ pub struct Cluster {
     pub localities: Localities,
     /// How a newcomer gets its load; absent: all at once.
     pub slow_start: Option<SlowStart>,
+    /// How its endpoints are divided; absent: they are not, and what requests ask of them means nothing.
+    pub subsets: Option<Subsets>,
     /// Below this share of endpoints in, those that are left out take part again, since the few could not bear all
     /// (`common_lb_config.healthy_panic_threshold`). What its source calls unhealthy never does.
     pub panic_threshold: Percent,
@@ -268,6 +271,7 @@ impl Cluster {
             balance_factor: None,
             localities: Localities::default(),
             slow_start: None,
+            subsets: None,
             panic_threshold: Self::default_panic_threshold(),
             limits: None,
             outlier: None,
@@ -329,6 +333,9 @@ impl Cluster {
             return Err(Problem::new(Code::InvalidValue, "needs a window and an aggression above zero")
                 .at_field("slowStart")
                 .at_field("loadBalancing"));
+        }
+        if let Some(subsets) = &self.subsets {
+            subsets.check().map_err(|problem| problem.at_field("subsets").at_field("loadBalancing"))?;
         }
         if let Some(outlier) = &self.outlier {
             outlier.check().map_err(|problem| problem.at_field("outlierDetection"))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Problem;
 use crate::name::ClusterName;
+use crate::subset::Metadata;
 
 /// Whether an endpoint takes requests, as its source says (xDS `HealthStatus`). What the proxy finds out itself
 /// (outlier detection) is kept beside this, not in it.
@@ -45,6 +46,8 @@ pub struct Endpoint {
     pub workload: Arc<str>,
     /// The workload's version label; empty where it has none.
     pub version: Arc<str>,
+    /// What subsets of the destination are made by, of all that is known of it; empty where there are none.
+    pub metadata: Metadata,
 }
 
 /// How much of all requests the endpoints of one place get, where places are weighed against each other.

@@ -13,6 +13,7 @@ pub mod matching;
 pub mod header;
 pub mod rewrite;
 pub mod policy;
+pub mod subset;
 pub mod endpoint;
 pub mod cluster;
 pub mod route;

@@ -197,10 +197,26 @@ pub struct Destination {
     pub panic: bool,
     /// How one of the endpoints is chosen.
     pub balancing: String,
+    /// Which of the destination's endpoints they are, where it is divided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
     /// Its endpoints, the candidates.
     pub endpoints: Vec<Endpoint>,
     /// How many more there are.
     pub more: usize,
+}
+
+/// Which endpoints of a divided destination a request might go to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Subset {
+    /// What its route asked for: `version=v3`; empty: nothing.
+    pub asked: String,
+    /// Where it was led: `version=v1`, `any endpoint`, `nobody`.
+    pub led: String,
+    /// Why that is not what was asked for; empty where it is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub because: String,
 }
 
 /// A limit of a destination.

@@ -9,6 +9,7 @@ use crate::name::{ClusterName, Domain, TableName};
 use crate::policy::asked::Asked;
 use crate::policy::{Cache, Fault, Mode, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::rewrite::{Answer, Rewrite};
+use crate::subset::Criteria;
 use crate::value::Percent;
 
 pub use crate::matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
@@ -23,12 +24,14 @@ pub struct Backend {
     pub weight: u32,
     /// Which header fields are changed on this way, after the route's own changes.
     pub headers: Headers,
+    /// What is asked of the cluster's endpoints, where those are divided ([`crate::cluster::Cluster::subsets`]).
+    pub subset: Criteria,
 }
 
 impl Backend {
     /// A backend without changes.
     pub fn new(cluster: ClusterName, weight: u32) -> Self {
-        Backend { cluster, weight, headers: Headers::default() }
+        Backend { cluster, weight, headers: Headers::default(), subset: Criteria::default() }
     }
 }
 

@@ -133,6 +133,7 @@ fn endpoint(index: u8, heaviest: u32) -> EndpointModel {
         locality: Locality::default(),
         workload: "".into(),
         version: "".into(),
+        metadata: Default::default(),
     }
 }
 

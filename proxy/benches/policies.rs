@@ -86,6 +86,8 @@ enum On {
     Policy(&'static str, &'static str),
     /// The spec of a RateLimitPolicy of the service, before it.
     Inbound(&'static str),
+    /// The same of two kinds.
+    Policies([(&'static str, &'static str); 2]),
 }
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: catalog\r\nUser-Agent: counter\r\nAccept: */*\r\n\r\n";
@@ -145,6 +147,13 @@ const CASES: &[(&str, On)] = &[
     ("cache, every request but one a hit", On::Policy("RoutePolicy", "cache: {}")),
     ("admission control", On::Policy("BackendPolicy", "admissionControl: {}")),
     ("slow start", On::Policy("BackendPolicy", "loadBalancing: { slowStart: { window: 60s } }")),
+    (
+        "a subset of the endpoints",
+        On::Policies([
+            ("BackendPolicy", "loadBalancing: { subsets: { selectors: [{ keys: [app] }] } }"),
+            ("RoutePolicy", "subset: { app: catalog }"),
+        ]),
+    ),
 ];
 
 /// The same with a request body of 4 KiB.
@@ -289,8 +298,10 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
     let mesh = match on {
         On::Nothing | On::Inbound("") => mesh,
         On::Rule(lines) | On::Split(lines) => format!("{mesh}    {lines}\n"),
-        On::Policy("BackendPolicy", spec) => with_policy(&mesh, "BackendPolicy", SERVICE, spec),
-        On::Policy(kind, spec) => with_policy(&mesh, kind, ROUTE, spec),
+        On::Policy(kind, spec) => with_policy(&mesh, kind, target(kind), spec),
+        On::Policies(both) => {
+            both.into_iter().fold(mesh, |mesh, (kind, spec)| with_policy(&mesh, kind, target(kind), spec))
+        }
         On::Inbound(spec) => with_policy(&mesh, "RateLimitPolicy", SERVICE, spec),
     };
     let documents = document::parse(&mesh, "bench").unwrap_or_else(|problems| panic!("{problems}"));
@@ -319,6 +330,10 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
 
 const SERVICE: &str = "{ group: \"\", kind: Service, name: catalog }";
 const ROUTE: &str = "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }";
+
+fn target(kind: &str) -> &'static str {
+    if kind == "BackendPolicy" { SERVICE } else { ROUTE }
+}
 
 fn with_policy(mesh: &str, kind: &str, target: &str, spec: &str) -> String {
     format!(

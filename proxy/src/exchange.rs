@@ -18,7 +18,7 @@ use outrigger_config::policy::{Priority, Retry, Timeouts};
 use crate::body::{Body, End, Ending, Memory};
 use crate::cache::Caching;
 use crate::carried::Carried;
-use crate::cluster::{Cluster, Limits, Permit};
+use crate::cluster::{Ask, Cluster, Limits, Permit};
 use crate::decision::Roll;
 use crate::drain::Drain;
 use crate::gradient::Gradients;
@@ -163,6 +163,8 @@ pub struct Aim {
     pub route: Arc<Route>,
     /// The destination.
     pub cluster: Arc<Cluster>,
+    /// Which of its endpoints.
+    pub ask: Ask,
     /// Which attempt this is, from 0.
     pub attempt: u32,
     /// Why there was an attempt before this one and no answer of it.
@@ -238,7 +240,9 @@ impl Targeted {
             notes.edge = Some(Arc::clone(&target.edge));
             notes.host = Some(Arc::clone(&cluster.label));
         });
-        let aim = Aim { trail, authority, route, cluster, attempt: 0, retry_of: None, kept: false, deadline: None };
+        let ask = target.ask;
+        let aim =
+            Aim { trail, authority, route, cluster, ask, attempt: 0, retry_of: None, kept: false, deadline: None };
         Targeted { http, aim, permit: None, edits: target.edits.clone() }
     }
 }

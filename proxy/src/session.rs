@@ -13,7 +13,7 @@ use outrigger_config::policy::Session;
 use crate::affinity;
 use crate::clock;
 use crate::cluster::session::Held;
-use crate::cluster::{Cluster, Seat};
+use crate::cluster::{Ask, Cluster, Seat};
 use crate::endpoint::Token;
 use crate::exchange::Aim;
 
@@ -85,9 +85,9 @@ pub fn find(policy: &Session, fields: &HeaderMap, now: SystemTime) -> Brought {
     }
 }
 
-/// Whether a session that a request comes with is one of this destination's.
-pub fn belongs(policy: &Session, fields: &HeaderMap, cluster: &Cluster) -> bool {
-    matches!(find(policy, fields, clock::wall()), Brought::Ticket(ticket) if cluster.names(ticket.token))
+/// Whether a session that a request comes with is at one of this destination's endpoints that are asked for.
+pub fn belongs(policy: &Session, fields: &HeaderMap, cluster: &Cluster, ask: Ask) -> bool {
+    matches!(find(policy, fields, clock::wall()), Brought::Ticket(ticket) if cluster.names(ask, ticket.token))
 }
 
 /// A place for a request of a route with sessions, and whether a session begins there.
@@ -101,9 +101,12 @@ pub fn pick(
 ) -> (Option<Seat>, bool) {
     let rng = &mut fastrand::Rng::new();
     let (seat, held) = match find(policy, fields, clock::wall()) {
-        Brought::Nothing => (aim.cluster.pick(hash, avoid, now, rng), Held::Begun),
-        Brought::Void => (aim.cluster.pick(hash, avoid, now, rng), Held::Renewed),
-        Brought::Ticket(ticket) => aim.cluster.pick_for_session(ticket.token, ticket.seed(), hash, avoid, now, rng),
+        Brought::Nothing => (aim.cluster.pick_for(aim.ask, hash, avoid, now, rng), Held::Begun),
+        Brought::Void => (aim.cluster.pick_for(aim.ask, hash, avoid, now, rng), Held::Renewed),
+        Brought::Ticket(ticket) => {
+            let session = (ticket.token, ticket.seed());
+            aim.cluster.pick_for_session(aim.ask, session, hash, avoid, now, rng)
+        }
     };
     if seat.is_some() {
         aim.cluster.traffic.session(held);

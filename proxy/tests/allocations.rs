@@ -17,6 +17,7 @@ use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{Condition, Limits, Origin, Outlier, Retry, Timeouts};
 use outrigger_config::resource::Resource;
 use outrigger_config::route::{Route, RouteTable, VirtualHost};
+use outrigger_config::subset::{Fallback, Known, PlaceWeights, Selector, Subsets, Value};
 use outrigger_config::value::Percent;
 use outrigger_proxy::cache::Caching;
 use outrigger_proxy::drain::Drain;
@@ -69,6 +70,7 @@ fn proxy(route: impl FnOnce(&mut Route), cluster: impl FnOnce(&mut Cluster)) -> 
         locality: Locality::default(),
         workload: "catalog-1".into(),
         version: "".into(),
+        metadata: [("version".into(), Known::One(Value::Text("v1".into())))].into(),
     };
     let assignment = Assignment::try_new(name("catalog"), vec![endpoint]).expect("one endpoint");
     let mut destination = Cluster::new(name("catalog"), Discovery::Static(assignment));
@@ -152,9 +154,23 @@ fn a_request_costs_few_allocations() {
         cluster.outlier = Some(Outlier::with_defaults(Origin::default()));
     });
     let policies = allocations_a_request(address);
+    let version_one = |route: &mut Route| route.backends[0].subset = [("version", "v1")].into_iter().collect();
+    let (_subset, address) = proxy(version_one, |cluster| {
+        cluster.subsets = Some(Subsets {
+            selectors: vec![Selector { keys: ["version".into()].into(), fallback: None }],
+            fallback: Fallback::Nobody,
+            default: [("version", "v1")].into_iter().collect(),
+            panic_any: false,
+            lists: false,
+            places: PlaceWeights::Ignored,
+        });
+    });
+    let subset = allocations_a_request(address);
     println!(
-        "allocations a request: {bare:.1} without policies, {policies:.1} with timeouts, retry, limits and outliers"
+        "allocations a request: {bare:.1} without policies, {policies:.1} with timeouts, retry, limits and outliers, \
+         {subset:.1} with a subset"
     );
+    assert!(subset - bare < 0.1, "{subset} with a subset, {bare} without");
     assert!(bare <= LIMIT_BARE, "{bare} without policies");
     assert!(policies <= LIMIT_POLICIES, "{policies} with policies");
 }

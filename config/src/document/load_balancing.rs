@@ -6,9 +6,11 @@ use http::header::HeaderName;
 
 use super::policy::LONGER_THAN_ZERO;
 use super::reader::Field;
+use super::subsets::read_subsets;
 use crate::cluster::{Balancing, LoadReports, Localities, SlowStart, is_table_size};
 use crate::error::{Code, Problem};
 use crate::route::HashKey;
+use crate::subset::Subsets;
 use crate::value::Percent;
 
 /// What `loadBalancing` says. What is absent has the default that holds without any policy.
@@ -24,6 +26,8 @@ pub struct LoadBalancing {
     pub localities: Localities,
     /// How a newcomer gets its load.
     pub slow_start: Option<SlowStart>,
+    /// How the endpoints are divided.
+    pub subsets: Option<Subsets>,
     /// How much of a group of a priority may be missing before the next one helps, in percent.
     pub overprovisioning: Option<u32>,
     /// Below which share of endpoints in those left out take part again.
@@ -36,7 +40,7 @@ const REPORTS: &str = "ClientSideWeightedRoundRobin";
 
 /// `algorithm` with `decay` and `defaultRtt` (PeakEwma), `hashOn` and `balanceFactor` (RingHash, Maglev), `ring`
 /// (RingHash), `tableSize` (Maglev), `loadReports` (ClientSideWeightedRoundRobin), `slowStart` (all but Random and the
-/// hashes), `zoneAware` (all but the hashes).
+/// hashes), `zoneAware` (all but the hashes), `subsets` (all).
 pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     let ring = Balancing::RingHash { min_size: 1024, max_size: 8_388_608 };
     let words = [
@@ -66,6 +70,7 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
     let zone_aware = fields.optional("zoneAware").map(|field| field.boolean());
     let zone_percent = fields.optional("zonePercent").and_then(|field| field.number(Percent::try_new));
     let zone_min = fields.optional("zoneMinEndpoints").map(|field| field.integer(0..=1_000_000));
+    let subsets = fields.optional("subsets").and_then(|field| read_subsets(&field));
     let field = fields.finish();
     let check = |name: &str, is_there: bool, belongs: bool, algorithms: &str| {
         if is_there && !belongs && balancing.is_some() {
@@ -121,7 +126,16 @@ pub(super) fn read_load_balancing(field: &Field<'_>) -> LoadBalancing {
         _ => {}
     }
     let hash = hash.into_iter().flatten().flatten().collect();
-    LoadBalancing { balancing, hash, balance_factor, localities, slow_start, overprovisioning, panic_threshold }
+    LoadBalancing {
+        balancing,
+        hash,
+        balance_factor,
+        localities,
+        slow_start,
+        subsets,
+        overprovisioning,
+        panic_threshold,
+    }
 }
 
 fn read_reports(field: &Field<'_>) -> LoadReports {

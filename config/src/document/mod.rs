@@ -13,6 +13,7 @@ mod suggestion;
 mod reader;
 mod kind;
 mod metadata;
+mod subsets;
 mod filter;
 mod reference;
 mod cookies;

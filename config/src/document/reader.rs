@@ -141,6 +141,15 @@ impl<'a> Field<'a> {
         entries.iter().map(label).collect()
     }
 
+    /// The same, with at least one.
+    pub(crate) fn some_labels(&self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let labels = self.labels();
+        if labels.is_empty() && matches!(self.node.map(|node| &node.value), Some(Value::Map(_))) {
+            self.note(Problem::new(Code::MissingField, "needs at least one item"));
+        }
+        labels
+    }
+
     /// A string.
     pub(crate) fn text(&self) -> Arc<str> {
         self.string().unwrap_or_default().into()

@@ -7,8 +7,10 @@ use super::filter::{Filters, Place};
 use super::kind::Kind;
 use super::metadata::stand_in;
 use super::reader::{Field, Fields};
+use super::subsets::read_criteria;
 use crate::error::{Code, Problem};
 use crate::name::{ObjectName, check_label, check_subdomain};
+use crate::subset::Criteria;
 
 /// What a route belongs to (Gateway API `ParentReference`): a Service, or one port of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct BackendRef {
     pub port: u16,
     /// Its share among the rule's backends; absent: 1; 0 is drained.
     pub weight: u32,
+    /// Which of its workloads, by their labels; empty: whichever (Outrigger's own).
+    pub subset: Criteria,
     /// What is changed on the way to it, after what the rule changes.
     pub filters: Filters,
 }
@@ -104,9 +108,10 @@ impl BackendRef {
         let port = fields.required("port").port();
         // The bound is Gateway API's.
         let weight = fields.optional("weight").map_or(1, |field| field.integer(0..=1_000_000));
+        let subset = fields.optional("subset").map(|field| read_criteria(&field)).unwrap_or_default();
         let filters = Filters::read(&mut fields, owner, Place::Backend);
         fields.finish();
-        BackendRef { service, port, weight, filters }
+        BackendRef { service, port, weight, subset, filters }
     }
 }
 

@@ -10,10 +10,12 @@ use super::policy::{LONGER_THAN_ZERO, TARGETS, acting, read_mode};
 use super::reader::Field;
 use super::reference::TargetRef;
 use super::retry::{RetryChoice, read_retry};
+use super::subsets::read_criteria;
 use crate::name::ObjectName;
 use crate::policy::{Cache, Fault, Mode, Origin, Timeouts};
 use crate::rewrite::DirectResponse;
 use crate::route::{HashKey, Priority};
+use crate::subset::Criteria;
 use crate::value::MAX_DURATION;
 
 /// What `priority` may say.
@@ -32,6 +34,8 @@ pub struct RoutePolicy {
     pub timeouts: Timeouts,
     /// What backends are chosen by; empty: chance.
     pub sticky: Vec<HashKey>,
+    /// Which workloads of every backend, by their labels; a backend's own `subset` adds to it and counts first.
+    pub subset: Criteria,
     /// Which faults are injected.
     pub fault: Option<Fault>,
     /// Which responses are kept.
@@ -52,12 +56,13 @@ impl RoutePolicy {
         let response = acting(&mut fields, "directResponse", mode).map(|field| read_response(&field));
         let sticky = acting(&mut fields, "stickyOn", mode).map(|field| field.some(read_hash_key));
         let sticky = sticky.into_iter().flatten().flatten().collect();
+        let subset = acting(&mut fields, "subset", mode).map(|field| read_criteria(&field)).unwrap_or_default();
         let fault = fields.optional("fault").map(|field| read_fault(&field, mode, origin));
         let cache = fields.optional("cache").map(|field| read_cache(&field, mode, origin));
         let priority = acting(&mut fields, "priority", mode).and_then(|field| field.choice(PRIORITIES));
         let priority = priority.unwrap_or_default();
         fields.finish();
-        RoutePolicy { mode, targets, retry, timeouts, sticky, fault, cache, priority, response }
+        RoutePolicy { mode, targets, retry, timeouts, sticky, subset, fault, cache, priority, response }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::effective::Held;
 use super::host::display;
 use super::index::Index;
-use super::name;
+use super::{name, subset};
 use crate::cluster::{Cluster, Discovery, Protocol};
 use crate::document::{BackendPolicy, Service, ServicePort};
 use crate::endpoint::{Assignment, Endpoint};
@@ -38,6 +38,7 @@ pub(super) fn cluster(index: &Index, name: &ObjectName, port: &ServicePort) -> C
     cluster.balance_factor = balancing.balance_factor;
     cluster.localities = balancing.localities;
     cluster.slow_start = balancing.slow_start;
+    cluster.subsets.clone_from(&balancing.subsets);
     cluster.panic_threshold = balancing.panic_threshold.unwrap_or(cluster.panic_threshold);
     cluster.budget = policy.budget.unwrap_or(cluster.budget);
     cluster.connect_timeout = policy.connect_timeout.unwrap_or(cluster.connect_timeout);
@@ -81,6 +82,7 @@ fn outlier(policies: &Held<'_, BackendPolicy>) -> (Option<Outlier>, Option<Outli
 
 /// The endpoints of a service's port: the workloads behind it that have a port of its name.
 pub(super) fn assignment(index: &Index, name: &ObjectName, port: &ServicePort) -> Assignment {
+    let keys = subset::keys(index, name, port);
     let endpoint = |workload: &ObjectName| {
         let known = &index.workloads.get(workload)?.spec;
         Some(Endpoint {
@@ -91,6 +93,7 @@ pub(super) fn assignment(index: &Index, name: &ObjectName, port: &ServicePort) -
             locality: known.locality.clone(),
             workload: workload.name().into(),
             version: index.members.version(workload),
+            metadata: index.members.known(workload, &keys),
         })
     };
     let endpoints = index.members.workloads(name).iter().filter_map(endpoint).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::finding::Findings;
 use super::index::Index;
 use super::socket::Sockets;
-use super::{backend, check, cycle, listener, reach, reference, table};
+use super::{backend, check, cycle, listener, reach, reference, subset, table};
 use crate::document::{Document, Kind};
 use crate::error::Problems;
 use crate::name::ObjectName;
@@ -30,6 +30,7 @@ impl Mesh {
         let sockets = Sockets::new(&index, &mut findings);
         check::check(&index, &mut findings);
         reach::check(&index, &mut findings);
+        subset::check(&index, &mut findings);
         // Following requests needs addresses that are no one else's.
         if !findings.refuse() {
             cycle::check(&index, &sockets, &mut findings);

@@ -12,6 +12,7 @@ use crate::document::{
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::policy::Mode;
+use crate::subset::Subsets;
 
 /// A document's spec, and the document's place in the mesh's list.
 #[derive(Clone, Debug)]
@@ -88,7 +89,8 @@ impl Index {
         }
         index.attach();
         index.target(findings);
-        index.members = Members::new(documents, &index.services);
+        let subsets = index.backend_policies.values().filter_map(|known| known.spec.load_balancing.subsets.as_ref());
+        index.members = Members::new(documents, &index.services, &subsets.flat_map(Subsets::keys).collect());
         index
     }
 

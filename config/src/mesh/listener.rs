@@ -17,6 +17,7 @@ use crate::name::{Domain, ObjectName, TableName};
 use crate::policy::{AdaptiveConcurrency, Origin, RateLimit, Timeouts};
 use crate::resource::Resource;
 use crate::route::{AttemptCounts, Priority, Rehearsed, Route, RouteTable, VirtualHost};
+use crate::subset::Metadata;
 
 /// The listeners of gRPC clients: each host of each service's port, as a namespace sees it.
 pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
@@ -176,6 +177,7 @@ fn local_cluster(index: &Index, name: &ObjectName, port: &WorkloadPort, app_port
         locality: identity.locality.clone(),
         workload: name.name().into(),
         version: identity.version.clone(),
+        metadata: Metadata::new(),
     };
     let assignment = Assignment {
         name: resource.clone(),

@@ -20,6 +20,7 @@ mod reach;
 mod check;
 mod name;
 mod host;
+mod subset;
 mod backend;
 mod table;
 mod listener;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::index::Named;
 use crate::document::{Document, Kind, Service};
 use crate::name::ObjectName;
+use crate::subset::{Keys, Known, Metadata, Value};
 
 /// Who is behind whom, both ways.
 #[derive(Clone, Debug, Default)]
@@ -13,17 +14,25 @@ pub(super) struct Members {
     workloads: BTreeMap<ObjectName, Vec<ObjectName>>,
     services: BTreeMap<ObjectName, Vec<ObjectName>>,
     versions: BTreeMap<ObjectName, Arc<str>>,
+    known: BTreeMap<ObjectName, Metadata>,
 }
 
 impl Members {
-    /// Takes the labels from the documents of workloads. Each service looks only at the workloads that have the rarest
-    /// of its labels, so that ten thousand of both are not compared each with each.
-    pub(super) fn new(documents: &[Document], services: &Named<Service>) -> Self {
+    /// Takes the labels from the documents of workloads, and keeps those under the `keys` of subsets. Each service looks
+    /// only at the workloads that have the rarest of its labels, so that ten thousand of both are not compared each with
+    /// each.
+    pub(super) fn new(documents: &[Document], services: &Named<Service>, keys: &Keys) -> Self {
         let mut members = Members::default();
         let mut by_label: BTreeMap<(&str, &str, &str), Vec<usize>> = BTreeMap::new();
         for (number, document) in documents.iter().enumerate().filter(|(_, one)| one.kind() == Kind::Workload) {
             for (key, value) in document.labels() {
                 by_label.entry((document.name().namespace(), key, value)).or_default().push(number);
+            }
+            let counts = document.labels().iter().filter(|(key, _)| keys.contains(*key));
+            let known: Metadata =
+                counts.map(|(key, value)| (Arc::clone(key), Known::One(Value::Text(Arc::clone(value))))).collect();
+            if !known.is_empty() {
+                members.known.insert(document.name().clone(), known);
             }
             if let Some(version) = document.labels().get("version") {
                 members.versions.insert(document.name().clone(), version.clone());
@@ -62,6 +71,12 @@ impl Members {
     /// The services a workload is behind, that with the fewest labels in its selector first, then by name.
     pub(super) fn services(&self, workload: &ObjectName) -> &[ObjectName] {
         self.services.get(workload).map_or(&[], Vec::as_slice)
+    }
+
+    /// What is known of a workload under these keys.
+    pub(super) fn known(&self, workload: &ObjectName, keys: &Keys) -> Metadata {
+        let known = self.known.get(workload).into_iter().flatten().filter(|(key, _)| keys.contains(*key));
+        known.map(|(key, known)| (Arc::clone(key), known.clone())).collect()
     }
 
     /// A workload's label `version`; empty where it has none.

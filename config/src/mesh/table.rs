@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::effective::{RuleRef, Sending, sending};
 use super::host::hosts;
 use super::index::{Attachment, Index, Known};
-use super::name;
 use super::precedence::Precedence;
-use crate::document::{BackendRef, MirrorRef, Rule, Service, ServicePort};
+use super::{name, subset};
+use crate::document::{BackendRef, MirrorRef, RoutePolicy, Rule, Service, ServicePort};
 use crate::matching::RouteMatch;
 use crate::name::{Domain, ObjectName};
 use crate::policy::{Origin, Session};
@@ -106,7 +106,9 @@ fn default_route(index: &Index, name: &ObjectName, port: &ServicePort) -> Route 
     let hash = hash_keys(index, name, port);
     let (cache, rehearsed_cache) = policies.part(|policy| policy.cache.clone());
     let session = session(index, name, port);
-    let forward = Route::forward(&route_name, name::cluster(name, port));
+    let mut forward = Route::forward(&route_name, name::cluster(name, port));
+    let asked = subset::asked(policies.acting(), None);
+    forward.backends.iter_mut().for_each(|backend| backend.subset.clone_from(&asked));
     let rehearsed = Rehearsed { retry: rehearsed_retry, cache: rehearsed_cache, ..rehearsed };
     let priority = policies.acting().map(|policy| policy.priority).unwrap_or_default();
     Route { origin, timeouts, retry, fault, cache, hash, rehearsed, session, priority, ..forward }
@@ -135,7 +137,7 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
         return Route { answer: Some(answer), ..common };
     }
     let Sending { retry, rehearsed_retry, timeouts } = sending(Some(rule), &policies);
-    let backends = backends(index, rule);
+    let backends = backends(index, rule, policy);
     let (cache, rehearsed_cache) = policies.part(|policy| policy.cache.clone());
     Route {
         backends: backends.iter().map(|(backend, _)| backend.clone()).collect(),
@@ -169,17 +171,22 @@ fn with_port(redirect: &Redirect, port: &ServicePort) -> Redirect {
 }
 
 /// The backends of a rule, each with what its service hashes by. A port named twice in a rule is one backend, unless
-/// something else is changed on the way to it.
-fn backends(index: &Index, rule: &Rule) -> Vec<(Backend, Vec<HashKey>)> {
+/// something else is changed on the way to it, or other workloads of it are asked.
+fn backends(index: &Index, rule: &Rule, policy: Option<&RoutePolicy>) -> Vec<(Backend, Vec<HashKey>)> {
     let mut backends: Vec<(Backend, Vec<HashKey>)> = Vec::new();
     for (reference, port) in ports(index, rule) {
         let cluster = name::cluster(&reference.service, port);
-        let headers = &reference.filters.headers;
-        match backends.iter_mut().find(|(backend, _)| backend.cluster == cluster && backend.headers == *headers) {
+        let one = Backend {
+            headers: reference.filters.headers.clone(),
+            subset: subset::asked(policy, Some(reference)),
+            ..Backend::new(cluster, reference.weight)
+        };
+        let same = |other: &Backend| Backend { weight: one.weight, ..other.clone() } == one;
+        match backends.iter_mut().find(|(backend, _)| same(backend)) {
             Some((backend, _)) => backend.weight = backend.weight.saturating_add(reference.weight),
             None => {
                 let keys = hash_keys(index, &reference.service, port);
-                backends.push((Backend { cluster, weight: reference.weight, headers: headers.clone() }, keys));
+                backends.push((one, keys));
             }
         }
     }

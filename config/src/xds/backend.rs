@@ -4,20 +4,22 @@ use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 
 use super::value::{each, missing, number, refuse_all, refused};
-use super::{fault, filter, header};
+use super::{fault, filter, header, subset};
 use crate::error::Problem;
 use crate::name::ResourceName;
+use crate::resource::ClientKind;
 use crate::route::{Backend, HashKey, Mirror};
+use crate::subset::Criteria;
 use crate::value::Percent;
 
 use xds::route_action::{ClusterSpecifier, HashPolicy, RequestMirrorPolicy, hash_policy};
 
-/// Encodes destinations.
-pub(super) fn encode(backends: &[Backend]) -> ClusterSpecifier {
+/// Encodes destinations, and what is asked of an only one.
+pub(super) fn encode(backends: &[Backend], client: ClientKind) -> (ClusterSpecifier, Option<core::Metadata>) {
     if let [backend @ Backend { cluster, weight: 1, .. }] = backends
         && backend.headers.is_empty()
     {
-        return ClusterSpecifier::Cluster(cluster.to_string());
+        return (ClusterSpecifier::Cluster(cluster.to_string()), subset::encode_criteria(&backend.subset, client));
     }
     let weigh = |backend: &Backend| {
         let (request_headers_to_add, request_headers_to_remove) = header::encode(&backend.headers.request);
@@ -25,6 +27,7 @@ pub(super) fn encode(backends: &[Backend]) -> ClusterSpecifier {
         xds::weighted_cluster::ClusterWeight {
             name: backend.cluster.to_string(),
             weight: number(backend.weight),
+            metadata_match: subset::encode_criteria(&backend.subset, client),
             request_headers_to_add,
             request_headers_to_remove,
             response_headers_to_add,
@@ -33,20 +36,21 @@ pub(super) fn encode(backends: &[Backend]) -> ClusterSpecifier {
         }
     };
     let clusters = backends.iter().map(weigh).collect();
-    ClusterSpecifier::WeightedClusters(xds::WeightedCluster { clusters, ..Default::default() })
+    (ClusterSpecifier::WeightedClusters(xds::WeightedCluster { clusters, ..Default::default() }), None)
 }
 
-/// Decodes destinations.
+/// Decodes destinations. What a route asks of its endpoints holds for each, as far as the destination says nothing else.
 pub(super) fn decode(action: &xds::RouteAction) -> Result<Vec<Backend>, Problem> {
+    let asked = subset::decode_criteria(action.metadata_match.as_ref())?;
     match &action.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => {
             let cluster = ResourceName::try_new(name).map_err(|problem| problem.at_field("cluster"))?;
-            Ok(vec![Backend::new(cluster, 1)])
+            Ok(vec![Backend { subset: asked, ..Backend::new(cluster, 1) }])
         }
         Some(ClusterSpecifier::WeightedClusters(weighted)) => {
             let inner = |problem: Problem| problem.at_field("weighted_clusters");
             refuse_all([("header_name", weighted.random_value_specifier.is_some())]).map_err(inner)?;
-            each("clusters", &weighted.clusters, decode_weight).map_err(inner)
+            each("clusters", &weighted.clusters, |weight| decode_weight(weight, &asked)).map_err(inner)
         }
         Some(ClusterSpecifier::ClusterHeader(_)) => Err(refused("cluster_header")),
         Some(ClusterSpecifier::ClusterSpecifierPlugin(_)) => Err(refused("cluster_specifier_plugin")),
@@ -55,10 +59,9 @@ pub(super) fn decode(action: &xds::RouteAction) -> Result<Vec<Backend>, Problem>
     }
 }
 
-fn decode_weight(message: &xds::weighted_cluster::ClusterWeight) -> Result<Backend, Problem> {
+fn decode_weight(message: &xds::weighted_cluster::ClusterWeight, asked: &Criteria) -> Result<Backend, Problem> {
     refuse_all([
         ("cluster_header", !message.cluster_header.is_empty()),
-        ("metadata_match", message.metadata_match.is_some()),
         ("host_rewrite_specifier", message.host_rewrite_specifier.is_some()),
     ])?;
     filter::refuse_shared(&message.typed_per_filter_config)?;
@@ -69,6 +72,7 @@ fn decode_weight(message: &xds::weighted_cluster::ClusterWeight) -> Result<Backe
             (&message.request_headers_to_add, &message.request_headers_to_remove),
             (&message.response_headers_to_add, &message.response_headers_to_remove),
         )?,
+        subset: asked.with(&subset::decode_criteria(message.metadata_match.as_ref())?),
     })
 }
 

@@ -11,16 +11,17 @@ use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::r#type::v3 as kinds;
 use xds_api::pb::google::protobuf as pb;
 
-use super::value::{duration, number, required_duration, unsupported};
+use super::value::{duration, missing, number, refuse_all, refused, required_duration, unsupported};
 use super::wire::balancing::{
     ClientSideWeightedRoundRobin, ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin,
-    WrrLocality,
+    Subset, WrrLocality,
 };
 use super::wire::{self, outrigger};
-use super::{locality, reports};
+use super::{locality, reports, subset};
 use crate::cluster::{Balancing, Cluster, LoadReports, Localities, SlowStart};
 use crate::error::Problem;
 use crate::resource::ClientKind;
+use crate::subset::Subsets;
 use crate::value::Percent;
 
 use xds::cluster::common_lb_config::ConsistentHashingLbConfig;
@@ -53,6 +54,13 @@ pub(super) struct Choice {
     pub(super) balance_factor: Option<u32>,
     pub(super) slow_start: Option<SlowStart>,
     pub(super) localities: Localities,
+    pub(super) subsets: Option<Subsets>,
+}
+
+impl Choice {
+    fn of(balancing: Balancing) -> Self {
+        Choice { balancing, balance_factor: None, slow_start: None, localities: Localities::Ignored, subsets: None }
+    }
 }
 
 /// Encodes for a client.
@@ -61,7 +69,11 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Fields {
         return encode_list(cluster.balancing);
     }
     let slow_start_config = cluster.slow_start.map(encode_slow_start);
-    if let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing {
+    // Envoy takes no subsets beside a list of policies, so that by subsets it takes turns.
+    let listed = client == ClientKind::Outrigger || cluster.subsets.is_none();
+    if let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing
+        && listed
+    {
         return encode_reports(reports, slow_start_config, cluster, client);
     }
     let (policy, lb_config) = match cluster.balancing {
@@ -186,7 +198,7 @@ pub(super) fn decode(cluster: &xds::Cluster) -> Result<Choice, Problem> {
     if let Some(list) = &cluster.load_balancing_policy {
         let mut choice = decode_list(list)?.ok_or_else(|| {
             let known = "needs one of round_robin, least_request, random, ring_hash, maglev, \
-                         client_side_weighted_round_robin or wrr_locality around one";
+                         client_side_weighted_round_robin, or subset or wrr_locality around one";
             unsupported("load_balancing_policy", known)
         })?;
         if choice.localities == Localities::Ignored {
@@ -228,7 +240,8 @@ pub(super) fn decode(cluster: &xds::Cluster) -> Result<Choice, Problem> {
     let hashing = cluster.common_lb_config.as_ref().and_then(|common| common.consistent_hashing_lb_config.as_ref());
     let factor = hashing.and_then(|hashing| hashing.hash_balance_factor);
     let localities = locality::decode(cluster.common_lb_config.as_ref())?;
-    Ok(Choice { balancing, balance_factor: balance_factor(factor, balancing), slow_start, localities })
+    let balance_factor = balance_factor(factor, balancing);
+    Ok(Choice { balancing, balance_factor, slow_start, localities, subsets: None })
 }
 
 /// Zero is no bound, as with Envoy; and without a hash it means nothing.
@@ -284,15 +297,9 @@ fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
     };
     let hash = |balancing: Balancing, hashing: Option<ConsistentHashing>| {
         let factor = hashing.and_then(|hashing| hashing.hash_balance_factor);
-        Choice {
-            balancing,
-            balance_factor: balance_factor(factor, balancing),
-            slow_start: None,
-            localities: Localities::Ignored,
-        }
+        Choice { balance_factor: balance_factor(factor, balancing), ..Choice::of(balancing) }
     };
-    let plain =
-        |balancing, slow_start| Choice { balancing, balance_factor: None, slow_start, localities: Localities::Ignored };
+    let plain = |balancing, slow_start| Choice { slow_start, ..Choice::of(balancing) };
     Ok(if wire::is::<RoundRobin>(any) {
         let message: RoundRobin = wire::unpack(any)?;
         Some(plain(Balancing::RoundRobin, slow(message.slow_start_config).transpose()?))
@@ -317,6 +324,16 @@ fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
         let outer: WrrLocality = wire::unpack(any)?;
         let inner = outer.endpoint_picking_policy.as_ref().map_or(Ok(None), decode_list)?;
         inner.map(|choice| Choice { localities: Localities::Weighted, ..choice })
+    } else if wire::is::<Subset>(any) {
+        let outer: Subset = wire::unpack(any)?;
+        refuse_all([("allow_redundant_keys", outer.allow_redundant_keys)])?;
+        let list = outer.subset_lb_policy.as_ref().ok_or_else(|| missing("subset_lb_policy"))?;
+        let inner = decode_list(list).map_err(|problem| problem.at_field("subset_lb_policy"))?;
+        match inner {
+            None => return Err(unsupported("subset_lb_policy", "none of its policies is supported")),
+            Some(Choice { subsets: Some(_), .. }) => return Err(refused("subset_lb_policy")),
+            Some(choice) => Some(Choice { subsets: Some(subset::decode_entry(outer)?), ..choice }),
+        }
     } else {
         None
     })

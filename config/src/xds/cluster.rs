@@ -14,7 +14,7 @@ use super::value::{
     ads, check_ads, duration, metadata, missing, optional_duration, read_metadata, refuse_all, refused_at,
 };
 use super::wire::{self, http::HttpProtocolOptions, outrigger};
-use super::{balancing, breaker, endpoint, health_check, outlier, own, protocol, value};
+use super::{balancing, breaker, endpoint, health_check, outlier, own, protocol, subset, value};
 use crate::cluster::{Balancing, Cluster, Discovery, Rehearsed};
 use crate::error::Problem;
 use crate::name::{ObjectName, ResourceName};
@@ -53,6 +53,7 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Option<Vec<u8>> {
     message.common_lb_config = balancing.common_lb_config;
     message.load_balancing_policy = balancing.load_balancing_policy;
     if client != ClientKind::Grpc {
+        message.lb_subset_config = cluster.subsets.as_ref().map(subset::encode);
         let options = protocol::encode(cluster.protocol, cluster.idle_timeout);
         message.typed_extension_protocol_options = [(HttpProtocolOptions::KEY.to_owned(), wire::pack(&options))].into();
     }
@@ -107,6 +108,8 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         None => decode_standard(message)?,
     };
     let choice = balancing::decode(message)?;
+    let beside = subset::decode(message.lb_subset_config.as_ref());
+    let beside = beside.map_err(|problem| problem.at_field("lb_subset_config"))?;
     let cluster = Cluster {
         discovery: decode_discovery(message, &name)?,
         name,
@@ -120,6 +123,7 @@ pub(super) fn decode(message: &xds::Cluster) -> Result<Cluster, Problem> {
         balance_factor: choice.balance_factor,
         localities: choice.localities,
         slow_start: choice.slow_start,
+        subsets: choice.subsets.or(beside),
         panic_threshold: balancing::decode_panic(message)?,
         names_caller: own.as_ref().is_some_and(|own| own.names_caller),
         limits: policies.limits,
@@ -215,7 +219,6 @@ fn refuse_unsupported(message: &xds::Cluster) -> Result<(), Problem> {
     check_plaintext(message.transport_socket.as_ref())?;
     refuse_all([
         ("transport_socket_matches", !message.transport_socket_matches.is_empty()),
-        ("lb_subset_config", message.lb_subset_config.is_some()),
         ("upstream_bind_config", message.upstream_bind_config.is_some()),
         ("upstream_config", message.upstream_config.is_some()),
     ])?;

@@ -9,7 +9,7 @@ use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::endpoint::v3 as xds;
 
 use super::value::{address, each, missing, number, read_address, read_metadata, read_number, refuse_all, refused};
-use super::{value, wire::outrigger};
+use super::{subset, value, wire::outrigger};
 use crate::endpoint::{Assignment, Endpoint, Health, Locality, LocalityWeight};
 use crate::error::Problem;
 use crate::name::ResourceName;
@@ -28,6 +28,7 @@ pub(super) fn encode(assignment: &Assignment, client: ClientKind) -> xds::Cluste
         _ => priorities.range(..priority).count() as u32,
     };
     let halvings = if client == ClientKind::Outrigger { 0 } else { halvings(&assignment.endpoints) };
+    let mut ordered = subset::Ordered::default();
     let group = |((priority, locality), endpoints): ((u32, &Locality), Vec<&Endpoint>)| {
         let said = assignment.weights.iter().find(|one| one.priority == priority && one.locality == *locality);
         let sum = endpoints.iter().fold(0u32, |sum, endpoint| sum.saturating_add(halved(endpoint.weight, halvings)));
@@ -37,7 +38,10 @@ pub(super) fn encode(assignment: &Assignment, client: ClientKind) -> xds::Cluste
                 zone: locality.zone.to_string(),
                 sub_zone: String::new(),
             }),
-            lb_endpoints: endpoints.into_iter().map(|endpoint| encode_endpoint(endpoint, halvings, client)).collect(),
+            lb_endpoints: endpoints
+                .into_iter()
+                .map(|endpoint| encode_endpoint(endpoint, halvings, client, &mut ordered))
+                .collect(),
             load_balancing_weight: match said {
                 None => number(sum),
                 // Absent is nothing, where places are weighed.
@@ -105,16 +109,26 @@ fn halved(weight: u32, times: u32) -> u32 {
     weight.checked_shr(times).unwrap_or(0).max(1)
 }
 
-fn encode_endpoint(endpoint: &Endpoint, halvings: u32, client: ClientKind) -> xds::LbEndpoint {
+fn encode_endpoint(
+    endpoint: &Endpoint,
+    halvings: u32,
+    client: ClientKind,
+    ordered: &mut subset::Ordered,
+) -> xds::LbEndpoint {
     let health = match endpoint.health {
         Health::Healthy => core::HealthStatus::Healthy,
         Health::Draining => core::HealthStatus::Draining,
         Health::Unhealthy => core::HealthStatus::Unhealthy,
     };
     let own = outrigger::Endpoint { workload: endpoint.workload.to_string(), version: endpoint.version.to_string() };
+    let known = if client == ClientKind::Grpc { None } else { ordered.known(&endpoint.metadata) };
+    let own = if client == ClientKind::Outrigger { value::metadata(&own) } else { None };
     xds::LbEndpoint {
         health_status: health.into(),
-        metadata: if client == ClientKind::Outrigger { value::metadata(&own) } else { None },
+        metadata: match (own, known) {
+            (Some(own), Some(known)) => Some(core::Metadata { filter_metadata: known.filter_metadata, ..own }),
+            (own, known) => own.or(known),
+        },
         load_balancing_weight: number(halved(endpoint.weight, halvings)),
         host_identifier: Some(xds::lb_endpoint::HostIdentifier::Endpoint(xds::Endpoint {
             address: address(endpoint.address),
@@ -144,5 +158,6 @@ fn decode_endpoint(message: &xds::LbEndpoint, priority: u32, locality: &Locality
         locality: locality.clone(),
         workload: own.workload.into(),
         version: own.version.into(),
+        metadata: subset::decode_known(message.metadata.as_ref()),
     })
 }

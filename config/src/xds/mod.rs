@@ -37,6 +37,7 @@ mod outlier;
 mod health_check;
 mod locality;
 mod reports;
+mod subset;
 mod balancing;
 mod protocol;
 mod filter;

@@ -147,8 +147,10 @@ fn encode_route(route: &Route, client: ClientKind) -> xds::Route {
 }
 
 fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
+    let (clusters, asked) = backend::encode(&route.backends, client);
     let mut action = xds::RouteAction {
-        cluster_specifier: Some(backend::encode(&route.backends)),
+        cluster_specifier: Some(clusters),
+        metadata_match: asked,
         timeout: timeout(route.timeouts.request),
         idle_timeout: timeout(route.timeouts.idle),
         request_mirror_policies: route.mirrors.iter().map(backend::encode_mirror).collect(),
@@ -356,7 +358,6 @@ fn decode_filters(message: &xds::Route) -> Result<Filters, Problem> {
 #[allow(deprecated)]
 fn refuse_in_action(action: &xds::RouteAction) -> Result<(), Problem> {
     refuse_all([
-        ("metadata_match", action.metadata_match.is_some()),
         ("path_rewrite_policy", action.path_rewrite_policy.is_some()),
         ("append_x_forwarded_host", action.append_x_forwarded_host),
         ("retry_policy_typed_config", action.retry_policy_typed_config.is_some()),

@@ -472,6 +472,7 @@ fn localities_always_have_a_weight() {
         locality: Locality { region: "r".into(), zone: zone.into() },
         workload: "w".into(),
         version: "v1".into(),
+        metadata: Default::default(),
     };
     let endpoints = vec![
         endpoint("10.0.0.1:80", "a", 20, Health::Healthy),

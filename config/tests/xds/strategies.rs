@@ -28,9 +28,10 @@ use outrigger_config::route::{
     AttemptCounts, Backend, HashKey, HeaderMatch, Mirror, PathMatch, Priority, QueryMatch, Rehearsed, Route,
     RouteMatch, RouteTable, ValueMatch, VirtualHost,
 };
+use outrigger_config::subset::{Criteria, Fallback, Known, Metadata, PlaceWeights, Selector, Subsets, Value};
 use outrigger_config::template::Template;
 use outrigger_config::value::{Pattern, Percent};
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::subsequence;
@@ -166,13 +167,18 @@ fn hash_key() -> impl Strategy<Value = HashKey> {
 }
 
 fn route() -> impl Strategy<Value = Route> {
-    let backend =
-        (name(), 0..1000u32, headers()).prop_map(|(cluster, weight, headers)| Backend { cluster, weight, headers });
+    let backend = (name(), 0..1000u32, headers(), criteria()).prop_map(|(cluster, weight, headers, subset)| Backend {
+        cluster,
+        weight,
+        headers,
+        subset,
+    });
     let backends = (name(), 1..1000u32, vec(backend, 0..3)).prop_map(|(cluster, weight, mut rest)| {
         rest.insert(0, Backend::new(cluster, weight));
         rest
     });
-    let one = (name(), headers()).prop_map(|(cluster, headers)| vec![Backend { cluster, weight: 1, headers }]);
+    let one = (name(), headers(), criteria())
+        .prop_map(|(cluster, headers, subset)| vec![Backend { cluster, weight: 1, headers, subset }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
     let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
     let priority = prop_oneof![Just(Priority::Default), Just(Priority::High)];
@@ -522,14 +528,15 @@ fn cluster() -> BoxedStrategy<Cluster> {
         Just(Localities::Weighted),
         (percent(), any::<u32>()).prop_map(|(percent, min_endpoints)| Localities::ZoneAware { percent, min_endpoints })
     ];
-    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), sick, (budget(), any::<bool>()))
+    let rest = (budget(), any::<bool>(), of(subsets()));
+    (who, how, (of(limits()), percent(), of(100..1000u32), of(slow), localities), sick, rest)
         .prop_map(
             |(
                 (name, service, host, protocol),
                 (connect_timeout, idle_timeout, balancing, discovery),
                 (limits, panic_threshold, factor, slow, localities),
                 (outlier, rehearsed, health_check, admission),
-                (budget, names_caller),
+                (budget, names_caller, subsets),
             )| {
                 Cluster {
                     name,
@@ -542,6 +549,7 @@ fn cluster() -> BoxedStrategy<Cluster> {
                     balance_factor: factor.filter(|_| balancing.is_hash()),
                     localities,
                     slow_start: slow.filter(|_| balancing.can_start_slowly()),
+                    subsets,
                     panic_threshold,
                     limits,
                     outlier,
@@ -722,8 +730,8 @@ fn locality() -> impl Strategy<Value = Locality> {
 fn endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Healthy), Just(Health::Draining), Just(Health::Unhealthy)];
     let place = (locality(), prop_oneof![Just(0), 0..129u32]);
-    (address(), 1..u32::MAX, health, place, text(), text()).prop_map(
-        |(address, weight, health, (locality, priority), workload, version)| Endpoint {
+    (address(), 1..u32::MAX, health, place, text(), text(), metadata()).prop_map(
+        |(address, weight, health, (locality, priority), workload, version, metadata)| Endpoint {
             address,
             weight,
             health,
@@ -731,6 +739,42 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
             locality,
             workload,
             version,
+            metadata,
+        },
+    )
+}
+
+fn label() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        text().prop_map(Value::Text),
+        any::<i16>().prop_map(|one| Value::number(one.into())),
+        any::<bool>().prop_map(Value::Bool)
+    ]
+}
+
+fn metadata() -> impl Strategy<Value = Metadata> {
+    let list = vec(label(), 0..3).prop_map(|values| Known::Several(values.into()));
+    btree_map("[ab]{1,2}".prop_map(Arc::from), prop_oneof![label().prop_map(Known::One), list], 0..4)
+}
+
+fn criteria() -> impl Strategy<Value = Criteria> {
+    btree_map("[ab]{1,2}".prop_map(Arc::from), label(), 0..4).prop_map(Criteria)
+}
+
+fn subsets() -> impl Strategy<Value = Subsets> {
+    let fallback = || prop_oneof![Just(Fallback::Nobody), Just(Fallback::Any), Just(Fallback::Default)];
+    let keys = btree_set("[ab]{1,2}".prop_map(Arc::from), 1..4);
+    let selector = (keys, of(fallback()), any::<bool>()).prop_map(|(keys, fallback, fewer)| {
+        let first = keys.iter().take(1).cloned().collect();
+        let fewer = (fewer && keys.len() > 1).then_some(Fallback::Fewer(first));
+        Selector { keys, fallback: fewer.or(fallback) }
+    });
+    let places = prop_oneof![Just(PlaceWeights::Ignored), Just(PlaceWeights::Whole), Just(PlaceWeights::Scaled)];
+    (vec(selector, 1..4), fallback(), criteria(), any::<bool>(), any::<bool>(), places).prop_map(
+        |(mut selectors, fallback, default, panic_any, lists, places)| {
+            selectors.sort_by(|a, b| a.keys.cmp(&b.keys));
+            selectors.dedup_by(|a, b| a.keys == b.keys);
+            Subsets { selectors, fallback, default, panic_any, lists, places }
         },
     )
 }

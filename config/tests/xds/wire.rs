@@ -208,7 +208,7 @@ fn delta_discovery_response() {
 mod nested {
     use outrigger_config::xds::wire::adaptive::{AdaptiveConcurrency, GradientController, LimitParams, MinRttParams};
     use outrigger_config::xds::wire::balancing::{
-        ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin, SlowStartConfig,
+        ConsistentHashing, HashFunction, LeastRequest, Maglev, Random, RingHash, RoundRobin, SlowStartConfig, Subset,
         WrrLocality,
     };
     use outrigger_config::xds::wire::http::{HttpProtocolOptions, http_protocol_options as inner};
@@ -216,6 +216,7 @@ mod nested {
     use outrigger_config::xds::wire::{TYPE_URL_PREFIX, pack};
     use prost_xds::{Message, Name};
     use xds_api::pb::envoy::config::cluster::v3 as cluster;
+    use xds_api::pb::envoy::config::cluster::v3::cluster::lb_subset_config::LbSubsetSelector;
     use xds_api::pb::envoy::config::core::v3 as core;
     use xds_api::pb::envoy::config::route::v3 as route;
     use xds_api::pb::envoy::extensions::common::ratelimit::v3::LocalRateLimitDescriptor;
@@ -271,6 +272,21 @@ mod nested {
         let locality: balancing::wrr_locality::v3::WrrLocality = read(&WrrLocality {
             endpoint_picking_policy: Some(cluster::LoadBalancingPolicy { policies: vec![policy] }),
         });
+        let keys = vec!["version".to_owned()];
+        let parts: balancing::subset::v3::Subset = read(&Subset {
+            fallback_policy: 2,
+            default_subset: Some(pb::Struct::default()),
+            subset_selectors: vec![LbSubsetSelector { keys, fallback_policy: 3, ..Default::default() }],
+            locality_weight_aware: true,
+            scale_locality_weight: true,
+            panic_mode_any: true,
+            list_as_any: true,
+            metadata_fallback_policy: 1,
+            subset_lb_policy: Some(cluster::LoadBalancingPolicy::default()),
+            allow_redundant_keys: true,
+        });
+        assert_eq!(parts.subset_selectors[0].keys, ["version"]);
+        assert!(parts.default_subset.is_some() && parts.subset_lb_policy.is_some() && parts.allow_redundant_keys);
         let policies = locality.endpoint_picking_policy.expect("a policy").policies;
         assert_eq!(policies[0].typed_extension_config.as_ref().expect("a policy").name, "inner");
     }

@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use outrigger_config::record::{Attempt, Bucket, Concurrency, Destination, Record, Split};
+use outrigger_config::record::{Attempt, Bucket, Concurrency, Destination, Record, Split, Subset};
 use serde::Deserialize;
 
 use super::args::{Explain, Format};
@@ -254,8 +254,18 @@ fn candidates(destination: &Destination) -> Vec<String> {
     }
     let panic = if destination.panic { "; too few are in, so those left out take part" } else { "" };
     let at = millis(destination.at_ms);
-    lines.push(format!("of {}, as they stood at {at}, chosen by {}{panic}", destination.name, destination.balancing));
+    let subset = destination.subset.as_ref().map(subset).unwrap_or_default();
+    let (name, balancing) = (&destination.name, &destination.balancing);
+    lines.push(format!("of {name}{subset}, as they stood at {at}, chosen by {balancing}{panic}"));
     lines
+}
+
+fn subset(subset: &Subset) -> String {
+    match (subset.asked.as_str(), subset.because.as_str()) {
+        (_, "") => format!(", {}", subset.led),
+        ("", because) => format!(", {} ({because})", subset.led),
+        (asked, because) => format!(", {} in the place of {asked} ({because})", subset.led),
+    }
 }
 
 fn limits(destination: &Destination) -> String {
@@ -268,7 +278,7 @@ fn limits(destination: &Destination) -> String {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_config::record::{Attempt, Record};
+    use outrigger_config::record::{Attempt, Record, Subset};
 
     use super::{Paint, list, render};
 
@@ -342,6 +352,22 @@ mod tests {
         ] {
             assert!(page.contains(words), "{words}: {page}");
         }
+    }
+
+    #[test]
+    fn the_subset_that_was_chosen_is_said_and_what_it_stands_in_for() {
+        let mut record = Record::read(RECORD.as_bytes()).expect("a record");
+        let mut page = |asked: &str, because: &str| {
+            let (asked, because) = (asked.to_owned(), because.to_owned());
+            let subset = Subset { asked, led: "version=v1".to_owned(), because };
+            if let Some(destination) = &mut record.destination {
+                destination.subset = Some(subset);
+            }
+            render(&record, 1_003_000.0, Paint(false))
+        };
+        assert!(page("version=v1", "").contains("of catalog-v1.shop, version=v1, as they stood at"));
+        assert!(page("version=v3", "no").contains("shop, version=v1 in the place of version=v3 (no), as they"));
+        assert!(page("", "nothing is asked").contains("shop, version=v1 (nothing is asked), as they"));
     }
 
     #[test]

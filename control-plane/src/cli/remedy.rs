@@ -85,7 +85,8 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
             Some(to) => {
                 format!("none of the {} endpoints takes requests: see candidates", to.endpoints.len() + to.more)
             }
-            None => "no workload is selected by the service: outrigger get workload".to_owned(),
+            None => of_subset(record)
+                .unwrap_or_else(|| "no workload is selected by the service: outrigger get workload".to_owned()),
         },
         "rate_limited" => change("rate limit", "raise the limit, or send fewer: Retry-After says when; change it"),
         "breaker_requests" | "breaker_pending" | "breaker_connections" => {
@@ -129,13 +130,23 @@ fn of_reason(record: &Record, reason: &str) -> Option<String> {
     })
 }
 
+/// What would give a request endpoints that was led to nobody.
+fn of_subset(record: &Record) -> Option<String> {
+    let subset = record.destination.as_ref()?.subset.as_ref()?;
+    let fallback = "another fallback in loadBalancing.subsets of its BackendPolicy";
+    Some(match subset.asked.as_str() {
+        "" => format!("let the route pick a subset, or say {fallback}"),
+        asked => format!("give a workload of the service the labels {asked}, or say {fallback}"),
+    })
+}
+
 fn policy<'a>(record: &'a Record, about: &str) -> Option<&'a Policy> {
     record.policies.iter().find(|policy| policy.about == about && !policy.observe)
 }
 
 #[cfg(test)]
 mod tests {
-    use outrigger_config::record::{Answer, Attempt, Missed, Policy, Record};
+    use outrigger_config::record::{Answer, Attempt, Destination, Missed, Policy, Record, Subset};
 
     use super::remedies;
 
@@ -168,6 +179,17 @@ mod tests {
         assert!(
             remedies(&Record { answer: Answer { status: 200, ..Answer::default() }, ..Record::default() }).is_empty()
         );
+    }
+
+    #[test]
+    fn a_subset_that_nobody_is_in_is_named() {
+        let remedy = |asked: &str| {
+            let subset = Subset { asked: asked.to_owned(), led: "nobody".to_owned(), ..Subset::default() };
+            let destination = Some(Destination { subset: Some(subset), ..Destination::default() });
+            remedies(&Record { destination, ..failed("no_healthy_endpoint") })[0].clone()
+        };
+        assert!(remedy("version=v3").starts_with("give a workload of the service the labels version=v3, or"));
+        assert!(remedy("").starts_with("let the route pick a subset, or"));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub struct Case {
 pub enum Endpoint {
     /// See [`super::upstream::Upstream::endpoint`].
     Plain(String),
-    /// With its weight, its health and its priority.
+    /// With its weight, its health, its priority and what is known of it.
     Told {
         /// Its name.
         at: String,
@@ -82,6 +82,9 @@ pub enum Endpoint {
         /// Who comes first.
         #[serde(default)]
         priority: u32,
+        /// What balancers know of it.
+        #[serde(default)]
+        known: Map<String, Value>,
     },
 }
 

@@ -122,11 +122,13 @@ pub fn clusters(case: &Case, endpoint: impl Fn(&str) -> SocketAddr) -> Vec<Value
 fn localities(endpoints: &[Endpoint], address: impl Fn(&str) -> SocketAddr) -> Vec<Value> {
     let mut by_priority: BTreeMap<u32, Vec<Value>> = BTreeMap::new();
     for endpoint in endpoints {
-        let (at, weight, health, priority) = match endpoint {
-            Endpoint::Plain(at) => (at, 1, "HEALTHY", 0),
-            Endpoint::Told { at, weight, health, priority } => (at, *weight, health.as_str(), *priority),
+        let nothing = Map::new();
+        let (at, weight, health, priority, known) = match endpoint {
+            Endpoint::Plain(at) => (at, 1, "HEALTHY", 0, &nothing),
+            Endpoint::Told { at, weight, health, priority, known } => (at, *weight, health.as_str(), *priority, known),
         };
         let one = json!({
+            "metadata": { "filter_metadata": { "envoy.lb": known } },
             "endpoint": { "address": socket(address(at)) },
             "health_status": health,
             "load_balancing_weight": weight,

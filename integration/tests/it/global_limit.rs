@@ -153,6 +153,7 @@ fn in_standard_words(documents: &Documents, service: SocketAddr) -> Sets {
         locality: Locality::default(),
         workload: "".into(),
         version: "".into(),
+        metadata: Default::default(),
     };
     cluster.discovery = Discovery::Static(Assignment {
         name: cluster.name.clone(),

@@ -51,6 +51,7 @@ mod signals;
 mod simulate;
 mod split;
 mod store;
+mod subsets;
 mod swap;
 mod timeout;
 mod truncation;

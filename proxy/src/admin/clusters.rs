@@ -50,6 +50,11 @@ fn write_cluster(page: &mut String, cluster: &Cluster, now: Instant) -> std::fmt
     if cluster.is_panicking() {
         writeln!(page, "{name} panics: too few endpoints are in, so that all that are healthy take part")?;
     }
+    for told in cluster.asks().filter_map(|ask| cluster.tell(ask)) {
+        let asked = if told.asked.is_empty() { "(none)" } else { &told.asked };
+        let because = if told.because.is_empty() { String::new() } else { format!(": {}", told.because) };
+        writeln!(page, "{name} subset {asked} leads to {}{because}", told.led)?;
+    }
     for endpoint in cluster.picker().endpoints() {
         let Endpoint { address, workload, version, .. } = &**endpoint;
         write!(page, "{name} endpoint {address} {} weight {}", state(endpoint, now), endpoint.weight())?;
@@ -121,6 +126,11 @@ fn one(cluster: &Cluster, now: Instant) -> Value {
         "ejections": Cause::ALL.map(|cause| cluster.ejections(cause).0).iter().sum::<u64>(),
         "would_eject": Cause::ALL.map(|cause| cluster.ejections(cause).1).iter().sum::<u64>(),
         "ejections_withheld": cluster.ejection_overflows(),
+        "subsets": cluster.asks().filter_map(|ask| cluster.tell(ask)).map(|told| json!({
+            "asked": told.asked,
+            "led": told.led,
+            "because": told.because,
+        })).collect::<Vec<_>>(),
         "panicking": cluster.is_panicking(),
         "panics": cluster.panics(),
         "endpoints": cluster.picker().endpoints().iter().map(endpoint).collect::<Vec<_>>(),

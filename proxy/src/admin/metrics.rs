@@ -11,6 +11,7 @@ use prometheus::{Encoder, TextEncoder};
 use crate::admin::clusters::state;
 use crate::admin::{adaptive, overload, policies};
 use crate::cache::Store;
+use crate::cluster::subset::Instead;
 use crate::cluster::{Cause, Limit, Limits};
 use crate::discovery::status::Standing;
 use crate::exchange::Shared;
@@ -89,6 +90,10 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         "outrigger_zone_requests_total",
         "Requests to a destination with zoneAware, by whether they stayed in the caller's zone.",
     );
+    let mut fallbacks = Family::counter(
+        "outrigger_subset_fallbacks_total",
+        "Attempts whose route asked for a subset that is not there, by where they went.",
+    );
     let mut reports = Family::counter(
         "outrigger_load_reports_total",
         "Load reports of a destination's endpoints (ORCA): taken, or void.",
@@ -150,6 +155,9 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         for (zone, count) in [("local", local), ("cross", cross)].into_iter().filter(|_| local + cross > 0) {
             places.add(&with(&[("zone", zone)]), count as f64);
         }
+        for instead in Instead::ALL.into_iter().filter(|_| cluster.config.subsets.is_some()) {
+            fallbacks.add(&with(&[("to", instead.as_str())]), cluster.fallbacks.count(instead) as f64);
+        }
         let (taken, void) = cluster.traffic.reports();
         for (result, count) in [("taken", taken), ("void", void)].into_iter().filter(|_| taken + void > 0) {
             reports.add(&with(&[("result", result)]), count as f64);
@@ -179,6 +187,7 @@ fn destinations(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         panicking,
         sessions,
         places,
+        fallbacks,
         reports,
         streams,
         stream_ends,

@@ -21,6 +21,7 @@ pub mod p2c;
 pub mod reported;
 pub mod ring_hash;
 pub mod round_robin;
+pub mod subsets;
 pub mod tokens;
 pub mod zones;
 
@@ -31,6 +32,7 @@ pub use members::Members;
 pub use reported::ByReports;
 pub use ring_hash::Ring;
 pub use round_robin::Turns;
+pub use subsets::Subsets;
 pub use tokens::Tokens;
 pub use zones::{Callers, Zones};
 
@@ -47,6 +49,8 @@ pub struct Picker {
     /// Where places count: how requests are distributed among them, and a picker of each.
     zones: Option<Zones>,
     weights: Box<[LocalityWeight]>,
+    /// Where the endpoints are divided, and routes ask for parts of them.
+    subsets: Option<Box<Subsets>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +86,7 @@ impl Picker {
             tokens: Tokens::default(),
             zones: None,
             weights: Box::default(),
+            subsets: None,
         }
     }
 
@@ -121,6 +126,18 @@ impl Picker {
         self
     }
 
+    /// With subsets beside the whole.
+    #[must_use]
+    pub fn divided(mut self, subsets: Option<Subsets>) -> Self {
+        self.subsets = subsets.map(Box::new);
+        self
+    }
+
+    /// The subsets, where there are some.
+    pub fn subsets(&self) -> Option<&Subsets> {
+        self.subsets.as_deref()
+    }
+
     /// Distributes the load among priorities anew. True if together they are wholly healthy by their
     /// overprovisioning; false where there is only one, whose panic threshold decides alone.
     pub fn assess(&self, is_in: impl Fn(&Endpoint) -> bool) -> bool {
@@ -134,6 +151,8 @@ impl Picker {
             let levels = self.levels.iter().flat_map(|(_, pickers)| pickers);
             levels.for_each(|picker| picker.weigh(now));
             self.zones.iter().flat_map(Zones::pickers).for_each(|picker| picker.weigh(now));
+            let subsets = self.subsets.iter().flat_map(|subsets| subsets.each());
+            subsets.for_each(|subset| subset.picker.weigh(now));
         }
     }
 
@@ -272,6 +291,7 @@ pub(crate) mod tests {
                 locality: Locality::default(),
                 workload: "".into(),
                 version: "".into(),
+                metadata: Default::default(),
             };
             Arc::new(Endpoint::new(&model, 1, Latency::default(), epoch))
         };

@@ -105,6 +105,7 @@ mod tests {
             locality: Locality::default(),
             workload: "".into(),
             version: "".into(),
+            metadata: Default::default(),
         };
         Assignment::try_new(name(), (0..count).map(endpoint).collect()).expect("an assignment")
     }

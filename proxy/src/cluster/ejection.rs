@@ -319,12 +319,8 @@ impl Ejections {
 
     /// Holds the share of endpoints that are in against the panic threshold.
     pub(super) fn assess(&self, threshold: Percent, endpoints: &[Arc<Endpoint>], now: Instant) {
-        let healthy = endpoints.iter().filter(|endpoint| endpoint.health() == Health::Healthy);
-        let (all, inside) =
-            healthy.fold((0_u64, 0_u64), |(all, inside), one| (all + 1, inside + u64::from(one.is_in(now))));
-        let panicking = inside * 1_000_000 < all * u64::from(threshold.millionths());
         // Relaxed: a request at the moment of change may meet either.
-        self.panicking.store(panicking, Ordering::Relaxed);
+        self.panicking.store(is_panic(threshold, endpoints, now), Ordering::Relaxed);
     }
 
     pub(super) fn is_panicking(&self) -> bool {
@@ -347,6 +343,14 @@ impl Ejections {
     pub(super) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
+}
+
+/// Whether a smaller share of endpoints than that is in, of those that are healthy by their source.
+pub fn is_panic(threshold: Percent, endpoints: &[Arc<Endpoint>], now: Instant) -> bool {
+    let healthy = endpoints.iter().filter(|endpoint| endpoint.health() == Health::Healthy);
+    let (all, inside) =
+        healthy.fold((0_u64, 0_u64), |(all, inside), one| (all + 1, inside + u64::from(one.is_in(now))));
+    inside * 1_000_000 < all * u64::from(threshold.millionths())
 }
 
 /// How long the next ejection of an endpoint lasts that was ejected `times` before. What chance adds keeps endpoints

@@ -15,9 +15,10 @@ use arc_swap::ArcSwap;
 use outrigger_config::cluster::Cluster as Model;
 use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, LocalityWeight};
 use outrigger_config::policy::{Limits as LimitsModel, Priority};
+use outrigger_config::subset::Criteria;
 use outrigger_config::value::Percent;
 
-use crate::balance::Picker;
+use crate::balance::{Picker, Subsets};
 use crate::endpoint::Endpoint;
 
 pub mod admission;
@@ -29,6 +30,7 @@ mod members;
 pub mod seat;
 pub mod session;
 pub mod share;
+pub mod subset;
 pub mod traffic;
 pub mod zone;
 
@@ -40,10 +42,12 @@ pub use checks::Checks;
 pub use ejection::{Change, Ejected, Report};
 pub use seat::Seat;
 pub use share::ConnectionPermit;
+pub use subset::{Ask, Fallbacks};
 pub use traffic::Traffic;
 
 use ejection::Ejections;
 use members::{adopt, latency, picker, tune};
+use subset::Among;
 
 /// How often a pick is made anew because another worker was faster or a newcomer declined, before it goes anywhere.
 const TRIES: usize = 8;
@@ -84,6 +88,10 @@ pub struct Cluster {
     /// How much of a priority may be missing, in percent.
     overprovisioning: AtomicU32,
     picker: ArcSwap<Picker>,
+    /// What routes ask of its endpoints, if they are divided: nothing first.
+    asked: Box<[Criteria]>,
+    /// Where requests went that did not get what they asked for.
+    pub fallbacks: Arc<Fallbacks>,
     setting: Setting,
     ejections: Arc<Ejections>,
     /// What would be left out by a policy that is rehearsed beside the one that acts.
@@ -99,6 +107,17 @@ impl Cluster {
     /// over: endpoints by address, with their load, ejection and connections; what is in use of its limits; and its
     /// retry budget, unless that changed.
     pub fn new(config: Model, assignment: Option<&Assignment>, previous: Option<&Cluster>, setting: Setting) -> Self {
+        Cluster::asked_for(config, Box::default(), assignment, previous, setting)
+    }
+
+    /// The same, where routes ask so of its endpoints: first those that ask for nothing.
+    pub fn asked_for(
+        config: Model,
+        asked: Box<[Criteria]>,
+        assignment: Option<&Assignment>,
+        previous: Option<&Cluster>,
+        setting: Setting,
+    ) -> Self {
         let host = if config.host.is_empty() { config.name.as_str() } else { &config.host };
         let limits = previous.map(|cluster| cluster.limits.clone()).unwrap_or_default();
         for priority in Priority::ALL {
@@ -138,7 +157,7 @@ impl Cluster {
             (None, Some(previous)) => previous.picker.load().weights().into(),
             (None, None) => Box::default(),
         };
-        let picker = picker(&config, endpoints, overprovisioning, &weights, setting.seed);
+        let picker = picker(&config, &asked, endpoints, overprovisioning, &weights, setting.seed);
         ejections.govern(config.outlier.as_ref(), picker.endpoints());
         rehearsal.govern(config.rehearsed.outlier.as_ref(), picker.endpoints());
         let cluster = Cluster {
@@ -151,6 +170,8 @@ impl Cluster {
             traffic: previous.map(|cluster| Arc::clone(&cluster.traffic)).unwrap_or_default(),
             overprovisioning: AtomicU32::new(overprovisioning),
             picker: ArcSwap::from_pointee(picker),
+            asked,
+            fallbacks: previous.map(|cluster| Arc::clone(&cluster.fallbacks)).unwrap_or_default(),
             setting,
             ejections,
             rehearsal,
@@ -167,35 +188,46 @@ impl Cluster {
     /// sooner an ejected one, which may be back, than one that has just failed. None only if no endpoint is healthy by its source, or those in are all full
     /// ([`Cluster::is_full`]): with too few in, or only one that is being probed already, those left out take part again.
     pub fn pick(&self, hash: Option<u64>, avoid: &[SocketAddr], now: Instant, rng: &mut fastrand::Rng) -> Option<Seat> {
-        let picker = self.picker.load();
+        self.pick_for(Ask::default(), hash, avoid, now, rng)
+    }
+
+    fn pick_among(
+        &self,
+        among: Among<'_>,
+        hash: Option<u64>,
+        avoid: &[SocketAddr],
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Seat> {
+        let picker = among.picker;
         let fresh = |one: &Endpoint| !avoid.contains(&one.address);
         let healthy = |one: &Endpoint| one.health() == Health::Healthy;
-        if let Some(seat) = self.pick_available(&picker, hash, now, rng, fresh) {
+        if let Some(seat) = self.pick_available(among, hash, now, rng, fresh) {
             return Some(seat);
         }
         if !avoid.is_empty() {
             let only_out = !picker.endpoints().iter().any(|one| fresh(one) && one.is_in(now));
-            if only_out && let Some(endpoint) = self.choose(&picker, hash, now, rng, |one| healthy(one) && fresh(one)) {
+            if only_out && let Some(endpoint) = self.choose(picker, hash, now, rng, |one| healthy(one) && fresh(one)) {
                 self.ejections.panicked();
                 return self.seat(endpoint, true, now);
             }
             let not_last = |one: &Endpoint| avoid.last() != Some(&one.address);
             if avoid.len() > 1
-                && let Some(seat) = self.pick_available(&picker, hash, now, rng, not_last)
+                && let Some(seat) = self.pick_available(among, hash, now, rng, not_last)
             {
                 return Some(seat);
             }
-            if let Some(seat) = self.pick_available(&picker, hash, now, rng, |_| true) {
+            if let Some(seat) = self.pick_available(among, hash, now, rng, |_| true) {
                 return Some(seat);
             }
         }
         // While those that are in are only full, nobody else is to bear what is too much.
-        if self.limits_requests() && !self.is_panicking() && picker.endpoints().iter().any(|one| one.is_in(now)) {
+        if self.limits_requests() && !among.panicking && picker.endpoints().iter().any(|one| one.is_in(now)) {
             return None;
         }
         let endpoint = self
-            .choose(&picker, hash, now, rng, |one| healthy(one) && fresh(one))
-            .or_else(|| self.choose(&picker, hash, now, rng, healthy))?;
+            .choose(picker, hash, now, rng, |one| healthy(one) && fresh(one))
+            .or_else(|| self.choose(picker, hash, now, rng, healthy))?;
         self.ejections.panicked();
         self.seat(endpoint, true, now)
     }
@@ -203,16 +235,17 @@ impl Cluster {
     /// A place at one of those that are in and accepted.
     fn pick_available(
         &self,
-        picker: &Picker,
+        among: Among<'_>,
         hash: Option<u64>,
         now: Instant,
         rng: &mut fastrand::Rng,
         accept: impl Fn(&Endpoint) -> bool,
     ) -> Option<Seat> {
+        let picker = among.picker;
         // A probe or the last place can be taken by another worker between the look and the taking.
         let bounded = self.config.balance_factor.is_some() && hash.is_some();
         let tries = if bounded { BOUNDED_TRIES } else { TRIES };
-        for attempt in 0..if self.ejections.is_panicking() { 0 } else { tries } {
+        for attempt in 0..if among.panicking { 0 } else { tries } {
             let chosen = self.choose(picker, hash, now, rng, |one| one.is_available(now) && accept(one))?;
             // A newcomer declines the part that is not yet its own; the next is drawn as if it were not there.
             if let Some(slow) = &self.config.slow_start
@@ -282,21 +315,27 @@ impl Cluster {
         // Other priorities bear what one cannot: there is no need for those that are left out.
         let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
         self.ejections.assess(threshold, picker.endpoints(), now);
+        for subset in picker.subsets().into_iter().flat_map(Subsets::each) {
+            let enough = subset.picker.assess(inside);
+            let threshold = if enough { Percent::ZERO } else { self.config.panic_threshold };
+            subset.panic(ejection::is_panic(threshold, subset.picker.endpoints(), now));
+        }
     }
 
     /// Exchanges the endpoints, as EDS says. Those that stay keep their load, ejection and connections. True if
-    /// [`Cluster::version`] changed, which routes take down when they are compiled.
+    /// a [`Cluster::version_for`] changed, which routes take down when they are compiled.
     pub fn set_assignment(&self, assignment: &Assignment, now: Instant) -> bool {
-        let before = self.version();
+        let before = self.versions();
         self.exchange(assignment, now);
         self.assess(now);
-        self.version() != before
+        self.versions() != before
     }
 
     fn exchange(&self, assignment: &Assignment, now: Instant) {
         let old = self.picker.load_full();
         let stays = |(one, model): (&Arc<Endpoint>, &EndpointModel)| {
-            one.is(model) && one.weight() == model.weight && one.priority() == model.priority
+            let same = one.weight() == model.weight && one.priority() == model.priority;
+            same && one.is(model) && one.is_known_as(model)
         };
         let overprovisioning = assignment.overprovisioning;
         let same = self.overprovisioning.swap(overprovisioning, Ordering::Relaxed) == overprovisioning;
@@ -312,8 +351,14 @@ impl Cluster {
         let latency = latency(self.config.balancing);
         let endpoints = adopt(old.endpoints(), &assignment.endpoints, latency, Setting { now, ..self.setting });
         endpoints.iter().for_each(|endpoint| tune(endpoint, &self.config));
-        let picker =
-            Arc::new(picker(&self.config, endpoints, overprovisioning, &assignment.weights, self.setting.seed));
+        let picker = Arc::new(picker(
+            &self.config,
+            &self.asked,
+            endpoints,
+            overprovisioning,
+            &assignment.weights,
+            self.setting.seed,
+        ));
         let mut governor = self.ejections.governor.lock();
         governor.keep(picker.endpoints());
         self.ejections.make_room();
@@ -321,14 +366,6 @@ impl Cluster {
         rehearsing.keep(picker.endpoints());
         self.rehearsal.make_room();
         self.picker.store(picker);
-    }
-
-    /// The version of its endpoints, if they all have the same; else empty.
-    pub fn version(&self) -> Arc<str> {
-        let picker = self.picker.load();
-        let mut versions = picker.endpoints().iter().map(|endpoint| &endpoint.version);
-        let first = versions.next().map_or_else(|| "".into(), Arc::clone);
-        if versions.all(|version| *version == first) { first } else { "".into() }
     }
 
     /// The endpoints as they are now, with the way to choose among them.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use outrigger_config::endpoint::Health;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Cluster, Seat};
+use super::{Ask, Cluster, Seat};
 use crate::endpoint::{Endpoint, Token};
 use crate::limits::Limit;
 
@@ -50,25 +50,27 @@ impl Held {
 }
 
 impl Cluster {
-    /// Whether a token names one of the endpoints.
-    pub fn names(&self, token: Token) -> bool {
-        self.picker.load().find(token).is_some()
+    /// Whether a token names one of the endpoints that are asked for.
+    pub fn names(&self, ask: Ask, token: Token) -> bool {
+        self.among(&self.picker.load(), ask).is_some_and(|among| among.picker.find(token).is_some())
     }
 
     /// A place for the session that began at the endpoint of this token. `seed` tells sessions of one endpoint apart;
-    /// the rest is as for [`Cluster::pick`].
+    /// the rest is as for [`Cluster::pick_for`].
     pub fn pick_for_session(
         &self,
-        token: Token,
-        seed: u64,
+        ask: Ask,
+        (token, seed): (Token, u64),
         hash: Option<u64>,
         avoid: &[SocketAddr],
         now: Instant,
         rng: &mut fastrand::Rng,
     ) -> (Option<Seat>, Held) {
-        let picker = self.picker.load();
-        let Some(home) = picker.find(token).and_then(|index| picker.endpoints().get(index)) else {
-            return (self.pick(hash, avoid, now, rng), Held::Renewed);
+        let all = self.picker.load();
+        let picker = self.among(&all, ask).map(|among| among.picker);
+        let home = picker.and_then(|picker| picker.endpoints().get(picker.find(token)?));
+        let (Some(picker), Some(home)) = (picker, home) else {
+            return (self.pick_for(ask, hash, avoid, now, rng), Held::Renewed);
         };
         let takes =
             |one: &Endpoint| one.health() != Health::Unhealthy && !one.check.is_out() && one.outlier.admits(now);
@@ -88,7 +90,7 @@ impl Cluster {
         let others = picker.endpoints().iter().filter(|one| !Arc::ptr_eq(one, home));
         let stand_in = others.filter(|one| one.is_available(now) && free(one)).max_by_key(weight);
         let seat = stand_in.and_then(|one| self.seat(one, false, now));
-        (seat.or_else(|| self.pick(hash, avoid, now, rng)), Held::Diverted)
+        (seat.or_else(|| self.pick_for(ask, hash, avoid, now, rng)), Held::Diverted)
     }
 }
 
@@ -104,7 +106,7 @@ mod tests {
     use outrigger_config::policy::{HealthCheck, Mode, Origin};
 
     use super::Held;
-    use crate::cluster::{Cluster, Setting};
+    use crate::cluster::{Ask, Cluster, Setting};
     use crate::endpoint::{Sick, Token};
 
     fn endpoint(last: u8, health: Health) -> EndpointModel {
@@ -116,6 +118,7 @@ mod tests {
             locality: Locality::default(),
             workload: "".into(),
             version: "".into(),
+            metadata: Default::default(),
         }
     }
 
@@ -136,7 +139,7 @@ mod tests {
 
     fn pick(cluster: &Cluster, token: Token, seed: u64, now: Instant) -> (u8, Held) {
         let mut rng = fastrand::Rng::with_seed(1);
-        let (seat, held) = cluster.pick_for_session(token, seed, None, &[], now, &mut rng);
+        let (seat, held) = cluster.pick_for_session(Ask::default(), (token, seed), None, &[], now, &mut rng);
         let std::net::IpAddr::V4(ip) = seat.expect("a seat").endpoint().address.ip() else { panic!() };
         (ip.octets()[3], held)
     }
@@ -199,7 +202,7 @@ mod tests {
         cluster.set_assignment(&assignment(&of[1..]), now);
         let (other, held) = pick(&cluster, home, 1, now);
         assert!(other != 1 && held == Held::Renewed && held.begins());
-        assert!(!cluster.names(home));
+        assert!(!cluster.names(Ask::default(), home));
     }
 
     #[test]
@@ -208,12 +211,13 @@ mod tests {
         let cluster = cluster(&ALL, now);
         let home = cluster.picker().endpoints()[0].clone();
         let mut rng = fastrand::Rng::with_seed(1);
-        let (seat, held) = cluster.pick_for_session(home.token, 1, None, &[home.address], now, &mut rng);
+        let (seat, held) =
+            cluster.pick_for_session(Ask::default(), (home.token, 1), None, &[home.address], now, &mut rng);
         assert!(held == Held::Diverted && seat.expect("a seat").endpoint().address != home.address);
         assert_eq!(pick(&cluster, Token([0; Token::LENGTH]), 1, now).1, Held::Renewed);
         let nobody = self::cluster(&[(1, Health::Unhealthy)], now);
         let token = nobody.picker().endpoints()[0].token;
-        let (seat, _) = nobody.pick_for_session(token, 1, None, &[], now, &mut rng);
+        let (seat, _) = nobody.pick_for_session(Ask::default(), (token, 1), None, &[], now, &mut rng);
         assert!(seat.is_none());
     }
 }

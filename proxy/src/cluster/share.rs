@@ -8,7 +8,7 @@ use outrigger_config::cluster::Localities;
 use outrigger_config::endpoint::Health;
 use outrigger_config::policy::Priority;
 
-use super::{Cluster, RetryPermit, Seat};
+use super::{Ask, Cluster, RetryPermit, Seat};
 use crate::endpoint::Endpoint;
 use crate::limits::{Acquired, Limit, Limits, Permit};
 use crate::pool::Pool;
@@ -50,11 +50,12 @@ impl Cluster {
         Some(seat)
     }
 
-    /// Why no endpoint was picked: true if some take requests and have as many as they may, which is counted.
-    pub fn is_full(&self, priority: Priority) -> bool {
+    /// Why none of the endpoints that are asked for was picked: true if some take requests and have as many as they may,
+    /// which is counted.
+    pub fn is_full(&self, ask: Ask, priority: Priority) -> bool {
         // Whoever is healthy is picked, be it in a panic, unless it is full.
         let healthy = |endpoint: &Arc<Endpoint>| endpoint.health() == Health::Healthy;
-        let full = self.limited && self.picker().endpoints().iter().any(healthy);
+        let full = self.limited && self.candidates(ask, |endpoints| endpoints.iter().any(healthy));
         if full {
             self.limits(priority).note_refused(Limit::Requests);
         }

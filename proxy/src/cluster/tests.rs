@@ -12,7 +12,7 @@ use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier, Per
 use outrigger_config::value::Percent;
 use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
-use super::{Acquired, Cause, Change, Cluster, Ejected, Limit, Outcome, Report, Setting};
+use super::{Acquired, Ask, Cause, Change, Cluster, Ejected, Limit, Outcome, Report, Setting};
 use crate::endpoint::Endpoint;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,6 +34,7 @@ fn assignment(health: &[Health]) -> Assignment {
         locality: Locality::default(),
         workload: "".into(),
         version: "v1".into(),
+        metadata: Default::default(),
     };
     Assignment::try_new(name(), health.iter().enumerate().map(endpoint).collect()).expect("an assignment")
 }
@@ -495,12 +496,15 @@ fn a_full_endpoint_gives_way_and_full_ones_refuse() {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut seats: Vec<_> = (0..6).filter_map(|_| cluster.pick(None, &[], now, &mut rng)).collect();
     assert_eq!(cluster.picker().endpoints().iter().map(|one| one.load.active()).collect::<Vec<_>>(), [2, 2, 2]);
-    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full(Priority::Default));
+    assert!(cluster.pick(None, &[], now, &mut rng).is_none() && cluster.is_full(Ask::default(), Priority::Default));
     assert_eq!((cluster.limits(Priority::Default).refused(Limit::Requests), cluster.panics()), (1, 0));
     drop(seats.pop());
     assert!(cluster.pick(None, &[], now, &mut rng).is_some());
     let none = self::cluster(per_endpoint(Mode::Enforce, 0), &healthy(3), now);
-    assert!(none.pick(None, &[], now, &mut rng).is_none() && none.is_full(Priority::Default), "0 means none");
+    assert!(
+        none.pick(None, &[], now, &mut rng).is_none() && none.is_full(Ask::default(), Priority::Default),
+        "0 means none"
+    );
     assert!(
         none.allows_no_connection(Priority::Default, &endpoint(&none, 0))
             && none.try_connect(Priority::Default, &endpoint(&none, 0)).is_none()

@@ -13,7 +13,7 @@ use outrigger_config::cluster::Localities;
 use outrigger_config::endpoint::{Health, Locality};
 
 use super::Cluster;
-use crate::balance::{Callers, Picker};
+use crate::balance::{Callers, Picker, Subsets};
 use crate::endpoint::Endpoint;
 
 /// Where this proxy stands, as one destination sees it.
@@ -69,7 +69,10 @@ impl Cluster {
             Callers { home: standing.home.clone(), counts }
         });
         let overprovisioning = self.overprovisioning.load(Ordering::Relaxed);
-        picker.spread(self.config.localities, overprovisioning, callers.as_ref(), is_in);
+        let subsets = picker.subsets().into_iter().flat_map(Subsets::each).map(|subset| &subset.picker);
+        for picker in subsets.chain([picker]) {
+            picker.spread(self.config.localities, overprovisioning, callers.as_ref(), &is_in);
+        }
     }
 
     /// Counts a request by whether it stays where it comes from.
@@ -106,6 +109,7 @@ mod tests {
             locality: place(zone),
             workload: "".into(),
             version: "".into(),
+            metadata: Default::default(),
         };
         let name = ResourceName::try_new("catalog").expect("a name");
         Assignment::try_new(name, zones.iter().enumerate().map(endpoint).collect()).expect("valid")

@@ -2,7 +2,7 @@
 //!
 //! An [`Endpoint`] outlives the configuration that named it: as long as the same workload answers at the same address,
 //! new assignments reuse it, so that its load, its ejection and its connections go on. What its source may change in
-//! the meantime, weight and health, is therefore atomic; who it is never changes. Balancers read endpoints on every
+//! the meantime, weight, health and labels, is therefore atomic; who it is never changes. Balancers read endpoints on every
 //! request and write nothing.
 
 use std::fmt;
@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+use outrigger_config::subset::Metadata;
 
 use crate::limits::Limits;
 use crate::pool::Pools;
@@ -64,6 +66,7 @@ pub struct Endpoint {
     weight: AtomicU32,
     priority: AtomicU32,
     health: AtomicU8,
+    metadata: ArcSwapOption<Metadata>,
 }
 
 impl Endpoint {
@@ -87,6 +90,7 @@ impl Endpoint {
             weight: AtomicU32::new(model.weight),
             priority: AtomicU32::new(model.priority),
             health: AtomicU8::new(model.health as u8),
+            metadata: ArcSwapOption::from(said(model)),
         }
     }
 
@@ -114,6 +118,19 @@ impl Endpoint {
             value if value == Health::Healthy as u8 => Health::Healthy,
             value if value == Health::Draining as u8 => Health::Draining,
             _ => Health::Unhealthy,
+        }
+    }
+
+    /// What subsets are made by; none where nothing is known. A balancer keeps the subsets it was built with.
+    pub fn metadata(&self) -> Option<Arc<Metadata>> {
+        self.metadata.load_full()
+    }
+
+    /// Whether `model` says the same of it as before.
+    pub fn is_known_as(&self, model: &Model) -> bool {
+        match &*self.metadata.load() {
+            Some(known) => **known == model.metadata,
+            None => model.metadata.is_empty(),
         }
     }
 
@@ -148,7 +165,14 @@ impl Endpoint {
         self.weight.store(model.weight, Ordering::Relaxed);
         self.priority.store(model.priority, Ordering::Relaxed);
         self.health.store(model.health as u8, Ordering::Relaxed);
+        if !self.is_known_as(model) {
+            self.metadata.store(said(model));
+        }
     }
+}
+
+fn said(model: &Model) -> Option<Arc<Metadata>> {
+    (!model.metadata.is_empty()).then(|| Arc::new(model.metadata.clone()))
 }
 
 impl fmt::Debug for Endpoint {
@@ -180,6 +204,7 @@ mod tests {
             locality: Locality::default(),
             workload: "shop/catalog-1".into(),
             version: "v1".into(),
+            metadata: Default::default(),
         }
     }
 

@@ -8,11 +8,11 @@ use outrigger_config::record::{self, Answer, Attempt, Bucket, Concurrency, Misse
 
 use super::{Why, destination, millis, miss, policies, unix_millis};
 use crate::clock;
-use crate::cluster::Cluster;
+use crate::cluster::Ask;
 use crate::decision::{Roll, Try};
 use crate::exchange::{Notes, Trail};
 use crate::gradient::{Gradient, Gradients};
-use crate::route::{Facts, Route};
+use crate::route::{Facts, Route, Target};
 use crate::telemetry::direction_word;
 use crate::telemetry::would::{Would, grpc_name};
 
@@ -23,7 +23,10 @@ pub(super) fn record(trail: &Trail, why: Why, took: Duration, now: Instant) -> R
 fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -> Record {
     let (connection, entrance) = (&trail.connection, &trail.connection.entrance);
     let aside = notes.aside.as_deref();
-    let cluster = chosen(notes).map(|cluster| &**cluster);
+    let (cluster, ask) = match chosen(notes) {
+        Some(target) => (target.cluster.as_deref(), target.ask),
+        None => (None, Ask::default()),
+    };
     let gradients = trail.connection.shared.snapshots.load().gradients_for(&entrance.name).map(Arc::clone);
     let host = aside.map(|aside| aside.host.clone()).filter(|host| !host.is_empty());
     Record {
@@ -60,7 +63,7 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
         destination: cluster.map(|cluster| {
             let candidates = aside.and_then(|aside| aside.candidates.as_ref());
             let priority = notes.route.as_ref().map(|route| route.config.priority).unwrap_or_default();
-            destination::destination(cluster, priority, candidates, took, now)
+            destination::destination((cluster, ask), priority, candidates, took, now)
         }),
         policies: notes
             .route
@@ -74,9 +77,9 @@ fn build(trail: &Trail, notes: &Notes, why: Why, took: Duration, now: Instant) -
 }
 
 /// The destination that a split chose; none of a request that did not come so far.
-fn chosen(notes: &Notes) -> Option<&Arc<Cluster>> {
+fn chosen(notes: &Notes) -> Option<&Target> {
     let roll = notes.roll?;
-    notes.route.as_ref()?.targets.as_ref()?.at(roll.point).cluster.as_ref()
+    Some(notes.route.as_ref()?.targets.as_ref()?.at(roll.point))
 }
 
 /// The routes before the one that took the request, by what is still known of it. The request's own snapshot says it:
@@ -105,7 +108,11 @@ fn split(route: &Route, roll: Roll) -> Option<Split> {
             let start = end;
             end += u64::from(backend.weight);
             let chosen = (start..end).contains(&roll.point);
-            Part { name: backend.cluster.to_string(), weight: backend.weight, chosen }
+            let name = match backend.subset.is_empty() {
+                true => backend.cluster.to_string(),
+                false => format!("{} ({})", backend.cluster, backend.subset),
+            };
+            Part { name, weight: backend.weight, chosen }
         })
         .collect();
     let Roll { point, by_key } = roll;

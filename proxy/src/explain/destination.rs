@@ -4,19 +4,17 @@ use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::Balancing;
 use outrigger_config::policy::Priority;
-use outrigger_config::record::{Destination, Endpoint, Gauge};
+use outrigger_config::record::{Destination, Endpoint, Gauge, Subset};
 
 use super::millis;
-use crate::cluster::{Admission, Cluster, Limit};
+use crate::cluster::{Admission, Ask, Cluster, Limit};
 
 /// How many endpoints are told apart.
 const MOST: usize = 16;
 
-/// The endpoints, and how many more there are.
-pub(super) fn endpoints(cluster: &Cluster, now: Instant) -> (Vec<Endpoint>, usize) {
-    let picker = cluster.picker();
-    let all = picker.endpoints();
-    let shown = all.iter().take(MOST).map(|one| Endpoint {
+/// The endpoints that a request may go to, and how many more there are.
+pub(super) fn endpoints(cluster: &Cluster, ask: Ask, now: Instant) -> (Vec<Endpoint>, usize) {
+    let shown = |one: &std::sync::Arc<crate::endpoint::Endpoint>| Endpoint {
         address: one.address.to_string(),
         workload: one.workload.to_string(),
         state: one.state(now).to_owned(),
@@ -25,13 +23,13 @@ pub(super) fn endpoints(cluster: &Cluster, now: Instant) -> (Vec<Endpoint>, usiz
         latency_ms: one.load.latency(now).map(millis),
         weight: one.weight(),
         priority: one.priority(),
-    });
-    (shown.collect(), all.len().saturating_sub(MOST))
+    };
+    cluster.candidates(ask, |all| (all.iter().take(MOST).map(shown).collect(), all.len().saturating_sub(MOST)))
 }
 
 /// The destination, with the limits of the request's priority; `candidates` as they were noted while it was chosen, or else as they are.
 pub(super) fn destination(
-    cluster: &Cluster,
+    (cluster, ask): (&Cluster, Ask),
     priority: Priority,
     candidates: Option<&(Duration, Vec<Endpoint>, usize)>,
     took: Duration,
@@ -40,7 +38,7 @@ pub(super) fn destination(
     let (at, endpoints, more) = match candidates {
         Some((at, endpoints, more)) => (*at, endpoints.clone(), *more),
         None => {
-            let (endpoints, more) = endpoints(cluster, now);
+            let (endpoints, more) = endpoints(cluster, ask, now);
             (took, endpoints, more)
         }
     };
@@ -55,7 +53,12 @@ pub(super) fn destination(
         retries: cluster.budget.active(),
         budget_left: cluster.budget.balance(now),
         given_up_percent: cluster.admission.as_ref().map_or(0.0, |admission| given_up(admission, now)),
-        panic: cluster.is_panicking(),
+        panic: cluster.is_panicking_for(ask),
+        subset: cluster.tell(ask).map(|told| Subset {
+            asked: told.asked,
+            led: told.led,
+            because: told.because.to_owned(),
+        }),
         balancing: method(cluster.config.balancing).to_owned(),
         endpoints,
         more,

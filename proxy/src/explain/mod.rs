@@ -129,7 +129,7 @@ fn hosts(table: &Table) -> Vec<Missed> {
 
 /// Notes who could be chosen now, for a request that is being explained already.
 pub fn note_candidates(aim: &Aim, now: Instant) {
-    let (endpoints, more) = destination::endpoints(&aim.cluster, now);
+    let (endpoints, more) = destination::endpoints(&aim.cluster, aim.ask, now);
     let at = now.saturating_duration_since(aim.trail.started);
     aim.trail.note(|notes| notes.aside.get_or_insert_default().candidates = Some((at, endpoints, more)));
 }

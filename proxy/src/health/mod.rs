@@ -146,6 +146,7 @@ mod tests {
             locality: Locality::default(),
             workload: "".into(),
             version: "".into(),
+            metadata: Default::default(),
         };
         let endpoint = Endpoint::new(&model, 1, Latency::default(), now);
         endpoint.check.tune(Some(policy));

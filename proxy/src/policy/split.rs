@@ -52,8 +52,9 @@ impl<S: Next<Targeted>> Service<Routed> for Split<S> {
         let peer = routed.trail.connection.peer;
         let fields = routed.http.headers();
         let kept = route.config.session.as_ref().and_then(|policy| {
-            let here =
-                |target: &Target| target.cluster.as_ref().is_some_and(|one| session::belongs(policy, fields, one));
+            let here = |target: &Target| {
+                target.cluster.as_ref().is_some_and(|one| session::belongs(policy, fields, one, target.ask))
+            };
             targets.iter().position(here).map(|index| targets.start_of(index))
         });
         let key = kept.is_none().then(|| affinity::key(&route.config.sticky, fields, peer)).flatten();

@@ -104,15 +104,18 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
         explain::note_candidates(&aim, now);
     }
     let (seat, greets) = match &aim.route.config.session {
-        None => (aim.cluster.pick(hash, &tried, now, &mut fastrand::Rng::new()), false),
+        None => (aim.cluster.pick_for(aim.ask, hash, &tried, now, &mut fastrand::Rng::new()), false),
         Some(policy) => session::pick(&aim, policy, http.headers(), hash, &tried, now),
     };
     let Some(seat) = seat else {
-        if aim.cluster.is_full(aim.priority()) {
+        if aim.cluster.is_full(aim.ask, aim.priority()) {
             let detail = format!("every endpoint of {} has as many requests as its limit allows", aim.cluster.label);
             return Err(Error::new(Reason::BreakerRequests).because(detail));
         }
-        let detail = format!("{} has no endpoint that takes requests", aim.cluster.label);
+        let detail = match aim.cluster.tell(aim.ask) {
+            None => format!("{} has no endpoint that takes requests", aim.cluster.label),
+            Some(told) => told.refusal(&aim.cluster.label),
+        };
         return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
     };
     if seat.is_beyond() {

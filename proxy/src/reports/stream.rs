@@ -289,6 +289,7 @@ mod tests {
             locality: Locality::default(),
             workload: "".into(),
             version: "".into(),
+            metadata: Default::default(),
         };
         Asking {
             endpoint: Arc::new(Endpoint::new(&model, 1, Latency::default(), Instant::now())),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use outrigger_config::name::ClusterName;
 use outrigger_config::route::{AttemptCounts, Route as Model};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Ask, Cluster};
 use crate::telemetry::Edge;
 
 pub mod rewrite;
@@ -101,6 +101,8 @@ pub struct Target {
     pub cluster: Option<Arc<Cluster>>,
     /// The name that the route gives.
     pub name: ClusterName,
+    /// Which of its endpoints.
+    pub ask: Ask,
     /// The counters of the requests that go this way.
     pub edge: Arc<Edge>,
     /// What is changed on this way.

@@ -58,6 +58,9 @@ pub struct Expect {
     pub route: Option<String>,
     /// The destination, by its name or the beginning of it; `none`.
     pub backend: Option<String>,
+    /// Which of a divided destination's endpoints it might go to: `version=v1`, `any endpoint`, `nobody`; `none` of one that
+    /// is not divided.
+    pub subset: Option<String>,
     /// The endpoint of the last attempt: an address, or a workload; `none`.
     pub endpoint: Option<String>,
     /// The HTTP status.
@@ -141,6 +144,10 @@ impl Expect {
         let holds = self.backend.as_ref().is_some_and(|wanted| backend.split(['.', ':']).next() == Some(wanted))
             || self.backend.as_ref() == Some(&backend);
         hold("backend", self.backend.clone(), backend, holds);
+        let subset = record.destination.as_ref().and_then(|one| one.subset.as_ref());
+        let subset = or_none(subset.map(|subset| subset.led.as_str()));
+        let holds = self.subset.as_ref() == Some(&subset);
+        hold("subset", self.subset.clone(), subset, holds);
         let address = or_none(record.attempts.last().map(|attempt| attempt.endpoint.as_str()));
         let workload = record.destination.as_ref().and_then(|one| {
             one.endpoints.iter().find(|endpoint| endpoint.address == address).map(|one| one.workload.clone())

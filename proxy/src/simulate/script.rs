@@ -97,6 +97,7 @@ mod tests {
             locality: Locality::default(),
             workload: workload.into(),
             version: "".into(),
+            metadata: Default::default(),
         };
         Endpoint::new(&model, 1, Latency::default(), Instant::now())
     }

@@ -5,7 +5,7 @@
 //! A rate limit rule of the same policy with the same numbers keeps its bucket, whatever became of the routes it counts
 //! for. A listener that is the same is the same `Arc`, by which the listening side knows it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use outrigger_config::rewrite::Answer as AnswerModel;
 use outrigger_config::route::{
     AttemptCounts, Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost,
 };
+use outrigger_config::subset::Criteria;
 
 use super::{ResourceSet, Snapshot};
 use crate::cluster::{Cluster, Setting};
@@ -124,13 +125,21 @@ fn compile_clusters(
     previous: Option<&Snapshot>,
     context: &Context,
 ) -> BTreeMap<ClusterName, Arc<Cluster>> {
+    let all_asked = asked(set);
     let compile = |(name, model): (&ClusterName, &ClusterModel)| {
         let assignment = match &model.discovery {
             Discovery::Static(assignment) => Some(assignment),
             Discovery::Eds(name) => set.assignments.get(name),
         };
         let old = previous.and_then(|previous| previous.cluster(name));
-        let cluster = match old.filter(|old| old.config == *model) {
+        let asked: Box<[Criteria]> = match &model.subsets {
+            None => Box::default(),
+            Some(_) => {
+                let of_routes = all_asked.get(name).into_iter().flatten().map(|asked| (*asked).clone());
+                std::iter::once(Criteria::default()).chain(of_routes).collect()
+            }
+        };
+        let cluster = match old.filter(|old| old.config == *model && *old.asked() == *asked) {
             Some(same) => {
                 if let Some(assignment) = assignment {
                     same.set_assignment(assignment, context.now);
@@ -139,12 +148,31 @@ fn compile_clusters(
             }
             None => {
                 let setting = Setting { workers: context.workers, seed: mix(context.seed, name), now: context.now };
-                Arc::new(Cluster::new(model.clone(), assignment, old.map(|old| &**old), setting))
+                Arc::new(Cluster::asked_for(model.clone(), asked, assignment, old.map(|old| &**old), setting))
             }
         };
         (name.clone(), cluster)
     };
     set.clusters.iter().map(compile).collect()
+}
+
+/// What routes ask of destinations that are divided, each thing once.
+fn asked(set: &ResourceSet) -> HashMap<&ClusterName, BTreeSet<&Criteria>> {
+    let inline = set.listeners.values().filter_map(|listener| match &listener.table {
+        TableSource::Inline(table) => Some(table),
+        TableSource::Rds(_) => None,
+    });
+    let hosts = set.tables.values().chain(inline).flat_map(|table| &table.hosts);
+    let mut asked: HashMap<&ClusterName, BTreeSet<&Criteria>> = HashMap::new();
+    if set.clusters.values().all(|model| model.subsets.is_none()) {
+        return asked;
+    }
+    for backend in hosts.flat_map(|host| &host.routes).flat_map(|route| &route.backends) {
+        if !backend.subset.is_empty() {
+            asked.entry(&backend.cluster).or_default().insert(&backend.subset);
+        }
+    }
+    asked
 }
 
 /// Tells destinations whose places count where this proxy stands, by the listeners it has.
@@ -277,6 +305,7 @@ impl Tables<'_> {
     fn target(&self, backend: &Backend, route: &RouteModel, direction: Direction) -> Target {
         let cluster = self.clusters.get(&backend.cluster);
         let service = cluster.and_then(|cluster| cluster.config.service.as_ref());
+        let ask = cluster.map(|cluster| cluster.ask(&backend.subset)).unwrap_or_default();
         let key = EdgeKey {
             direction,
             dst_service: match (service, cluster) {
@@ -285,12 +314,13 @@ impl Tables<'_> {
                 (None, None) => backend.cluster.as_str().into(),
             },
             dst_namespace: service.map_or_else(|| "".into(), |service| service.namespace().into()),
-            dst_version: cluster.map_or_else(|| "".into(), |cluster| cluster.version()),
+            dst_version: cluster.map_or_else(|| "".into(), |cluster| cluster.version_for(ask)),
             route: Arc::clone(&route.name),
         };
         Target {
             cluster: cluster.map(Arc::clone),
             name: backend.cluster.clone(),
+            ask,
             edge: self.context.metrics.edge(&key),
             edits: Edits::new(route, &backend.headers),
         }

@@ -37,6 +37,7 @@ fn assignment(text: &str, ports: &[u16]) -> Resource {
         locality: Locality::default(),
         workload: "".into(),
         version: "".into(),
+        metadata: Default::default(),
     };
     Resource::Assignment(Assignment::try_new(name(text), ports.iter().map(endpoint).collect()).expect("an assignment"))
 }

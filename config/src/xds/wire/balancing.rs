@@ -6,7 +6,9 @@ use prost_xds::Name;
 use xds_api::pb::envoy::config::cluster::v3 as cluster;
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::r#type::v3 as kinds;
-use xds_api::pb::google::protobuf::{BoolValue, Duration, FloatValue, UInt32Value, UInt64Value};
+use xds_api::pb::google::protobuf::{BoolValue, Duration, FloatValue, Struct, UInt32Value, UInt64Value};
+
+use cluster::cluster::lb_subset_config::{LbSubsetFallbackPolicy, LbSubsetMetadataFallbackPolicy, LbSubsetSelector};
 
 /// Each in turn, by weight.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -170,4 +172,46 @@ pub struct WrrLocality {
 impl Name for WrrLocality {
     const NAME: &'static str = "WrrLocality";
     const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.wrr_locality.v3";
+}
+
+/// Parts of the endpoints by what is known of them, and another policy inside each: fields as in
+/// `Cluster.lb_subset_config`, and two more.
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(prost_path = "prost_xds")]
+pub struct Subset {
+    /// What becomes of requests that ask for no subset.
+    #[prost(enumeration = "LbSubsetFallbackPolicy", tag = "1")]
+    pub fallback_policy: i32,
+    /// The default subset.
+    #[prost(message, optional, tag = "2")]
+    pub default_subset: Option<Struct>,
+    /// What makes subsets.
+    #[prost(message, repeated, tag = "3")]
+    pub subset_selectors: Vec<LbSubsetSelector>,
+    /// Whether weights of places count in a subset.
+    #[prost(bool, tag = "4")]
+    pub locality_weight_aware: bool,
+    /// Whether they count as far as the place is in it.
+    #[prost(bool, tag = "5")]
+    pub scale_locality_weight: bool,
+    /// Whether any endpoint will do where the fallback finds none.
+    #[prost(bool, tag = "6")]
+    pub panic_mode_any: bool,
+    /// Whether one of a list is enough.
+    #[prost(bool, tag = "7")]
+    pub list_as_any: bool,
+    /// Whether what is asked says itself what to fall back to.
+    #[prost(enumeration = "LbSubsetMetadataFallbackPolicy", tag = "8")]
+    pub metadata_fallback_policy: i32,
+    /// The policy inside a subset.
+    #[prost(message, optional, tag = "9")]
+    pub subset_lb_policy: Option<cluster::LoadBalancingPolicy>,
+    /// Whether keys that no selector has are passed over.
+    #[prost(bool, tag = "10")]
+    pub allow_redundant_keys: bool,
+}
+
+impl Name for Subset {
+    const NAME: &'static str = "Subset";
+    const PACKAGE: &'static str = "envoy.extensions.load_balancing_policies.subset.v3";
 }

@@ -2,13 +2,17 @@
 
 use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::config::endpoint::v3 as endpoint;
+use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::endpoint::{Assignment, Health};
 use outrigger_config::error::{Code, Problem};
 use outrigger_config::resource::{Resource, ResourceType};
+use outrigger_config::subset::{Known, Value};
 use outrigger_config::xds::decode;
 use prost::Message;
 
-use super::{address, number, refused};
+use super::{address, labels, number, refused};
+
+use pb::value::Kind;
 
 pub(super) fn one(ip: &str, port: u32) -> endpoint::LbEndpoint {
     let inner = endpoint::Endpoint { address: address(ip, port), ..Default::default() };
@@ -43,6 +47,32 @@ fn health_is_known_in_every_shade() {
         let assignment = read(&base(vec![endpoint])).expect("taken");
         assert_eq!((assignment.endpoints[0].health, assignment.endpoints[0].weight), (health, 1));
     }
+}
+
+#[test]
+fn what_is_known_of_endpoints_is_taken() {
+    let value = |kind| pb::Value { kind: Some(kind) };
+    let mut fields = labels(&[("version", "v1")]);
+    let list = pb::ListValue { values: vec![value(Kind::StringValue("a".into())), value(Kind::NullValue(0))] };
+    fields.fields.extend([
+        ("canary".to_owned(), value(Kind::BoolValue(true))),
+        ("shard".to_owned(), value(Kind::NumberValue(3.0))),
+        ("of".to_owned(), value(Kind::ListValue(list))),
+        // Nobody can ask for these.
+        ("deep".to_owned(), value(Kind::StructValue(labels(&[("a", "b")])))),
+        ("nothing".to_owned(), value(Kind::NullValue(0))),
+        ("number".to_owned(), value(Kind::NumberValue(f64::NAN))),
+    ]);
+    let filter_metadata = [("envoy.lb".to_owned(), fields), ("other".to_owned(), labels(&[("x", "y")]))].into();
+    let metadata = Some(core::Metadata { filter_metadata, ..Default::default() });
+    let assignment = read(&base(vec![endpoint::LbEndpoint { metadata, ..one("10.0.0.1", 80) }])).expect("taken");
+    let known = &assignment.endpoints[0].metadata;
+    let of = |key: &str| known.get(key).cloned();
+    assert_eq!(known.len(), 4, "{known:?}");
+    assert_eq!(of("version"), Some(Known::One(Value::Text("v1".into()))));
+    assert_eq!(of("canary"), Some(Known::One(Value::Bool(true))));
+    assert_eq!(of("shard"), Some(Known::One(Value::number(3.0))));
+    assert_eq!(of("of"), Some(Known::Several([Value::Text("a".into())].into())));
 }
 
 #[test]

@@ -35,6 +35,15 @@ fn text(pattern: matcher::string_matcher::MatchPattern, ignore_case: bool) -> ma
     matcher::StringMatcher { match_pattern: Some(pattern), ignore_case }
 }
 
+/// Labels, as metadata says them.
+fn labels(labels: &[(&str, &str)]) -> pb::Struct {
+    let label = |(key, value): &(&str, &str)| {
+        let kind = Some(pb::value::Kind::StringValue((*value).to_owned()));
+        ((*key).to_owned(), pb::Value { kind })
+    };
+    pb::Struct { fields: labels.iter().map(label).collect() }
+}
+
 fn ads() -> Option<core::ConfigSource> {
     let source = core::config_source::ConfigSourceSpecifier::Ads(core::AggregatedConfigSource {});
     Some(core::ConfigSource { config_source_specifier: Some(source), ..Default::default() })

@@ -18,7 +18,7 @@ use outrigger_config::value::Percent;
 use outrigger_config::xds::decode;
 use prost::Message;
 
-use super::{any, number, pack, refused, regex, secs, text};
+use super::{any, labels, number, pack, refused, regex, secs, text};
 
 use route::route_action::{ClusterSpecifier, HashPolicy, hash_policy};
 use route::route_match::PathSpecifier;
@@ -164,6 +164,37 @@ fn weighted_clusters_and_hash_keys_are_taken() {
         route.backends.iter().map(|Backend { cluster, weight, .. }| (cluster.as_str(), *weight)).collect();
     assert_eq!(split, [("v1", 90), ("v2", 10)]);
     assert_eq!(route.hash, [HashKey::Header("x-user".into()), HashKey::SourceIp]);
+}
+
+fn asking(fields: pb::Struct) -> core::Metadata {
+    core::Metadata { filter_metadata: [("envoy.lb".to_owned(), fields)].into(), ..Default::default() }
+}
+
+#[test]
+fn what_a_route_asks_of_endpoints_holds_for_its_clusters_unless_they_say_otherwise() {
+    let weight = |asked: Option<&[(&str, &str)]>| route::weighted_cluster::ClusterWeight {
+        name: "c".into(),
+        weight: number(50),
+        metadata_match: asked.map(|asked| asking(labels(asked))),
+        ..Default::default()
+    };
+    let route = read_route(|_, action| {
+        action.metadata_match = Some(asking(labels(&[("stage", "prod"), ("version", "v1")])));
+        let clusters = vec![weight(None), weight(Some(&[("version", "v2")]))];
+        let weighted = route::WeightedCluster { clusters, ..Default::default() };
+        action.cluster_specifier = Some(ClusterSpecifier::WeightedClusters(weighted));
+    });
+    let asked: Vec<_> = route.expect("taken").backends.iter().map(|backend| backend.subset.to_string()).collect();
+    assert_eq!(asked, ["stage=prod, version=v1", "stage=prod, version=v2"]);
+    // An only cluster is asked as the route says; what is not for balancers is nobody's.
+    let route = read_route(|_, action| {
+        let mut metadata = asking(labels(&[("version", "v1")]));
+        metadata.filter_metadata.insert("other.filter".to_owned(), labels(&[("x", "y")]));
+        action.metadata_match = Some(metadata);
+    });
+    assert_eq!(route.expect("taken").backends[0].subset.to_string(), "version=v1");
+    let route = read_route(|_, action| action.metadata_match = Some(Default::default()));
+    assert!(route.expect("taken").backends[0].subset.is_empty());
 }
 
 #[test]
@@ -457,7 +488,14 @@ fn what_cannot_be_carried_out_is_refused_with_its_path() {
             |_, a| a.cluster_specifier = Some(ClusterSpecifier::ClusterHeader("x".into())),
             "route.cluster_header",
         ),
-        ("subset", |_, a| a.metadata_match = Some(Default::default()), "route.metadata_match"),
+        (
+            "a subset by a list",
+            |_, a| {
+                let value = pb::Value { kind: Some(pb::value::Kind::ListValue(Default::default())) };
+                a.metadata_match = Some(asking(pb::Struct { fields: [("version".to_owned(), value)].into() }));
+            },
+            "route.metadata_match.filter_metadata[\"envoy.lb\"].version",
+        ),
         (
             "cookie to be made",
             |_, a| {

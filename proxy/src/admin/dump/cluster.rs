@@ -4,8 +4,9 @@ use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol, Rehears
 use outrigger_config::endpoint::Assignment;
 use outrigger_config::policy::health_check::{Probe, StatusRange};
 use outrigger_config::policy::{AdmissionControl, HealthCheck, Limits, Outlier, PerEndpoint, Priority, Sample};
+use outrigger_config::subset::{Fallback, Keys, Known, PlaceWeights, Selector, Subsets};
 use outrigger_config::value::format_duration;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{mode, some};
 
@@ -28,6 +29,7 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
             "aggression": f64::from(slow.aggression_thousandths) / 1000.0,
             "minPercent": slow.min_weight.ratio() * 100.0,
         })),
+        "subsets": cluster.subsets.as_ref().map(subsets),
         "panicThreshold": cluster.panic_threshold.ratio() * 100.0,
         "limits": cluster.limits.as_ref().map(limits),
         "admissionControl": cluster.admission.as_ref().map(admission),
@@ -105,6 +107,31 @@ fn balancing(balancing: Balancing) -> Value {
     }
 }
 
+fn subsets(subsets: &Subsets) -> Value {
+    let keys = |keys: &Keys| keys.iter().map(|key| key.to_string()).collect::<Vec<_>>();
+    let fallback = |fallback: &Fallback| match fallback {
+        Fallback::Nobody => json!("NoFallback"),
+        Fallback::Any => json!("AnyEndpoint"),
+        Fallback::Default => json!("DefaultSubset"),
+        Fallback::Fewer(fewer) => json!({ "KeysSubset": keys(fewer) }),
+    };
+    let selector = |selector: &Selector| {
+        some(json!({ "keys": keys(&selector.keys), "fallback": selector.fallback.as_ref().map(fallback) }))
+    };
+    some(json!({
+        "selectors": subsets.selectors.iter().map(selector).collect::<Vec<_>>(),
+        "fallback": fallback(&subsets.fallback),
+        "defaultSubset": (!subsets.default.is_empty()).then(|| subsets.default.to_string()),
+        "panicAny": subsets.panic_any.then_some(true),
+        "listAsAny": subsets.lists.then_some(true),
+        "localityWeights": match subsets.places {
+            PlaceWeights::Ignored => None,
+            PlaceWeights::Whole => Some("Whole"),
+            PlaceWeights::Scaled => Some("Scaled"),
+        },
+    }))
+}
+
 fn admission(policy: &AdmissionControl) -> Value {
     json!({
         "origin": policy.origin.to_string(),
@@ -176,14 +203,20 @@ fn outlier(outlier: &Outlier) -> Value {
 
 pub(super) fn assignment(assignment: &Assignment) -> Value {
     let endpoint = |endpoint: &outrigger_config::endpoint::Endpoint| {
-        json!({
+        let known = |known: &Known| match known {
+            Known::One(value) => json!(value.to_string()),
+            Known::Several(values) => json!(values.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        };
+        let metadata = endpoint.metadata.iter().map(|(key, value)| (key.to_string(), known(value)));
+        some(json!({
             "address": endpoint.address.to_string(),
             "weight": endpoint.weight,
             "health": format!("{:?}", endpoint.health),
             "priority": endpoint.priority,
             "workload": &*endpoint.workload,
             "version": &*endpoint.version,
-        })
+            "metadata": (!endpoint.metadata.is_empty()).then(|| metadata.collect::<Map<_, _>>()),
+        }))
     };
     json!({
         "name": assignment.name.as_str(),

@@ -26,7 +26,12 @@ pub(super) fn table(table: &RouteTable) -> Value {
 
 fn route(route: &Route) -> Value {
     let backend = |one: &Backend| {
-        some(json!({ "cluster": one.cluster.as_str(), "weight": one.weight, "headers": headers(&one.headers) }))
+        some(json!({
+            "cluster": one.cluster.as_str(),
+            "weight": one.weight,
+            "subset": (!one.subset.is_empty()).then(|| one.subset.to_string()),
+            "headers": headers(&one.headers),
+        }))
     };
     some(json!({
         "name": &*route.name,

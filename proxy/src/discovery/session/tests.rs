@@ -40,6 +40,7 @@ fn assignment(text: &str, port: u16) -> Resource {
         locality: outrigger_config::endpoint::Locality::default(),
         workload: "".into(),
         version: "".into(),
+        metadata: Default::default(),
     };
     Resource::Assignment(Assignment::try_new(name(text), vec![endpoint]).expect("endpoints"))
 }

@@ -7,6 +7,7 @@ use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::route::{PathMatch, Route as Model, RouteMatch, RouteTable, VirtualHost};
 
 use super::{Facts, Found, Table};
+use crate::cluster::Ask;
 use crate::route::asked::Descriptors;
 use crate::route::{Rehearsed, Route, Split, Target};
 use crate::telemetry::{EdgeKey, Metrics};
@@ -36,7 +37,7 @@ fn table(hosts: Vec<VirtualHost>) -> Table {
             dst_version: "".into(),
             route: Arc::clone(&model.name),
         };
-        let target = Target { cluster: None, name: name(), edge: metrics.edge(&key), edits: None };
+        let target = Target { cluster: None, name: name(), ask: Ask::default(), edge: metrics.edge(&key), edits: None };
         let targets = Split::new([(1, target)]);
         Some(Arc::new(Route {
             config: model.clone(),
