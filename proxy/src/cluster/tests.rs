@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery};
-use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
+use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
 use outrigger_config::name::ClusterName;
 use outrigger_config::policy::{Limits as LimitsModel, Mode, Origin, Outlier, PerEndpoint, Priority, Thresholds};
 use outrigger_config::value::Percent;
@@ -27,14 +27,9 @@ fn address(index: usize) -> SocketAddr {
 
 fn assignment(health: &[Health]) -> Assignment {
     let endpoint = |(index, health): (usize, &Health)| EndpointModel {
-        address: address(index),
-        weight: 1,
         health: *health,
-        priority: 0,
-        locality: Locality::default(),
-        workload: "".into(),
         version: "v1".into(),
-        metadata: Default::default(),
+        ..EndpointModel::at(address(index))
     };
     Assignment::try_new(name(), health.iter().enumerate().map(endpoint).collect()).expect("an assignment")
 }

@@ -32,16 +32,7 @@ fn cluster(text: &str) -> Resource {
 }
 
 fn assignment(text: &str, port: u16) -> Resource {
-    let endpoint = outrigger_config::endpoint::Endpoint {
-        address: ([127, 0, 0, 1], port).into(),
-        weight: 1,
-        health: outrigger_config::endpoint::Health::Healthy,
-        priority: 0,
-        locality: outrigger_config::endpoint::Locality::default(),
-        workload: "".into(),
-        version: "".into(),
-        metadata: Default::default(),
-    };
+    let endpoint = outrigger_config::endpoint::Endpoint::at(([127, 0, 0, 1], port).into());
     Resource::Assignment(Assignment::try_new(name(text), vec![endpoint]).expect("endpoints"))
 }
 
