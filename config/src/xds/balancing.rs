@@ -69,11 +69,7 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Fields {
         return encode_list(cluster.balancing);
     }
     let slow_start_config = cluster.slow_start.map(encode_slow_start);
-    // Envoy takes no subsets beside a list of policies, so that by subsets it takes turns.
-    let listed = client == ClientKind::Outrigger || cluster.subsets.is_none();
-    if let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing
-        && listed
-    {
+    if let Balancing::ClientSideWeightedRoundRobin(reports) = cluster.balancing {
         return encode_reports(reports, slow_start_config, cluster, client);
     }
     let (policy, lb_config) = match cluster.balancing {
@@ -121,12 +117,16 @@ fn encode_reports(
     });
     let first = entry(&reports::encode(reports, slow_start));
     let last = (client == ClientKind::Envoy).then(|| entry(&RoundRobin::default()));
+    let list = xds::LoadBalancingPolicy { policies: Some(first).into_iter().chain(last).collect() };
+    // Envoy takes no subsets beside a list, but as an entry of it.
+    let list = match &cluster.subsets {
+        None => list,
+        Some(subsets) => xds::LoadBalancingPolicy { policies: vec![entry(&subset::encode_around(subsets, list))] },
+    };
     Fields {
         lb_policy: LbPolicy::RoundRobin.into(),
         common_lb_config: encode_common(cluster),
-        load_balancing_policy: Some(xds::LoadBalancingPolicy {
-            policies: Some(first).into_iter().chain(last).collect(),
-        }),
+        load_balancing_policy: Some(list),
         ..Fields::default()
     }
 }

@@ -53,7 +53,8 @@ pub(super) fn encode(cluster: &Cluster, client: ClientKind) -> Option<Vec<u8>> {
     message.common_lb_config = balancing.common_lb_config;
     message.load_balancing_policy = balancing.load_balancing_policy;
     if client != ClientKind::Grpc {
-        message.lb_subset_config = cluster.subsets.as_ref().map(subset::encode);
+        let beside = cluster.subsets.as_ref().filter(|_| message.load_balancing_policy.is_none());
+        message.lb_subset_config = beside.map(subset::encode);
         let options = protocol::encode(cluster.protocol, cluster.idle_timeout);
         message.typed_extension_protocol_options = [(HttpProtocolOptions::KEY.to_owned(), wire::pack(&options))].into();
     }

@@ -128,6 +128,23 @@ pub(super) fn encode(subsets: &Subsets) -> LbSubsetConfig {
     }
 }
 
+/// Encodes it as an entry of `Cluster.load_balancing_policy`, around other entries.
+pub(super) fn encode_around(subsets: &Subsets, list: xds::LoadBalancingPolicy) -> Entry {
+    let config = encode(subsets);
+    Entry {
+        fallback_policy: config.fallback_policy,
+        default_subset: config.default_subset,
+        subset_selectors: config.subset_selectors,
+        locality_weight_aware: config.locality_weight_aware,
+        scale_locality_weight: config.scale_locality_weight,
+        panic_mode_any: config.panic_mode_any,
+        list_as_any: config.list_as_any,
+        metadata_fallback_policy: config.metadata_fallback_policy,
+        subset_lb_policy: Some(list),
+        allow_redundant_keys: false,
+    }
+}
+
 /// The same message under another name, as an entry of `Cluster.load_balancing_policy`.
 fn as_config(entry: Entry) -> LbSubsetConfig {
     LbSubsetConfig {

@@ -75,17 +75,16 @@ impl Subsets {
         endpoints: &[Arc<Endpoint>],
         picker: impl Fn(Vec<Arc<Endpoint>>) -> Picker,
     ) -> Self {
-        let fits = |criteria: &Criteria, one: &Endpoint| {
-            one.metadata().is_some_and(|known| criteria.fits(&known, model.lists)) || criteria.is_empty()
-        };
-        let is_there = |criteria: &Criteria| endpoints.iter().any(|one| fits(criteria, one));
+        let known: Vec<_> = endpoints.iter().map(|one| (one, one.metadata().unwrap_or_default())).collect();
+        let is_there = |criteria: &Criteria| known.iter().any(|(_, known)| criteria.fits(known, model.lists));
         let mut subsets: Vec<Subset> = Vec::new();
         let mut to = |of: &Criteria| {
             // Whoever is asked for nothing is everybody.
-            let known = subsets.iter().position(|subset| subset.of == *of);
+            let made = subsets.iter().position(|subset| subset.of == *of);
             (!of.is_empty()).then(|| {
-                known.unwrap_or_else(|| {
-                    let own = endpoints.iter().filter(|one| fits(of, one)).map(Arc::clone).collect();
+                made.unwrap_or_else(|| {
+                    let own = known.iter().filter(|(_, known)| of.fits(known, model.lists));
+                    let own = own.map(|(one, _)| Arc::clone(one)).collect();
                     let (of, panicking) = (of.clone(), AtomicBool::new(false));
                     subsets.push(Subset { of, picker: picker(own), panicking });
                     subsets.len() - 1
