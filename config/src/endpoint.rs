@@ -50,6 +50,22 @@ pub struct Endpoint {
     pub metadata: Metadata,
 }
 
+impl Endpoint {
+    /// A healthy one there, of which nothing else is known.
+    pub fn at(address: SocketAddr) -> Self {
+        Endpoint {
+            address,
+            weight: 1,
+            health: Health::Healthy,
+            priority: 0,
+            locality: Locality::default(),
+            workload: Arc::from(""),
+            version: Arc::from(""),
+            metadata: Metadata::new(),
+        }
+    }
+}
+
 /// How much of all requests the endpoints of one place get, where places are weighed against each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalityWeight {

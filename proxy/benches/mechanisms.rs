@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery, SlowStart};
-use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
+use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::rate_limit::{OnError, Scope};
@@ -125,16 +125,7 @@ fn policies() -> std::io::Result<()> {
 }
 
 fn endpoint(index: u8, heaviest: u32) -> EndpointModel {
-    EndpointModel {
-        address: ([10, 0, 0, index], 80).into(),
-        weight: 1 + u32::from(index) % heaviest,
-        health: Health::Healthy,
-        priority: 0,
-        locality: Locality::default(),
-        workload: "".into(),
-        version: "".into(),
-        metadata: Default::default(),
-    }
+    EndpointModel { weight: 1 + u32::from(index) % heaviest, ..EndpointModel::at(([10, 0, 0, index], 80).into()) }
 }
 
 fn pick(balancing: Balancing, count: u8, heaviest: u32) -> std::io::Result<()> {

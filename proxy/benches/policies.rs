@@ -298,8 +298,10 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
     let mesh = match on {
         On::Nothing | On::Inbound("") => mesh,
         On::Rule(lines) | On::Split(lines) => format!("{mesh}    {lines}\n"),
-        On::Policy(kind, spec) => policy(&mesh, kind, spec),
-        On::Policies(both) => both.into_iter().fold(mesh, |mesh, (kind, spec)| policy(&mesh, kind, spec)),
+        On::Policy(kind, spec) => with_policy(&mesh, kind, target(kind), spec),
+        On::Policies(both) => {
+            both.into_iter().fold(mesh, |mesh, (kind, spec)| with_policy(&mesh, kind, target(kind), spec))
+        }
         On::Inbound(spec) => with_policy(&mesh, "RateLimitPolicy", SERVICE, spec),
     };
     let documents = document::parse(&mesh, "bench").unwrap_or_else(|problems| panic!("{problems}"));
@@ -329,9 +331,8 @@ fn proxy(on: On, origin: SocketAddr) -> std::io::Result<(DataPlane, SocketAddr)>
 const SERVICE: &str = "{ group: \"\", kind: Service, name: catalog }";
 const ROUTE: &str = "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }";
 
-/// A policy of the service where its kind is of services, else of the route.
-fn policy(mesh: &str, kind: &str, spec: &str) -> String {
-    with_policy(mesh, kind, if kind == "BackendPolicy" { SERVICE } else { ROUTE }, spec)
+fn target(kind: &str) -> &'static str {
+    if kind == "BackendPolicy" { SERVICE } else { ROUTE }
 }
 
 fn with_policy(mesh: &str, kind: &str, target: &str, spec: &str) -> String {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use outrigger_config::cluster::{Cluster, Discovery, Protocol};
-use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::endpoint::{Assignment, Endpoint};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry as ListenerTelemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::{Cache, Condition, Limits, Origin, Outlier, Retry, Timeouts};
@@ -73,14 +73,9 @@ fn sharing(
 ) -> (DataPlane, SocketAddr) {
     let address = free_port();
     let endpoint = Endpoint {
-        address: origin(),
-        weight: 1,
-        health: Health::Healthy,
-        priority: 0,
-        locality: Locality::default(),
         workload: "catalog-1".into(),
-        version: "".into(),
         metadata: [("version".into(), Known::One(Value::Text("v1".into())))].into(),
+        ..Endpoint::at(origin())
     };
     let assignment = Assignment::try_new(name("catalog"), vec![endpoint]).expect("one endpoint");
     let mut destination = Cluster::new(name("catalog"), Discovery::Static(assignment));

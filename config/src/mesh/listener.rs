@@ -11,13 +11,12 @@ use super::reference::outbound_port;
 use super::socket::application;
 use crate::cluster::{Balancing, Cluster, Discovery, Protocol};
 use crate::document::{Service, Workload, WorkloadPort};
-use crate::endpoint::{Assignment, Endpoint, Health};
+use crate::endpoint::{Assignment, Endpoint};
 use crate::listener::{ApiListener, Direction, Identity, Listener, TableSource};
 use crate::name::{Domain, ObjectName, TableName};
 use crate::policy::{AdaptiveConcurrency, Origin, RateLimit, Timeouts};
 use crate::resource::Resource;
 use crate::route::{AttemptCounts, Priority, Rehearsed, Route, RouteTable, VirtualHost};
-use crate::subset::Metadata;
 
 /// The listeners of gRPC clients: each host of each service's port, as a namespace sees it.
 pub(super) fn api(index: &Index, namespace: &str) -> Vec<ApiListener> {
@@ -170,14 +169,10 @@ fn services_of<'a>(index: &'a Index, name: &ObjectName, port: &WorkloadPort) -> 
 fn local_cluster(index: &Index, name: &ObjectName, port: &WorkloadPort, app_port: u16, identity: &Identity) -> Cluster {
     let resource = name::local_cluster(name, &port.name);
     let endpoint = Endpoint {
-        address: application(app_port),
-        weight: 1,
-        priority: 0,
-        health: Health::Healthy,
         locality: identity.locality.clone(),
         workload: name.name().into(),
         version: identity.version.clone(),
-        metadata: Metadata::new(),
+        ..Endpoint::at(application(app_port))
     };
     let assignment = Assignment {
         name: resource.clone(),

@@ -39,9 +39,9 @@ impl Cause {
     /// The cause of which the next record goes, given how much of the room each has, in the order of [`Cause::ALL`]: the
     /// one that has most beyond its share. What some leave free of theirs others may have.
     pub fn most_beyond(used: [usize; Cause::ALL.len()]) -> Cause {
-        // In eighths; of causes that have nothing none goes.
         let beyond = |cause: &Cause| used[*cause as usize] * 8 / cause.share();
-        Cause::ALL.into_iter().rev().max_by_key(beyond).unwrap_or(Cause::Asked)
+        // Of equals the last, which is the lightest.
+        Cause::ALL.into_iter().max_by_key(beyond).unwrap_or(Cause::Asked)
     }
 
     /// Its share of the room, in eighths.
@@ -73,7 +73,9 @@ mod tests {
         for (used, cause) in [
             ([7, 0, 0, 0], Cause::Failed),
             ([4, 0, 2, 0], Cause::Slow),
-            ([400, 0, 100, 0], Cause::Failed),
+            ([4, 2, 1, 1], Cause::Asked),
+            ([4, 2, 0, 0], Cause::Retried),
+            ([401, 0, 100, 0], Cause::Failed),
             ([400, 201, 100, 0], Cause::Retried),
             ([0, 0, 0, 1], Cause::Asked),
         ] {

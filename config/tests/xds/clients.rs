@@ -465,14 +465,13 @@ fn envoy_has_a_number_of_retries_or_a_budget_and_connections_of_an_endpoint() {
 #[test]
 fn localities_always_have_a_weight() {
     let endpoint = |address: &str, zone: &str, weight, health| Endpoint {
-        address: address.parse().expect("an address"),
         weight,
         health,
         priority: if zone == "a" { 0 } else { 3 },
         locality: Locality { region: "r".into(), zone: zone.into() },
         workload: "w".into(),
         version: "v1".into(),
-        metadata: Default::default(),
+        ..Endpoint::at(address.parse().expect("an address"))
     };
     let endpoints = vec![
         endpoint("10.0.0.1:80", "a", 20, Health::Healthy),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use outrigger_config::cluster::Discovery;
-use outrigger_config::endpoint::{Assignment, Endpoint, Health, Locality};
+use outrigger_config::endpoint::{Assignment, Endpoint};
 use outrigger_config::name::ResourceName;
 use outrigger_config::policy::rate_limit::OnError;
 use outrigger_config::resource::{ClientKind, Resource, ResourceType};
@@ -145,16 +145,7 @@ fn in_standard_words(documents: &Documents, service: SocketAddr) -> Sets {
     let clusters = sets.get_mut(&ResourceType::Cluster).unwrap();
     let Resource::Cluster(mut cluster) = xds::decode(ResourceType::Cluster, &clusters[0].1).unwrap() else { panic!() };
     cluster.name = ResourceName::try_new("control-plane").unwrap();
-    let endpoint = Endpoint {
-        address: service,
-        weight: 1,
-        health: Health::Healthy,
-        priority: 0,
-        locality: Locality::default(),
-        workload: "".into(),
-        version: "".into(),
-        metadata: Default::default(),
-    };
+    let endpoint = Endpoint::at(service);
     cluster.discovery = Discovery::Static(Assignment {
         name: cluster.name.clone(),
         endpoints: vec![endpoint],

@@ -273,7 +273,7 @@ pub(crate) mod tests {
     use std::time::Instant;
 
     use outrigger_config::cluster::Balancing;
-    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+    use outrigger_config::endpoint::Endpoint as Model;
     use proptest::prelude::{Just, ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     use super::{Members, Picker};
@@ -283,16 +283,7 @@ pub(crate) mod tests {
     pub(crate) fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
         let epoch = Instant::now();
         let endpoint = |(index, weight): (usize, &u32)| {
-            let model = Model {
-                address: ([10, 0, (index >> 8) as u8, index as u8], 80).into(),
-                weight: *weight,
-                health: Health::Healthy,
-                priority: 0,
-                locality: Locality::default(),
-                workload: "".into(),
-                version: "".into(),
-                metadata: Default::default(),
-            };
+            let model = Model { weight: *weight, ..Model::at(([10, 0, (index >> 8) as u8, index as u8], 80).into()) };
             Arc::new(Endpoint::new(&model, 1, Latency::default(), epoch))
         };
         weights.iter().enumerate().map(endpoint).collect()

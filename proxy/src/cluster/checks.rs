@@ -83,7 +83,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use outrigger_config::cluster::{Cluster as Model, Discovery, Rehearsed};
-    use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
+    use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel};
     use outrigger_config::name::ClusterName;
     use outrigger_config::policy::health_check::{HttpProbe, Probe};
     use outrigger_config::policy::{HealthCheck, Mode, Origin, Outlier};
@@ -97,16 +97,7 @@ mod tests {
     }
 
     fn assignment(count: u8) -> Assignment {
-        let endpoint = |index| EndpointModel {
-            address: ([10, 0, 0, index], 80).into(),
-            weight: 1,
-            health: Health::Healthy,
-            priority: 0,
-            locality: Locality::default(),
-            workload: "".into(),
-            version: "".into(),
-            metadata: Default::default(),
-        };
+        let endpoint = |index| EndpointModel::at(([10, 0, 0, index], 80).into());
         Assignment::try_new(name(), (0..count).map(endpoint).collect()).expect("an assignment")
     }
 

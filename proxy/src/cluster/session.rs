@@ -100,7 +100,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery};
-    use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
+    use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health};
     use outrigger_config::name::ResourceName;
     use outrigger_config::policy::health_check::Probe;
     use outrigger_config::policy::{HealthCheck, Mode, Origin};
@@ -110,16 +110,7 @@ mod tests {
     use crate::endpoint::{Sick, Token};
 
     fn endpoint(last: u8, health: Health) -> EndpointModel {
-        EndpointModel {
-            address: ([10, 0, 0, last], 80).into(),
-            weight: 1,
-            health,
-            priority: 0,
-            locality: Locality::default(),
-            workload: "".into(),
-            version: "".into(),
-            metadata: Default::default(),
-        }
+        EndpointModel { health, ..EndpointModel::at(([10, 0, 0, last], 80).into()) }
     }
 
     fn assignment(of: &[(u8, Health)]) -> Assignment {

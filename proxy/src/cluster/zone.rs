@@ -90,7 +90,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery, Localities};
-    use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality, LocalityWeight};
+    use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Locality, LocalityWeight};
     use outrigger_config::name::ResourceName;
     use outrigger_config::value::Percent;
 
@@ -102,14 +102,8 @@ mod tests {
 
     fn assignment(zones: &[&str]) -> Assignment {
         let endpoint = |(index, zone): (usize, &&str)| EndpointModel {
-            address: ([10, 0, 0, index as u8], 80).into(),
-            weight: 1,
-            health: Health::Healthy,
-            priority: 0,
             locality: place(zone),
-            workload: "".into(),
-            version: "".into(),
-            metadata: Default::default(),
+            ..EndpointModel::at(([10, 0, 0, index as u8], 80).into())
         };
         let name = ResourceName::try_new("catalog").expect("a name");
         Assignment::try_new(name, zones.iter().enumerate().map(endpoint).collect()).expect("valid")

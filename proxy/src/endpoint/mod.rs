@@ -191,20 +191,17 @@ impl fmt::Debug for Endpoint {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+    use outrigger_config::endpoint::{Endpoint as Model, Health};
 
     use super::{Endpoint, Latency};
 
     fn model(health: Health) -> Model {
         Model {
-            address: ([127, 0, 0, 1], 80).into(),
             weight: 2,
             health,
-            priority: 0,
-            locality: Locality::default(),
             workload: "shop/catalog-1".into(),
             version: "v1".into(),
-            metadata: Default::default(),
+            ..Model::at(([127, 0, 0, 1], 80).into())
         }
     }
 

@@ -130,7 +130,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+    use outrigger_config::endpoint::Endpoint as Model;
     use outrigger_config::policy::health_check::Probe;
     use outrigger_config::policy::{HealthCheck, Mode, Origin};
 
@@ -138,16 +138,7 @@ mod tests {
     use crate::endpoint::{Endpoint, Latency, Sick};
 
     fn endpoint(number: u16, policy: &HealthCheck, now: Instant) -> Arc<Endpoint> {
-        let model = Model {
-            address: ([127, 0, 0, 1], number + 1).into(),
-            weight: 1,
-            health: Health::Healthy,
-            priority: 0,
-            locality: Locality::default(),
-            workload: "".into(),
-            version: "".into(),
-            metadata: Default::default(),
-        };
+        let model = Model::at(([127, 0, 0, 1], number + 1).into());
         let endpoint = Endpoint::new(&model, 1, Latency::default(), now);
         endpoint.check.tune(Some(policy));
         Arc::new(endpoint)

@@ -74,8 +74,9 @@ fn place(entered: Entered) -> Option<Place> {
 /// The places are taken until the answer is over; its head says how long the service takes, unless it failed.
 fn held(mut response: Response, places: (Place, Option<Place>)) -> Response {
     if !response.status().is_server_error() {
+        let now = clock::now();
         let places = std::iter::once(&places.0).chain(&places.1);
-        places.for_each(|place| place.answered(clock::now(), &mut fastrand::Rng::new()));
+        places.for_each(|place| place.answered(now, &mut fastrand::Rng::new()));
     }
     response.body_mut().hold(places);
     response

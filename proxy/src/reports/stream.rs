@@ -246,7 +246,7 @@ mod tests {
 
     use bytes::{BufMut, BytesMut};
     use outrigger_config::cluster::LoadReports;
-    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+    use outrigger_config::endpoint::Endpoint as Model;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
     use prost::Message;
     use tokio::net::TcpListener;
@@ -281,16 +281,7 @@ mod tests {
                 });
             }
         });
-        let model = Model {
-            address,
-            weight: 1,
-            health: Health::Healthy,
-            priority: 0,
-            locality: Locality::default(),
-            workload: "".into(),
-            version: "".into(),
-            metadata: Default::default(),
-        };
+        let model = Model::at(address);
         Asking {
             endpoint: Arc::new(Endpoint::new(&model, 1, Latency::default(), Instant::now())),
             traffic: Arc::new(Traffic::default()),

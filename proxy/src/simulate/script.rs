@@ -82,23 +82,14 @@ fn draw(latency: Latency, rng: &mut fastrand::Rng) -> Duration {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use outrigger_config::endpoint::{Endpoint as Model, Health, Locality};
+    use outrigger_config::endpoint::Endpoint as Model;
 
     use super::Scripts;
     use crate::endpoint::{Endpoint, Latency};
     use crate::simulate::scenario::{Outcome, Scenario};
 
     fn endpoint(workload: &str) -> Endpoint {
-        let model = Model {
-            address: ([127, 0, 0, 1], 9001).into(),
-            weight: 1,
-            health: Health::Healthy,
-            priority: 0,
-            locality: Locality::default(),
-            workload: workload.into(),
-            version: "".into(),
-            metadata: Default::default(),
-        };
+        let model = Model { workload: workload.into(), ..Model::at(([127, 0, 0, 1], 9001).into()) };
         Endpoint::new(&model, 1, Latency::default(), Instant::now())
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
 use outrigger_config::cluster::{Balancing, Cluster as ClusterModel, Discovery};
-use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality};
+use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel};
 use outrigger_config::listener::{Direction, Listener, TableSource, Telemetry};
 use outrigger_config::name::{Domain, ResourceName};
 use outrigger_config::policy::rate_limit::{GlobalLimit, Scope};
@@ -29,16 +29,7 @@ fn cluster(text: &str) -> Resource {
 }
 
 fn assignment(text: &str, ports: &[u16]) -> Resource {
-    let endpoint = |port: &u16| EndpointModel {
-        address: ([127, 0, 0, 1], *port).into(),
-        weight: 1,
-        health: Health::Healthy,
-        priority: 0,
-        locality: Locality::default(),
-        workload: "".into(),
-        version: "".into(),
-        metadata: Default::default(),
-    };
+    let endpoint = |port: &u16| EndpointModel::at(([127, 0, 0, 1], *port).into());
     Resource::Assignment(Assignment::try_new(name(text), ports.iter().map(endpoint).collect()).expect("an assignment"))
 }
 
