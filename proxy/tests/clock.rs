@@ -74,9 +74,10 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The lines of a file before its tests; a file of tests has none.
+/// The lines of a file before its tests; a file of tests, and one in a folder of them, has none.
 fn production(file: &Path) -> Vec<String> {
-    if file.file_name().is_some_and(|name| name == "tests.rs" || name == "storm.rs") {
+    let of_tests = file.parent().is_some_and(|folder| folder.ends_with("tests"));
+    if of_tests || file.file_name().is_some_and(|name| name == "tests.rs" || name == "storm.rs") {
         return Vec::new();
     }
     let text = fs::read_to_string(file).expect("a readable file");
