@@ -160,6 +160,29 @@ async fn what_varies_is_never_given_to_another() {
 }
 
 #[tokio::test]
+async fn what_hangs_on_a_field_is_shared_among_its_own_and_changed_for_all() {
+    let Some(redis) = Redis::start().await else { return };
+    let pair = Pair::of("{ shared: true, key: { headers: [x-tenant] } }", &redis.url(), &[]).await;
+    let as_tenant = |tenant: &str| get(SERVICE, FRESH).with("x-tenant", tenant);
+    for tenant in ["one", "two"] {
+        pair.send("web", as_tenant(tenant)).await;
+    }
+    pair.stored(2).await;
+    for tenant in ["one", "two", "one"] {
+        assert_eq!(pair.send("batch", as_tenant(tenant)).await.status, 200);
+    }
+    assert_eq!(pair.origin.requests(), 2, "each tenant's answer was asked for once");
+    pair.send("batch", as_tenant("three")).await;
+    assert_eq!(pair.origin.requests(), 3);
+    pair.send("batch", post(SERVICE, FRESH, "new")).await;
+    pair.changes("removed", 1).await;
+    for tenant in ["one", "two"] {
+        pair.send("batch", as_tenant(tenant)).await;
+    }
+    assert_eq!(pair.origin.requests(), 6, "the change was seen for every tenant");
+}
+
+#[tokio::test]
 async fn what_is_private_is_not_shared() {
     let Some(redis) = Redis::start().await else { return };
     let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;

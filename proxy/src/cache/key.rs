@@ -24,6 +24,9 @@ const END: u8 = 0;
 /// Where in a key the target's number is, after the table's eight bytes; no number is in the key of the target itself.
 const NUMBER: Range<usize> = 8..16;
 
+/// Where in a key that has fields after its target it says where the target ends.
+const TARGET: Range<usize> = 16..20;
+
 /// How a route makes keys.
 #[derive(Debug)]
 pub struct KeyRule {
@@ -71,7 +74,9 @@ impl KeyRule {
             self.write_target(key, authority, target);
             if self.has_fields() {
                 let number = number(key).to_le_bytes();
+                let end = u32::try_from(key.len()).unwrap_or(u32::MAX).to_le_bytes();
                 key[NUMBER].copy_from_slice(&number);
+                key[TARGET].copy_from_slice(&end);
                 self.write_fields(key, headers);
             }
             then(key)
@@ -94,7 +99,7 @@ impl KeyRule {
 
     fn write_target(&self, key: &mut Vec<u8>, authority: &HeaderValue, target: Option<&PathAndQuery>) {
         key.extend_from_slice(&self.table);
-        key.extend_from_slice(&[0; NUMBER.end - NUMBER.start]);
+        key.extend_from_slice(&[0; TARGET.end - NUMBER.start]);
         key.extend_from_slice(authority.as_bytes());
         key.push(END);
         match (target, &self.query) {
@@ -214,10 +219,24 @@ pub fn joined<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [
     Some(Cow::Owned(all))
 }
 
+/// A key as its target's, which other proxies know too, and the fields that are part of it.
+pub fn divided(key: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
+    let end = key.get(TARGET).and_then(|end| end.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let end = usize::try_from(end).unwrap_or(usize::MAX);
+    match key.split_at_checked(end).filter(|_| end >= TARGET.end) {
+        Some((target, part)) => {
+            let mut target = target.to_vec();
+            target[NUMBER.start..TARGET.end].fill(0);
+            (Cow::Owned(target), part)
+        }
+        None => (Cow::Borrowed(key), &[]),
+    }
+}
+
 /// A key for people, as the content of a structured field's string: printable ASCII, quotes escaped.
 pub fn shown(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len());
-    for byte in key.iter().skip(NUMBER.end).take(512) {
+    for byte in key.iter().skip(TARGET.end).take(512) {
         match byte {
             b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
             // Between host and path nothing stands, between further parts something must.
@@ -236,7 +255,7 @@ mod tests {
     use outrigger_config::policy::cache::CacheKey;
     use proptest::prelude::*;
 
-    use super::{KeyRule, shown};
+    use super::{KeyRule, divided, shown};
 
     fn rule(headers: &[&str], query: Option<&[&str]>, cookies: &[&str]) -> KeyRule {
         let names = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<Vec<_>>();
@@ -277,6 +296,10 @@ mod tests {
         }
         keys.insert(target(&keyed));
         assert_eq!(keys.len(), 5);
+        // Other proxies have other numbers.
+        let parts: std::collections::BTreeSet<_> = keys.iter().map(|key| divided(key).1).collect();
+        assert_eq!(parts, [&b""[..], b"\0=t", b"\0=u"].into());
+        assert!(keys.iter().all(|key| divided(key).0 == target(&plain)));
     }
 
     #[test]

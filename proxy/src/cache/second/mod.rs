@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
+use super::key;
 use super::stored::{Selector, Stored};
 use crate::circuit::Circuit;
 use crate::clock;
@@ -83,8 +84,8 @@ impl Ticket {
     /// Forgets the response for the requests of `selector`, in a while.
     pub fn drop_one(&self, selector: &Selector) {
         let place = match selector.vary() {
-            [] => field(selector.scope()).to_vec(),
-            vary => variant_field(selector.scope(), vary),
+            [] => field(&self.name, selector.scope()),
+            vary => variant_field(&self.name, selector.scope(), vary),
         };
         self.second.queue.drop_one(self.name, place);
     }
@@ -126,16 +127,17 @@ impl Second {
         self.queue.waiting()
     }
 
-    /// Forgets everything of a key, as soon as that can be.
+    /// Forgets everything of the target of a key, as soon as that can be.
     pub fn forget(&self, key: &[u8], view: View) {
-        self.queue.forget(self.name(key, view));
+        self.queue.forget(self.name(key, view).of_target());
     }
 
     fn name(&self, key: &[u8], view: View) -> Name {
+        let (target, part) = key::divided(key);
         match view {
-            View::Acting => self.sealer.name(key),
+            View::Acting => self.sealer.name(&target, part),
             // No key ends so.
-            View::Observing => self.sealer.name(&[key, b"\0\0observed"].concat()),
+            View::Observing => self.sealer.name(&[&target, &b"\0\0observed"[..]].concat(), part),
         }
     }
 
@@ -171,7 +173,7 @@ impl Second {
         request: &HeaderMap,
         until: Instant,
     ) -> Result<(Mark, Option<Box<Stored>>), (Lookup, Option<Mark>)> {
-        if self.queue.forgets(name) {
+        if self.queue.forgets(&name.of_target()) {
             return Err((Lookup::Pending, None));
         }
         // Not so many ask a Redis that does not answer.
@@ -201,12 +203,12 @@ impl Second {
         scope: u64,
         request: &HeaderMap,
     ) -> Result<(Mark, Option<Box<Stored>>), (Lookup, Option<Mark>)> {
-        let main = field(scope);
+        let main = field(name, scope);
         let (mark, entry) = self.ask(name, &main, scope, shown).await?;
         let (mark, entry) = match entry {
             Some(Entry::Index(names)) => {
                 let wanted = Selector::of_request(scope, names, request);
-                let variant = variant_field(scope, wanted.vary());
+                let variant = variant_field(name, scope, wanted.vary());
                 let (later, entry) = self.ask(name, &variant, scope, shown).await?;
                 // What was changed between the two answers is of two times.
                 if later != mark { (later, None) } else { (mark, entry) }

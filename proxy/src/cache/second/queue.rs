@@ -210,12 +210,12 @@ impl Writer {
         }
         let scope = stored.selector.scope();
         let place = |field| Place { sealer: &self.sealer, name, field, scope, now, wall };
-        let main = field(scope);
+        let main = field(name, scope);
         if stored.selector.vary().is_empty() {
             let entry = codec::response(place(&main), stored)?;
             return Some(words::keep(name, condition, useful, &[(&main, entry)]));
         }
-        let variant = variant_field(scope, stored.selector.vary());
+        let variant = variant_field(name, scope, stored.selector.vary());
         let index = codec::index(place(&main), stored.selector.names())?;
         let entry = codec::response(place(&variant), stored)?;
         Some(words::keep(name, condition, useful, &[(&main, index), (&variant, entry)]))

@@ -16,15 +16,25 @@ pub const VERSION: u8 = 1;
 /// What a seal takes at the end of an entry, bytes.
 pub const SEAL: usize = 32;
 
-/// What is kept of one target, by all its routes.
+/// What is kept of one target, by all its routes; and which of a route's keys is meant, where fields are part of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Name([u8; 32]);
+pub struct Name {
+    target: [u8; 32],
+    /// Zeroes where each target has one key.
+    part: [u8; 24],
+}
 
 impl Name {
+    /// The same of the target with all its keys.
+    #[must_use]
+    pub fn of_target(self) -> Self {
+        Name { part: [0; 24], ..self }
+    }
+
     /// As Redis knows it.
     pub fn key(&self) -> String {
         let mut key = format!("outrigger:cache:{VERSION}:");
-        for byte in self.0 {
+        for byte in self.target {
             // Writing to a string cannot fail.
             let _ = write!(key, "{byte:02x}");
         }
@@ -54,15 +64,20 @@ impl Sealer {
         }
     }
 
-    /// The name of what is kept by the key `key`.
-    pub fn name(&self, key: &[u8]) -> Name {
-        Name(*blake3::keyed_hash(&self.names, key).as_bytes())
+    /// The name of what is kept by the key of a target, and of the fields that are part of it.
+    pub fn name(&self, target: &[u8], part: &[u8]) -> Name {
+        let digest = |bytes: &[u8]| *blake3::keyed_hash(&self.names, bytes).as_bytes();
+        let mut name = Name { target: digest(target), part: [0; 24] };
+        if !part.is_empty() {
+            name.part.copy_from_slice(&digest(part)[..24]);
+        }
+        name
     }
 
     /// The seal of an entry.
     pub fn seal(&self, name: &Name, field: &[u8], entry: &[u8]) -> blake3::Hash {
         let mut hasher = Hasher::new_keyed(&self.seals);
-        hasher.update(&name.0);
+        hasher.update(&name.target);
         hasher.update(&(field.len() as u64).to_le_bytes());
         hasher.update(field);
         hasher.update(entry);
@@ -72,13 +87,15 @@ impl Sealer {
 
 /// Where what a route keeps of a target stands among all of it: a response that varies by nothing, or what its responses
 /// vary by.
-pub fn field(scope: u64) -> [u8; 8] {
-    scope.to_le_bytes()
+pub fn field(name: &Name, scope: u64) -> Vec<u8> {
+    let part: &[u8] = if name.part == [0; 24] { &[] } else { &name.part };
+    [&scope.to_le_bytes()[..], part].concat()
 }
 
 /// Where a variant stands.
-pub fn variant_field(scope: u64, vary: &[Varied]) -> Vec<u8> {
+pub fn variant_field(name: &Name, scope: u64, vary: &[Varied]) -> Vec<u8> {
     let mut hasher = Hasher::new();
+    hasher.update(&name.part);
     for (name, had) in vary {
         hasher.update(name.as_str().as_bytes());
         // No name and no value has it in it; a field that is not there differs from one that is empty.
@@ -98,15 +115,15 @@ mod tests {
     #[test]
     fn names_and_seals_hang_on_all_that_they_are_of() {
         let (one, other) = (Sealer::new(b"one"), Sealer::new(b"other"));
-        assert_eq!(one.name(b"a"), Sealer::new(b"one").name(b"a"));
-        assert_ne!(one.name(b"a"), one.name(b"b"));
-        assert_ne!(one.name(b"a"), other.name(b"a"));
-        assert!(one.name(b"a").key().starts_with("outrigger:cache:1:") && !format!("{one:?}").contains("["));
-        let name = one.name(b"a");
+        assert_eq!(one.name(b"a", b""), Sealer::new(b"one").name(b"a", b""));
+        assert_ne!(one.name(b"a", b""), one.name(b"b", b""));
+        assert_ne!(one.name(b"a", b""), other.name(b"a", b""));
+        assert!(one.name(b"a", b"").key().starts_with("outrigger:cache:1:") && !format!("{one:?}").contains("["));
+        let name = one.name(b"a", b"");
         let seal = one.seal(&name, b"field", b"entry");
         for wrong in [
             other.seal(&name, b"field", b"entry"),
-            one.seal(&one.name(b"b"), b"field", b"entry"),
+            one.seal(&one.name(b"b", b""), b"field", b"entry"),
             one.seal(&name, b"fiel", b"dentry"),
             one.seal(&name, b"field", b"entri"),
         ] {
@@ -120,7 +137,7 @@ mod tests {
             let one = |(name, had): &(&'static str, Option<&str>)| {
                 (HeaderName::from_static(name), had.map(|had| had.as_bytes().into()))
             };
-            variant_field(7, &fields.iter().map(one).collect::<Vec<_>>())
+            variant_field(&Sealer::new(b"").name(b"a", b""), 7, &fields.iter().map(one).collect::<Vec<_>>())
         };
         let fields = [
             vary(&[("a", None)]),

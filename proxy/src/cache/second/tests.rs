@@ -269,7 +269,7 @@ async fn what_waits_is_bounded_and_counted() {
     let fake = fake(Says::Nothing, true).await;
     let ticket = super::Ticket {
         second: Arc::clone(&fake.second),
-        name: fake.second.sealer.name(b"a"),
+        name: fake.second.sealer.name(b"a", b""),
         condition: Condition::Same(None),
     };
     for _ in 0..3000 {

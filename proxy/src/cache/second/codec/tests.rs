@@ -22,7 +22,12 @@ struct Where {
 
 fn here() -> Where {
     let sealer = Sealer::new(b"a secret");
-    Where { name: sealer.name(b"key"), sealer, now: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1 << 31) }
+    Where {
+        name: sealer.name(b"key", b""),
+        sealer,
+        now: Instant::now(),
+        wall: UNIX_EPOCH + Duration::from_secs(1 << 31),
+    }
 }
 
 impl Where {
@@ -111,7 +116,7 @@ fn every_broken_or_cut_entry_is_refused() {
 fn an_entry_is_of_no_use_elsewhere() {
     let at = here();
     let whole = example(&at);
-    let other = Where { name: at.sealer.name(b"other"), ..here() };
+    let other = Where { name: at.sealer.name(b"other", b""), ..here() };
     let stranger = Where { sealer: Sealer::new(b""), name: at.name, now: at.now, wall: at.wall };
     for place in [
         other.place(),
