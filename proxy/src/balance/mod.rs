@@ -302,7 +302,8 @@ pub(crate) mod tests {
         seen.into_iter().map(|times| f64::from(times) / f64::from(count)).collect()
     }
 
-    fn balancing() -> impl Strategy<Value = Balancing> {
+    /// Every way to choose.
+    pub(crate) fn balancing() -> impl Strategy<Value = Balancing> {
         prop_oneof![
             Just(Balancing::RoundRobin),
             Just(Balancing::LeastRequest),

@@ -223,14 +223,15 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery, LoadReports, Localities};
+    use outrigger_config::cluster::{Balancing, Cluster as Model, Discovery, Localities};
     use outrigger_config::endpoint::{Assignment, Endpoint as EndpointModel, Health, Locality, LocalityWeight};
     use outrigger_config::name::ResourceName;
     use outrigger_config::subset::{Criteria, Fallback, Keys, Known, PlaceWeights, Selector, Subsets, Value};
     use outrigger_config::value::Percent;
-    use proptest::prelude::{Just, ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use proptest::prelude::{Just, ProptestConfig, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     use super::{Ask, Instead, Told};
+    use crate::balance::tests::balancing;
     use crate::cluster::session::Held;
     use crate::cluster::{Cluster, Setting};
 
@@ -477,18 +478,6 @@ mod tests {
             let seen = hits.count() as f64 / 10_000.0;
             assert!((seen - share).abs() < 0.02, "{places:?}: {seen}");
         }
-    }
-
-    fn balancing() -> impl Strategy<Value = Balancing> {
-        prop_oneof![
-            Just(Balancing::RoundRobin),
-            Just(Balancing::LeastRequest),
-            Just(Balancing::default()),
-            Just(Balancing::Random),
-            Just(Balancing::RingHash { min_size: 64, max_size: 4096 }),
-            Just(Balancing::Maglev { table_size: 251 }),
-            Just(Balancing::ClientSideWeightedRoundRobin(LoadReports::default())),
-        ]
     }
 
     proptest! {
