@@ -97,9 +97,18 @@ fn encode_tokens(retry: &Retry) -> String {
     tokens.join(",")
 }
 
+/// Whether nothing but what was never sent is tried again by what `retry_on` says: a hedge and the gRPC codes without a
+/// token are not said.
+fn says_only_unsent(retry: &Retry) -> bool {
+    retry.on.only_unsent()
+        && retry.codes.is_empty()
+        && retry.headers.is_empty()
+        && !GRPC_TOKENS.iter().any(|(code, _)| retry.grpc_codes.has(*code))
+}
+
 /// Nothing where no answer is ever tried again.
 fn encode_retry_after(retry: &Retry) -> Option<xds::retry_policy::RateLimitedRetryBackOff> {
-    let after = Some(&retry.retry_after).filter(|after| !after.headers.is_empty() && !retry.only_unsent())?;
+    let after = Some(&retry.retry_after).filter(|after| !after.headers.is_empty() && !says_only_unsent(retry))?;
     Some(xds::retry_policy::RateLimitedRetryBackOff {
         reset_headers: after.headers.iter().map(reset_header).collect(),
         max_interval: duration(after.max),
@@ -140,12 +149,9 @@ fn decode_retry_after(message: Option<&xds::retry_policy::RateLimitedRetryBackOf
 
 /// The methods that may be repeated, where not every one may. What was never sent needs no such care.
 fn repeated_methods(retry: &Retry) -> Option<xds::HeaderMatcher> {
-    let by_grpc_code = GRPC_TOKENS.iter().any(|(code, _)| retry.grpc_codes.has(*code));
     let methods = match &retry.methods {
-        _ if retry.on.only_unsent() && retry.codes.is_empty() && retry.headers.is_empty() && !by_grpc_code => {
-            return None;
-        }
         Methods::Any => return None,
+        _ if says_only_unsent(retry) => return None,
         Methods::Idempotent => IDEMPOTENT.to_owned(),
         Methods::Only(list) => list.iter().map(|method| regex::escape(method)).collect::<Vec<_>>().join("|"),
     };

@@ -231,6 +231,24 @@ fn envoy_is_told_to_hedge_where_it_can_be_said() {
     assert_eq!(said(Hedge::Delay(second), None, ClientKind::Grpc), (false, None));
 }
 
+/// Found by the properties of roundtrip.rs: what a client is not told of made it listen to answers that it never
+/// tries again.
+#[test]
+fn nobody_listens_to_answers_that_are_not_tried_again() {
+    let (mut hedged, mut unnamed) = (Retry::default_policy(), Retry::default_policy());
+    hedged.hedge = Some(Hedge::Delay(Duration::from_millis(50)));
+    unnamed.grpc_codes = GrpcCodes::default().with(5);
+    for retry in [hedged, unnamed] {
+        let mut route = Route::forward("r", name("c"));
+        route.retry = Some(retry);
+        for client in [ClientKind::Envoy, ClientKind::Grpc] {
+            let (_, action) = only_route(&table(route.clone()), client);
+            let policy = action.retry_policy.expect("a retry policy");
+            assert_eq!(policy.rate_limited_retry_back_off, None, "{client:?}");
+        }
+    }
+}
+
 #[test]
 fn a_per_try_timeout_without_retries_reaches_envoy_and_never_grpc() {
     let mut route = Route::forward("r", name("c"));

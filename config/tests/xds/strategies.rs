@@ -606,8 +606,10 @@ fn balancing() -> impl Strategy<Value = Balancing> {
         Just(Balancing::RoundRobin),
         Just(Balancing::LeastRequest),
         Just(Balancing::Random),
-        (shorter(60), shorter(600), 0..1_000_001u32, of(shorter(60))).prop_map(
-            |(blackout, expiration, penalty_thousandths, asks_every)| {
+        (shorter(60), shorter(600), 0..1_000_001u32, of(100..60_000u64)).prop_map(
+            |(blackout, expiration, penalty_thousandths, period)| {
+                // Nobody is asked more often than every 100 ms.
+                let asks_every = period.map(Duration::from_millis);
                 let reports = LoadReports { blackout, expiration, penalty_thousandths, asks_every };
                 Balancing::ClientSideWeightedRoundRobin(reports)
             }
