@@ -137,8 +137,7 @@ impl Exporter {
                 batch.into_iter().partition(|record| same(&record.identity, &identity));
             batch = others;
             let (count, scope) = (own.len() as u64, scope());
-            let spans = own.iter().map(|record| convert(record, &scope)).collect();
-            drop(own);
+            let spans = own.into_iter().map(|record| convert(&record, &scope)).collect();
             let sent = match self.exporter(identity) {
                 Ok(exporter) => exporter.export(spans).await.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
