@@ -7,6 +7,7 @@ to the first subject of a workload.
 
 Figures, per subject and workload:
   max_rps    requests/s under closed-loop load (wrk for HTTP/1.1, h2load for HTTP/2)
+  busy_pct   how much of its core the proxy used then, %: well below 100, and it was the load's core that had no more to give
   cpu_us     CPU time of the proxy's processes per request, microseconds, at a fixed rate (open loop)
   p50/p99/p999_us   response time at that fixed rate, corrected for coordinated omission (oha), microseconds
   rss_mib    resident memory of the proxy's processes after the load
@@ -249,7 +250,9 @@ def main():
                         row["conn_kib"] = idle_connections(port, 4000, s.pids())
                     else:
                         closed_loop(port, a.workload, a.conns, 1)
+                        cpu, clock = cpu_ns(pids), time.monotonic_ns()
                         row["max_rps"], bad = closed_loop(port, a.workload, a.conns, a.seconds)
+                        row["busy_pct"] = 100 * (cpu_ns(pids) - cpu) / (time.monotonic_ns() - clock)
                         row.update(open_loop(port, a.workload, a.rate, a.conns, a.seconds, s.pids()))
                         row["bad"] += bad
                         row["rss_mib"] = rss_kib(s.pids()) / 1024

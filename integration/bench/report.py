@@ -11,7 +11,7 @@ TARGETS = {
     ("cache", "max_rps"): (4.0, "x"),
     ("conns", "conn_kib"): (1.0, "x"),
 }
-UNITS = {"max_rps": "requests/s", "cpu_us": "CPU us a request", "p50_us": "p50 us", "p99_us": "p99 us", "p999_us": "p99.9 us",
+UNITS = {"max_rps": "requests/s", "busy_pct": "its core, % busy then", "cpu_us": "CPU us a request", "p50_us": "p50 us", "p99_us": "p99 us", "p999_us": "p99.9 us",
          "rss_mib": "resident MiB", "conn_kib": "KiB a connection"}
 
 
