@@ -147,7 +147,7 @@ impl Reason {
         let (word, status, grpc, flag, retry) = match self {
             Reason::DestinationNotFound => ("destination_not_found", 404, 12, "NR", Never),
             Reason::DestinationUnavailable => ("destination_unavailable", 503, 14, "NC", Never),
-            Reason::NoHealthyEndpoint => ("no_healthy_endpoint", 503, 14, "UH", ConnectFailure),
+            Reason::NoHealthyEndpoint => ("no_healthy_endpoint", 503, 14, "UH", Never),
             Reason::ConnectionRefused => ("connection_refused", 503, 14, "UF", ConnectFailure),
             Reason::ConnectionTimeout => ("connection_timeout", 503, 14, "UF", ConnectFailure),
             Reason::ConnectionTerminated => ("connection_terminated", 503, 14, "UC", Reset),

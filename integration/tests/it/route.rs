@@ -1,5 +1,6 @@
 //! Which request goes where: hosts, and Gateway API's matches and precedence.
 
+use outrigger_config::record::Record;
 use outrigger_integration::client::{get, post};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{CALLER, Mesh, small};
@@ -41,10 +42,14 @@ async fn a_bound_listener_takes_any_host() {
 }
 
 #[tokio::test]
-async fn a_service_without_workloads_is_unavailable_and_says_so() {
-    let mesh = Mesh::of("http", &[]).await;
-    let reply = mesh.get("/").await;
+async fn a_service_without_workloads_is_unavailable_at_once_and_says_so() {
+    let mut mesh = Mesh::of("http", &[]).await;
+    let reply = mesh.send(get("catalog", "/").with("x-outrigger-explain", "1")).await;
     assert_eq!((reply.status, reply.reason()), (503, Some("no_healthy_endpoint")));
+    // Nobody is there to try again, as in Envoy.
+    let record = Record::read(reply.header("x-outrigger-explain").unwrap().as_bytes()).unwrap();
+    assert_eq!(record.kept, ["failed", "asked"]);
+    assert_eq!(mesh.caller().metric("outrigger_retries_total", &[]).await, 0.0);
 }
 
 #[tokio::test]

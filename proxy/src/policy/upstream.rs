@@ -116,7 +116,7 @@ fn begin(targeted: Targeted) -> Result<Begun, Error> {
             None => format!("{} has no endpoint that takes requests", aim.cluster.label),
             Some(told) => told.refusal(&aim.cluster.label),
         };
-        return Err(Error::new(Reason::NoHealthyEndpoint).because(detail).with_unsent(http));
+        return Err(Error::new(Reason::NoHealthyEndpoint).because(detail));
     };
     if seat.is_beyond() {
         aim.limits().note_exceeded(Limit::Requests);

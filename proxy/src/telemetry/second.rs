@@ -17,9 +17,11 @@ pub enum Lookup {
     Crowded,
     /// It was not asked: an invalidation of the same target has not reached it yet.
     Pending,
+    /// The connection broke before the answer was whole.
+    Lost,
     /// It answered with an error.
     Refused,
-    /// Its answer is none to this question, or longer than one may be, or broke off.
+    /// Its answer is none to this question, or longer than one may be.
     Garbage,
     /// What is kept there is not what was put there.
     Corrupt,
@@ -31,13 +33,14 @@ pub enum Lookup {
 
 impl Lookup {
     /// All there are.
-    pub const ALL: [Lookup; 11] = [
+    pub const ALL: [Lookup; 12] = [
         Lookup::Found,
         Lookup::Miss,
         Lookup::Timeout,
         Lookup::Away,
         Lookup::Crowded,
         Lookup::Pending,
+        Lookup::Lost,
         Lookup::Refused,
         Lookup::Garbage,
         Lookup::Corrupt,
@@ -54,6 +57,7 @@ impl Lookup {
             Lookup::Away => "away",
             Lookup::Crowded => "crowded",
             Lookup::Pending => "pending",
+            Lookup::Lost => "lost",
             Lookup::Refused => "refused",
             Lookup::Garbage => "garbage",
             Lookup::Corrupt => "corrupt",
@@ -70,6 +74,7 @@ impl Lookup {
             Lookup::Away => Some("shared-away"),
             Lookup::Crowded => Some("shared-crowded"),
             Lookup::Pending => Some("shared-pending"),
+            Lookup::Lost => Some("shared-lost"),
             Lookup::Refused => Some("shared-refused"),
             Lookup::Garbage => Some("shared-garbage"),
             Lookup::Corrupt => Some("shared-corrupt"),

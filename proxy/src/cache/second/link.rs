@@ -47,9 +47,11 @@ pub enum Failure {
     Away,
     /// Too many ask.
     Crowded,
+    /// The connection broke before the answer was whole.
+    Lost,
     /// It answered with an error.
     Refused,
-    /// What came is no answer, or nothing came any more.
+    /// What came is no answer, or more than one may be.
     Garbage,
 }
 
@@ -172,6 +174,7 @@ impl Link {
                 }
                 match error.kind() {
                     ErrorKind::Server(_) | ErrorKind::Extension => Failure::Refused,
+                    _ if error.is_connection_dropped() && !line.meter.is_exceeded() => Failure::Lost,
                     _ => Failure::Garbage,
                 }
             });

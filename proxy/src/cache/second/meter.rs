@@ -7,7 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,6 +27,7 @@ pub struct Meter {
     under_way: AtomicUsize,
     /// Since the last answer that was whole.
     read: AtomicUsize,
+    exceeded: AtomicBool,
 }
 
 /// A question under way; its answer is over when this is dropped.
@@ -40,13 +41,19 @@ impl Meter {
         self.under_way.fetch_update(Relaxed, Relaxed, more).ok().map(|_| Question(Arc::clone(self)))
     }
 
+    /// Whether more came than was asked for, so that the connection broke on this side.
+    pub fn is_exceeded(&self) -> bool {
+        self.exceeded.load(Relaxed)
+    }
+
     fn take(&self, bytes: usize) -> io::Result<()> {
         let read = self.read.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        match read <= MAX_ANSWER * self.under_way.load(Relaxed).min(MAX_HELD) {
-            true => Ok(()),
-            // Of a kind after which nothing more is read.
-            false => Err(io::Error::new(io::ErrorKind::ConnectionReset, "more than what was asked for")),
+        if read <= MAX_ANSWER * self.under_way.load(Relaxed).min(MAX_HELD) {
+            return Ok(());
         }
+        self.exceeded.store(true, Relaxed);
+        // Of a kind after which nothing more is read.
+        Err(io::Error::new(io::ErrorKind::ConnectionReset, "more than what was asked for"))
     }
 }
 

@@ -259,6 +259,7 @@ fn failed(why: Failure) -> Lookup {
     match why {
         Failure::Away => Lookup::Away,
         Failure::Crowded => Lookup::Crowded,
+        Failure::Lost => Lookup::Lost,
         Failure::Refused => Lookup::Refused,
         Failure::Garbage => Lookup::Garbage,
     }

@@ -227,7 +227,7 @@ async fn what_is_no_answer_is_a_miss() {
         (Says::This("\u{0}\u{1}\u{2}\r\n"), Lookup::Garbage),
         (Says::This("*-7\r\n"), Lookup::Garbage),
         (Says::This("$-7\r\n"), Lookup::Garbage),
-        (Says::Bye, Lookup::Garbage),
+        (Says::Bye, Lookup::Lost),
         // As deep as can be, and wide.
         (Says::This(Box::leak("*4096\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
         (Says::This(Box::leak("*1\r\n".repeat(20_000).into_boxed_str())), Lookup::Garbage),
