@@ -1,8 +1,9 @@
 //! What each policy costs a request, switched on alone: `cargo bench -p outrigger-proxy --bench policies`.
 //!
 //! Real requests over loopback, through the whole proxy; what is counted is the processor time of its one worker, as the
-//! kernel counts it. The cases take turns, so that a drift of the machine's speed meets them all, and each is compared
-//! with the bare proxy of its own round. A table to look at, never a gate; leave the machine alone meanwhile.
+//! kernel counts it. Each case runs between two runs of the bare proxy and the bare proxy between two of its own, so that
+//! neither a drift of the machine's speed nor what ran just before favours one; the cases take turns. A table to look at,
+//! never a gate; leave the machine alone meanwhile.
 #![allow(missing_docs)]
 #![expect(clippy::disallowed_methods, reason = "threads of a benchmark need no name")]
 
@@ -27,11 +28,11 @@ use outrigger_proxy::telemetry::Telemetry;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 31;
 /// Requests under way at once, each on a connection of its own, so that the worker seldom sleeps.
 const CONNECTIONS: usize = 16;
-/// Requests of each connection in a round.
-const TIMES: usize = 150;
+/// Requests of each connection in a run.
+const TIMES: usize = 25;
 
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=3600\r\nContent-Length: 5\r\n\r\nhello";
@@ -208,26 +209,44 @@ fn main() -> std::io::Result<()> {
         cases.push(Case::start(name, *on, base, GET.as_bytes(), origin)?);
     }
     for case in &mut cases {
-        case.round()?;
+        case.run()?;
     }
-    let mut rounds = Vec::new();
+    let mut rounds = vec![Vec::new(); cases.len()];
     for _ in 0..ROUNDS {
-        rounds.push(cases.iter_mut().map(Case::round).collect::<std::io::Result<Vec<f64>>>()?);
+        for (index, round) in rounds.iter_mut().enumerate() {
+            round.push(compare(&mut cases, index)?);
+        }
     }
     let mut out = std::io::stdout();
-    writeln!(out, "| policy, alone | CPU us a request | more than without |\n|---|---|---|")?;
-    for (index, case) in cases.iter().enumerate() {
-        let cost = median(rounds.iter().map(|round| round[index]));
-        let more = median(rounds.iter().map(|round| round[index] - round[case.base]));
-        writeln!(out, "| {} | {cost:.2} | {more:+.2} |", case.name)?;
+    writeln!(out, "| policy, alone | CPU us a request | more than without | half of the rounds |\n|---|---|---|---|")?;
+    for (case, round) in cases.iter().zip(rounds) {
+        let cost = sorted(round.iter().map(|(cost, _)| *cost))[ROUNDS / 2];
+        let more = sorted(round.iter().map(|(_, more)| *more));
+        let [low, middle, high] = [1, 2, 3].map(|quarter| more[quarter * (ROUNDS - 1) / 4]);
+        writeln!(out, "| {} | {cost:.2} | {middle:+.2} | {low:+.2} to {high:+.2} |", case.name)?;
     }
     Ok(())
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// What a case costs, and how much more that is than its base: base, case, case, base, and again the other way around.
+fn compare(cases: &mut [Case], index: usize) -> std::io::Result<(f64, f64)> {
+    let base = cases[index].base;
+    let (mut with, mut without) = (0.0, 0.0);
+    for which in [base, index, index, base, index, base, base, index] {
+        let spent = cases[which].run()?;
+        if which == index { with += spent } else { without += spent };
+    }
+    // A base beside itself.
+    if index == base {
+        (with, without) = (with / 2.0, with / 2.0);
+    }
+    Ok((with / 4.0, (with - without) / 4.0))
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values
 }
 
 impl Case {
@@ -246,8 +265,8 @@ impl Case {
         Ok(Case { name, base, request: request.to_vec(), connections, schedstat, _plane: plane })
     }
 
-    /// Sends a round of requests; the worker's microseconds for each.
-    fn round(&mut self) -> std::io::Result<f64> {
+    /// Sends some requests; the worker's microseconds for each.
+    fn run(&mut self) -> std::io::Result<f64> {
         let mut buffer = [0; 4096];
         let before = self.spent()?;
         for _ in 0..TIMES {
