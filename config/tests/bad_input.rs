@@ -162,6 +162,13 @@ fn durations_out_of_range() {
     check(&problems, Code::InvalidValue, "spec.retryConstraint.budget.interval", "between 1s and 1m");
 }
 
+/// The range of the field and the check of the policy both refuse it; it is said once.
+#[test]
+fn one_value_is_refused_once() {
+    let problems = refuse_shop_with("    bodyLimit: 1024\n", "    bodyLimit: 1024\n  cache: {ttl: 0s}\n");
+    check(&problems, Code::InvalidValue, "spec.cache.ttl", "between 1ms and");
+}
+
 #[test]
 fn ten_megabytes() {
     let start = Instant::now();

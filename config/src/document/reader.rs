@@ -217,6 +217,8 @@ impl<'a> Field<'a> {
         if !range.contains(&duration) {
             let (least, most) = (format_duration(*range.start()), format_duration(*range.end()));
             self.note(Problem::new(Code::InvalidValue, format!("must be between {least} and {most}")));
+            // One that the checks of the policy have nothing more to say of.
+            return *range.start();
         }
         duration
     }
