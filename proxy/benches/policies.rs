@@ -233,8 +233,8 @@ fn compare(cases: &mut [Case], index: usize) -> std::io::Result<(f64, f64)> {
     let base = cases[index].base;
     let (mut with, mut without) = (0.0, 0.0);
     for which in [base, index, index, base, index, base, base, index] {
-        let spent = cases[which].run()?;
-        if which == index { with += spent } else { without += spent };
+        let total = if which == index { &mut with } else { &mut without };
+        *total += cases[which].run()?;
     }
     // A base beside itself.
     if index == base {
