@@ -42,6 +42,8 @@ pub struct Mirror {
     pub cluster: ClusterName,
     /// The share of requests that is copied.
     pub percent: Percent,
+    /// What is asked of the cluster's endpoints, as of a [`Backend`]'s.
+    pub subset: Criteria,
 }
 
 /// What a hash balancer keys a request by; the first that the request has counts.

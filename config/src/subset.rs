@@ -76,6 +76,13 @@ impl Criteria {
         Criteria(self.0.iter().chain(&nearer.0).map(|(key, value)| (Arc::clone(key), value.clone())).collect())
     }
 
+    /// What it asks as `other` does.
+    #[must_use]
+    pub fn shared(&self, other: &Criteria) -> Criteria {
+        let kept = self.0.iter().filter(|(key, value)| other.0.get(*key) == Some(value));
+        Criteria(kept.map(|(key, value)| (Arc::clone(key), value.clone())).collect())
+    }
+
     /// What of it is about these keys.
     #[must_use]
     pub fn about(&self, keys: &Keys) -> Criteria {

@@ -135,6 +135,8 @@ fn subsets_are_labels_at_endpoints_and_questions_of_routes() {
     );
     // What the backend says counts before what the policy says.
     assert_eq!(routes[2], [format!("{web} 1 stage=prod, version=v2")]);
+    let mirrors: Vec<_> = service.hosts[0].routes[5].mirrors.iter().map(|mirror| mirror.subset.to_string()).collect();
+    assert_eq!(mirrors, ["version=v2", "", "version=v3", "version=v3"]);
     let plain = table(&shared, "service/default/shop/http");
     assert_eq!(asked(&plain.hosts[0].routes[0]), ["default/shop/http 1 version=v2"]);
     let known: Vec<Vec<String>> = shared

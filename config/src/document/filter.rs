@@ -7,10 +7,12 @@ use http::header::HeaderName;
 
 use super::metadata::stand_in;
 use super::reader::{Field, Fields};
+use super::subsets::read_criteria;
 use crate::error::{Code, Problem};
 use crate::header::{HeaderChanges, HeaderField, Headers, check_name, check_value};
 use crate::name::{ObjectName, check_label, check_subdomain};
 use crate::rewrite::{PathRewrite, REDIRECTS, Redirect, Rewrite, Scheme, check_path};
+use crate::subset::Criteria;
 use crate::value::Percent;
 
 /// What the filters of one list come to.
@@ -35,6 +37,8 @@ pub struct MirrorRef {
     pub service: ObjectName,
     /// Its port.
     pub port: u16,
+    /// Which of its workloads, by their labels; empty: whichever (Outrigger's own).
+    pub subset: Criteria,
     /// The share of requests that is copied; absent: all.
     pub percent: Percent,
 }
@@ -245,7 +249,7 @@ fn read_path(field: &Field<'_>) -> Option<PathRewrite> {
 /// `percent` (whole) or `fraction`, as Gateway API has them; neither: all.
 fn read_mirror(field: &Field<'_>, owner: &ObjectName) -> MirrorRef {
     let mut fields = field.fields();
-    let (service, port) = read_service(&fields.required("backendRef"), owner);
+    let (service, port, subset) = read_service(&fields.required("backendRef"), owner);
     let percent = fields.optional("percent").map(|field| field.integer(0..=100).saturating_mul(10_000));
     let fraction = fields.optional("fraction").map(|field| read_fraction(&field));
     let field = fields.finish();
@@ -254,11 +258,11 @@ fn read_mirror(field: &Field<'_>, owner: &ObjectName) -> MirrorRef {
     }
     let millionths = percent.or(fraction).unwrap_or(1_000_000);
     let percent = Percent::from_millionths(millionths).unwrap_or(Percent::HUNDRED);
-    MirrorRef { filter: 0, service, port, percent }
+    MirrorRef { filter: 0, service, port, subset, percent }
 }
 
-/// The port of a service that copies go to (Gateway API `BackendObjectReference`).
-fn read_service(field: &Field<'_>, owner: &ObjectName) -> (ObjectName, u16) {
+/// The port of a service that copies go to (Gateway API `BackendObjectReference`), and which of its workloads.
+fn read_service(field: &Field<'_>, owner: &ObjectName) -> (ObjectName, u16, Criteria) {
     let mut fields = field.fields();
     if let Some(kind) = fields.optional("kind") {
         kind.choice(&[("Service", ())]);
@@ -269,8 +273,9 @@ fn read_service(field: &Field<'_>, owner: &ObjectName) -> (ObjectName, u16) {
     let name = fields.required("name").checked(check_label);
     let namespace = fields.optional("namespace").map_or(owner.namespace().into(), |field| field.checked(check_label));
     let port = fields.required("port").port();
+    let subset = fields.optional("subset").map(|field| read_criteria(&field)).unwrap_or_default();
     fields.finish();
-    (ObjectName::try_new(&namespace, &name).unwrap_or_else(|_| stand_in()), port)
+    (ObjectName::try_new(&namespace, &name).unwrap_or_else(|_| stand_in()), port, subset)
 }
 
 /// A fraction, in millionths.

@@ -7,6 +7,10 @@ use crate::document::{BackendPolicy, BackendRef, Route, RoutePolicy, ServicePort
 use crate::error::{Code, Problem};
 use crate::name::ObjectName;
 use crate::subset::{Criteria, Keys, Lead, Metadata, Subsets};
+use crate::value::Percent;
+
+/// What mostly asks.
+const REQUEST: &str = "request";
 
 /// What a rule's policy and its backend ask of the backend's workloads together.
 pub(super) fn asked(policy: Option<&RoutePolicy>, reference: Option<&BackendRef>) -> Criteria {
@@ -90,7 +94,7 @@ fn check_service(index: &Index, name: &ObjectName, port: &ServicePort, findings:
         return;
     }
     if policy.spec.response.is_none()
-        && let Some(problem) = missed(index, &asked(Some(&policy.spec), None), (name, port))
+        && let Some(problem) = missed(index, (REQUEST, &asked(Some(&policy.spec), None)), (name, port))
     {
         findings.note(policy.document, problem.at_field("subset"));
     }
@@ -110,7 +114,7 @@ fn check_rule(
         let service = index.services.get(&reference.service);
         let Some(port) = service.and_then(|known| known.spec.port_numbered(reference.port)) else { continue };
         let asked = asked(policy.map(|policy| &policy.spec), Some(reference));
-        let Some(problem) = missed(index, &asked, (&reference.service, port)) else { continue };
+        let Some(problem) = missed(index, (REQUEST, &asked), (&reference.service, port)) else { continue };
         // A backend of weight 0 may be of workloads that are still to come.
         if !problem.code.is_error() && reference.weight == 0 {
             continue;
@@ -126,10 +130,24 @@ fn check_rule(
             }
         }
     }
+    for mirror in &rule.rule.filters.mirrors {
+        let service = index.services.get(&mirror.service);
+        let Some(port) = service.and_then(|known| known.spec.port_numbered(mirror.port)) else { continue };
+        let Some(problem) = missed(index, ("copy", &mirror.subset), (&mirror.service, port)) else { continue };
+        if problem.code.is_error() || mirror.percent != Percent::ZERO {
+            let problem = problem.at_field("subset").at_field("backendRef").at_field("requestMirror");
+            let problem = problem.at_index(mirror.filter).at_field("filters");
+            findings.note(rule.document, problem.at_index(rule.number).at_field("rules"));
+        }
+    }
 }
 
-/// Why requests that ask so do not get it.
-fn missed(index: &Index, asked: &Criteria, (name, port): (&ObjectName, &ServicePort)) -> Option<Problem> {
+/// Why none that asks so gets it; `each`: what is sent, a request or a copy.
+fn missed(
+    index: &Index,
+    (each, asked): (&str, &Criteria),
+    (name, port): (&ObjectName, &ServicePort),
+) -> Option<Problem> {
     if asked.is_empty() {
         return None;
     }
@@ -152,10 +170,10 @@ fn missed(index: &Index, asked: &Criteria, (name, port): (&ObjectName, &ServiceP
     }
     let get = match subsets.lead(asked, &|criteria| known.iter().any(|metadata| criteria.fits(metadata, false))) {
         Lead::Subset { fewer: false, .. } => return None,
-        Lead::Subset { of, .. } => format!("requests go to those with {of}"),
-        Lead::Any(_) => "requests go to any of them".to_owned(),
-        Lead::Default { .. } => "requests go to the default subset".to_owned(),
-        Lead::Nobody(_) => "every request fails".to_owned(),
+        Lead::Subset { of, .. } => format!("every {each} goes to those with {of}"),
+        Lead::Any(_) => format!("every {each} goes to any of them"),
+        Lead::Default { .. } => format!("every {each} goes to the default subset"),
+        Lead::Nobody(_) => format!("every {each} fails"),
     };
     let reason = format!("no Workload behind Service {name} has these labels, so that {get}");
     Some(Problem::new(Code::Suspicious, reason).with_value(asked))

@@ -159,7 +159,8 @@ fn route(index: &Index, name: &ObjectName, port: &ServicePort, candidate: &Candi
 
 fn mirror_of(index: &Index, mirror: &MirrorRef) -> Option<Mirror> {
     let port = index.services.get(&mirror.service)?.spec.port_numbered(mirror.port)?;
-    Some(Mirror { cluster: name::cluster(&mirror.service, port), percent: mirror.percent })
+    let cluster = name::cluster(&mirror.service, port);
+    Some(Mirror { cluster, percent: mirror.percent, subset: mirror.subset.clone() })
 }
 
 /// A redirect to another host stays on the port that was asked for, which is the service's, unless it says more

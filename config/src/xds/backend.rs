@@ -3,12 +3,13 @@
 use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as xds;
 
-use super::value::{each, missing, number, refuse_all, refused};
+use super::value::{each, missing, number, refuse_all, refused, unsupported};
+use super::wire::outrigger;
 use super::{fault, filter, header, subset};
 use crate::error::Problem;
 use crate::name::ResourceName;
 use crate::resource::ClientKind;
-use crate::route::{Backend, HashKey, Mirror};
+use crate::route::{Backend, HashKey, Mirror, Route};
 use crate::subset::Criteria;
 use crate::value::Percent;
 
@@ -76,8 +77,29 @@ fn decode_weight(message: &xds::weighted_cluster::ClusterWeight, asked: &Criteri
     })
 }
 
-/// Encodes a mirror.
-pub(super) fn encode_mirror(mirror: &Mirror) -> RequestMirrorPolicy {
+/// Encodes mirrors. xDS has no word for what is asked of their endpoints ([`encode_asked_by_mirrors`] is our own): with
+/// Envoy a copy asks what its request asks. For others than our proxy a mirror that asks something else is left out,
+/// because its copies would go to workloads that they are not meant for.
+pub(super) fn encode_mirrors(route: &Route, client: ClientKind) -> Vec<RequestMirrorPolicy> {
+    let follows = |mirror: &Mirror| used(&route.backends).all(|backend| backend.subset == mirror.subset);
+    let is_said = |mirror: &&Mirror| match client {
+        ClientKind::Outrigger => true,
+        ClientKind::Envoy => mirror.subset.is_empty() || follows(mirror),
+        ClientKind::Grpc => mirror.subset.is_empty(),
+    };
+    route.mirrors.iter().filter(is_said).map(encode_mirror).collect()
+}
+
+/// Encodes what each mirror asks; nothing where none does.
+pub(super) fn encode_asked_by_mirrors(mirrors: &[Mirror]) -> Vec<core::Metadata> {
+    if mirrors.iter().all(|mirror| mirror.subset.is_empty()) {
+        return Vec::new();
+    }
+    let asked = |mirror: &Mirror| subset::encode_criteria(&mirror.subset, ClientKind::Outrigger).unwrap_or_default();
+    mirrors.iter().map(asked).collect()
+}
+
+fn encode_mirror(mirror: &Mirror) -> RequestMirrorPolicy {
     RequestMirrorPolicy {
         cluster: mirror.cluster.to_string(),
         runtime_fraction: Some(core::RuntimeFractionalPercent {
@@ -103,7 +125,39 @@ pub(super) fn decode_mirror(message: &RequestMirrorPolicy) -> Result<Mirror, Pro
     Ok(Mirror {
         cluster: ResourceName::try_new(&message.cluster).map_err(|problem| problem.at_field("cluster"))?,
         percent,
+        subset: Criteria::default(),
     })
+}
+
+/// Decodes what each mirror asks.
+pub(super) fn decode_asked_by_mirrors(messages: &[core::Metadata]) -> Result<Vec<Criteria>, Problem> {
+    each("mirror_metadata_match", messages, |asked| subset::decode_criteria(Some(asked)))
+}
+
+/// Mirrors with what each asks: what our own words say, and without such words what requests ask, as far as all of a
+/// split's parts ask the same.
+pub(super) fn asking(
+    mut mirrors: Vec<Mirror>,
+    own: Option<Vec<Criteria>>,
+    backends: &[Backend],
+) -> Result<Vec<Mirror>, Problem> {
+    let Some(asked) = own else {
+        let common = used(backends).map(|backend| backend.subset.clone()).reduce(|one, other| one.shared(&other));
+        let common = common.unwrap_or_default();
+        mirrors.iter_mut().for_each(|mirror| mirror.subset.clone_from(&common));
+        return Ok(mirrors);
+    };
+    if !asked.is_empty() && asked.len() != mirrors.len() {
+        let reason = format!("must be as many as request_mirror_policies, which are {}", mirrors.len());
+        let at = |problem: Problem| problem.at_field(outrigger::KEY).at_field("metadata");
+        return Err(at(unsupported("mirror_metadata_match", &reason).with_value(asked.len())));
+    }
+    mirrors.iter_mut().zip(asked).for_each(|(mirror, asked)| mirror.subset = asked);
+    Ok(mirrors)
+}
+
+fn used(backends: &[Backend]) -> impl Iterator<Item = &Backend> {
+    backends.iter().filter(|backend| backend.weight > 0)
 }
 
 /// Encodes a hash key.
@@ -142,5 +196,51 @@ pub(super) fn decode_hash(message: &HashPolicy) -> Result<HashKey, Problem> {
         Some(PolicySpecifier::QueryParameter(_)) => Err(refused("query_parameter")),
         Some(PolicySpecifier::FilterState(_)) => Err(refused("filter_state")),
         None => Err(missing("policy_specifier")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Backend, Mirror, asking};
+    use crate::error::Code;
+    use crate::name::ResourceName;
+    use crate::subset::Criteria;
+    use crate::value::Percent;
+
+    #[test]
+    fn each_mirror_gets_what_it_asks_or_the_route_is_refused() {
+        let to = |name: &str| {
+            let cluster = ResourceName::try_new(name).expect("a name");
+            Mirror { cluster, percent: Percent::HUNDRED, subset: Criteria::default() }
+        };
+        let asks = |version: &'static str| -> Criteria { [("version", version)].into_iter().collect() };
+        let mirrors = vec![to("a"), to("b")];
+        let said = |asked| asking(mirrors.clone(), Some(asked), &[]);
+        let both = said(vec![asks("v1"), Criteria::default()]).expect("taken");
+        assert_eq!(both, [Mirror { subset: asks("v1"), ..to("a") }, to("b")]);
+        assert_eq!(said(Vec::new()).expect("taken"), mirrors);
+        let problem = said(vec![asks("v1")]).expect_err("refused");
+        assert_eq!(
+            (problem.code, problem.path.as_str()),
+            (Code::Unsupported, "metadata.outrigger.dev.mirror_metadata_match")
+        );
+    }
+
+    #[test]
+    fn copies_of_another_control_plane_ask_what_all_requests_ask() {
+        let name = || ResourceName::try_new("a").expect("a name");
+        let backend = |weight, asked: &[(&'static str, &'static str)]| Backend {
+            subset: asked.iter().copied().collect(),
+            ..Backend::new(name(), weight)
+        };
+        let asked = |backends: &[Backend]| {
+            let mirror = Mirror { cluster: name(), percent: Percent::HUNDRED, subset: Criteria::default() };
+            asking(vec![mirror], None, backends).expect("taken")[0].subset.to_string()
+        };
+        let (prod, dev) = (backend(1, &[("stage", "prod"), ("version", "v1")]), backend(1, &[("stage", "dev")]));
+        assert_eq!(asked(std::slice::from_ref(&prod)), "stage=prod, version=v1");
+        assert_eq!(asked(&[prod.clone(), backend(2, &[("stage", "prod"), ("version", "v2")])]), "stage=prod");
+        assert_eq!(asked(&[prod.clone(), dev.clone()]), "");
+        assert_eq!(asked(&[prod, Backend { weight: 0, ..dev }]), "stage=prod, version=v1");
     }
 }

@@ -23,6 +23,7 @@ use crate::policy::asked::Asked;
 use crate::policy::{Cache, Fault, Origin, RateLimit, Retry, Session, Timeouts};
 use crate::resource::ClientKind;
 use crate::route::{AttemptCounts, Backend, HashKey, Mirror, Rehearsed, Route, RouteTable, VirtualHost};
+use crate::subset::Criteria;
 
 use xds::route_action::MaxStreamDuration;
 
@@ -153,7 +154,7 @@ fn encode_action(route: &Route, client: ClientKind) -> xds::RouteAction {
         metadata_match: asked,
         timeout: timeout(route.timeouts.request),
         idle_timeout: timeout(route.timeouts.idle),
-        request_mirror_policies: route.mirrors.iter().map(backend::encode_mirror).collect(),
+        request_mirror_policies: backend::encode_mirrors(route, client),
         hash_policy: route.hash.iter().map(backend::encode_hash).collect(),
         priority: priority::encode(route.priority),
         ..Default::default()
@@ -204,6 +205,7 @@ fn encode_own(route: &Route) -> outrigger::Route {
         rehearsed: own::rehearsed_route(&route.rehearsed),
         cache: route.cache.as_ref().map(cache::encode),
         session: route.session.as_ref().map(session::encode),
+        mirror_metadata_match: backend::encode_asked_by_mirrors(&route.mirrors),
     }
 }
 
@@ -245,8 +247,8 @@ fn decode_route(message: &xds::Route, host: &xds::VirtualHost) -> Result<Route, 
     let route = Route {
         origin: policies.origin,
         asked: decode_asked(action, host, backends.len())?,
+        mirrors: backend::asking(decode_mirrors(action, host)?, policies.asked_by_mirrors, &backends)?,
         backends,
-        mirrors: decode_mirrors(action, host)?,
         rewrite: action::read_rewrite(action, &common.matches.path).map_err(inner)?,
         timeouts: Timeouts { per_try: policies.per_try, ..decode_timeouts(action).map_err(inner)? },
         retry: policies.retry,
@@ -299,6 +301,7 @@ struct Policies {
     rehearsed: Rehearsed,
     cache: Option<Cache>,
     session: Option<Session>,
+    asked_by_mirrors: Option<Vec<Criteria>>,
 }
 
 fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
@@ -317,6 +320,7 @@ fn decode_own(own: &outrigger::Route) -> Result<Policies, Problem> {
             .map_err(|problem| problem.at_field("rehearsed"))?,
         cache: cache.map_err(|problem| problem.at_field("cache"))?,
         session: own.session.as_ref().map(session::read).transpose().map_err(|problem| problem.at_field("session"))?,
+        asked_by_mirrors: Some(backend::decode_asked_by_mirrors(&own.mirror_metadata_match)?),
     })
 }
 
@@ -336,7 +340,8 @@ fn decode_standard(
     };
     let (rate_limit, fault, session) = decode_filters(message)?;
     let (origin, sticky, cache, rehearsed) = (Origin::default(), Vec::new(), None, Rehearsed::default());
-    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, cache, rehearsed, session })
+    let asked_by_mirrors = None;
+    Ok(Policies { origin, per_try, retry, rate_limit, fault, sticky, cache, rehearsed, session, asked_by_mirrors })
 }
 
 type Filters = (Option<RateLimit>, Option<Fault>, Option<Session>);

@@ -21,7 +21,8 @@ use outrigger_config::policy::{
     RateLimit, RateLimitRule, Retry, SuccessRate, Tell, Thresholds, Timeouts,
 };
 use outrigger_config::resource::{ClientKind, Resource};
-use outrigger_config::route::{AttemptCounts, PathMatch, Route, RouteTable, VirtualHost};
+use outrigger_config::route::{AttemptCounts, Backend, Mirror, PathMatch, Route, RouteTable, VirtualHost};
+use outrigger_config::subset::Criteria;
 use outrigger_config::value::Percent;
 use outrigger_config::xds::encode;
 use prost::Message;
@@ -142,6 +143,27 @@ fn grpc_gets_api_listeners_with_a_router_alone_and_no_sockets() {
     assert_eq!(names, ["envoy.filters.http.router"]);
     let Some(hcm::http_connection_manager::RouteSpecifier::Rds(rds)) = &manager.route_specifier else { panic!() };
     check_ads(rds.config_source.as_ref());
+}
+
+#[test]
+fn a_copy_that_asks_what_its_request_does_not_is_for_our_own_proxy_alone() {
+    let to = |of: &str, subset: Criteria| Mirror { cluster: name(of), percent: Percent::HUNDRED, subset };
+    let of = |version: &'static str| -> Criteria { [("version", version)].into_iter().collect() };
+    let mirrors = vec![to("canary", of("v2")), to("shadow", Criteria::default())];
+    let backend = |version| Backend { subset: of(version), ..Backend::new(name("a"), 1) };
+    let copies = |client, backends: &[Backend]| -> Vec<String> {
+        let route = Route { mirrors: mirrors.clone(), backends: backends.to_vec(), ..Route::bare("r") };
+        let (_, action) = only_route(&table(route), client);
+        action.request_mirror_policies.into_iter().map(|mirror| mirror.cluster).collect()
+    };
+    assert_eq!(copies(ClientKind::Outrigger, &[backend("v1")]), ["canary", "shadow"]);
+    for client in [ClientKind::Envoy, ClientKind::Grpc] {
+        let others = "others would copy to anybody of the canary's service";
+        assert_eq!(copies(client, &[backend("v1")]), ["shadow"], "{others}");
+        assert_eq!(copies(client, &[backend("v1"), backend("v2")]), ["shadow"], "{others}");
+    }
+    // A copy asks what its request asks.
+    assert_eq!(copies(ClientKind::Envoy, &[backend("v2")]), ["canary", "shadow"]);
 }
 
 #[test]

@@ -180,7 +180,8 @@ fn route() -> impl Strategy<Value = Route> {
     let one = (name(), headers(), criteria())
         .prop_map(|(cluster, headers, subset)| vec![Backend { cluster, weight: 1, headers, subset }]);
     let parts = (text(), text(), matches(), prop_oneof![backends, one], timeouts());
-    let mirror = (name(), percent()).prop_map(|(cluster, percent)| Mirror { cluster, percent });
+    let mirror =
+        (name(), percent(), criteria()).prop_map(|(cluster, percent, subset)| Mirror { cluster, percent, subset });
     let priority = prop_oneof![Just(Priority::Default), Just(Priority::High)];
     // Boxed: all of it by value is more than the stack of a test holds in a debug build.
     let policies = (

@@ -8,6 +8,7 @@ use outrigger_config::policy::{Mode, Origin as PolicyOrigin};
 use outrigger_config::resource::{ClientKind, Resource, ResourceType};
 use outrigger_config::rewrite::{Answer, DirectResponse};
 use outrigger_config::route::{Mirror, PathMatch, Route};
+use outrigger_config::subset::Criteria;
 use outrigger_config::value::Percent;
 use outrigger_config::xds;
 use outrigger_integration::ads::{Ads, Sets, resources};
@@ -146,7 +147,8 @@ async fn an_inbound_route_does_all_that_it_is_told_to() {
             abort: Some(Abort { with: AbortWith::Status(429), percent: Percent::HUNDRED }),
             throttle: None,
         });
-        copied.mirrors = vec![Mirror { cluster: plain.backends[0].cluster.clone(), percent: Percent::HUNDRED }];
+        let cluster = plain.backends[0].cluster.clone();
+        copied.mirrors = vec![Mirror { cluster, percent: Percent::HUNDRED, subset: Criteria::default() }];
         let mut attempt = aborted.clone();
         (attempt.name, attempt.matches.path) = ("/attempt".into(), PathMatch::Prefix("/attempt".into()));
         attempt.fault.as_mut().unwrap().scope = Scope::Attempt;

@@ -166,6 +166,31 @@ spec:
 }
 
 #[tokio::test]
+async fn a_copy_goes_to_its_own_version_and_to_no_other() {
+    let (v1, v2) = (Origin::named("v1").await, Origin::named("v2").await);
+    let copied = |version: &str| {
+        format!(
+            "- filters: [{{ type: RequestMirror, requestMirror: {{ backendRef: {{ name: catalog, port: 80, subset: {{ version: {version} }} }} }} }}]
+  backendRefs: [{{ name: catalog, port: 80, subset: {{ version: v1 }} }}]"
+        )
+    };
+    let mut mesh = Mesh::steered(documents(&[("v1", &v1), ("v2", &v2)], BY_VERSION, &copied("v2"))).await;
+    assert_eq!(shares(&mesh, 20).await, BTreeMap::from([("v1".into(), 20)]));
+    wait::holds("the copies to come", || v2.requests() == 20).await;
+    let counted = mesh.caller().metric("outrigger_requests_total", &["route=\"HTTPRoute shop/catalog/rule-0/mirror\""]);
+    assert_eq!(counted.await, 20.0);
+    // Where nobody is yet there is no copy, and nobody else gets one.
+    mesh.apply(Documents::bare().route(SERVICE, &copied("v3")).text()).await;
+    assert_eq!(shares(&mesh, 20).await, BTreeMap::from([("v1".into(), 20)]));
+    wait::until("the copies to be counted", async || {
+        let missed = mesh.caller().metric("outrigger_subset_fallbacks_total", &["to=\"nobody\""]).await;
+        (missed == 20.0).then_some(())
+    })
+    .await;
+    assert_eq!((v1.requests(), v2.requests()), (40, 20));
+}
+
+#[tokio::test]
 async fn an_ejected_canary_is_not_replaced_by_another_version() {
     let (v1, v2) = (Origin::named("v1").await, Origin::named("v2").await);
     let documents = documents(&[("v1", &v1), ("v2", &v2)], BY_VERSION, &split(&[("v2", 1)])).with(

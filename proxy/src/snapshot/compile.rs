@@ -167,9 +167,11 @@ fn asked(set: &ResourceSet) -> HashMap<&ClusterName, BTreeSet<&Criteria>> {
     if set.clusters.values().all(|model| model.subsets.is_none()) {
         return asked;
     }
-    for backend in hosts.flat_map(|host| &host.routes).flat_map(|route| &route.backends) {
-        if !backend.subset.is_empty() {
-            asked.entry(&backend.cluster).or_default().insert(&backend.subset);
+    for route in hosts.flat_map(|host| &host.routes) {
+        let of_backends = route.backends.iter().map(|backend| (&backend.cluster, &backend.subset));
+        let of_mirrors = route.mirrors.iter().map(|mirror| (&mirror.cluster, &mirror.subset));
+        for (cluster, subset) in of_backends.chain(of_mirrors).filter(|(_, subset)| !subset.is_empty()) {
+            asked.entry(cluster).or_default().insert(subset);
         }
     }
     asked
@@ -264,7 +266,8 @@ impl Tables<'_> {
     /// no copy stay for ever.
     fn mirror(&self, mirror: &MirrorModel, route: &RouteModel, direction: Direction) -> Option<Arc<Mirror>> {
         let name = format!("{}/mirror", route.name);
-        let mut copies = RouteModel::forward(&name, mirror.cluster.clone());
+        let to = Backend { subset: mirror.subset.clone(), ..Backend::new(mirror.cluster.clone(), 1) };
+        let mut copies = RouteModel { backends: vec![to], ..RouteModel::bare(&name) };
         copies.timeouts.request = Some(route.timeouts.request.unwrap_or(MIRROR_TIMEOUT));
         copies.timeouts.idle = route.timeouts.idle;
         let target = |backend: &Backend| (backend.weight, self.target(backend, &copies, direction));

@@ -13,6 +13,7 @@ use outrigger_config::policy::rate_limit::{GlobalLimit, Scope};
 use outrigger_config::policy::{Mode, Origin, Per, Priority, RateLimit, RateLimitRule, Tell};
 use outrigger_config::resource::{Resource, ResourceType};
 use outrigger_config::route::{Backend, Mirror as MirrorModel, Route as RouteModel, RouteTable, VirtualHost};
+use outrigger_config::subset::Criteria;
 use outrigger_config::value::Percent;
 
 use super::{Context, ResourceSet, Snapshot, Snapshots, compile};
@@ -163,7 +164,8 @@ fn endpoints_stay_while_their_assignment_is_on_its_way() {
 fn there_are_never_more_copies_than_places_whatever_the_snapshot() {
     let mut set = shop();
     let Resource::Table(mut model) = table("t", &["a"], None) else { panic!("a table") };
-    model.hosts[0].routes[0].mirrors = vec![MirrorModel { cluster: name("b"), percent: Percent::HUNDRED }];
+    let mirror = MirrorModel { cluster: name("b"), percent: Percent::HUNDRED, subset: Criteria::default() };
+    model.hosts[0].routes[0].mirrors = vec![mirror];
     set.insert(Resource::Table(model));
     let first = build(&set, None);
     let enter = |snapshot: &Snapshot| route(snapshot).mirrors[0].enter();

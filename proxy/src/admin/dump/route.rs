@@ -66,7 +66,11 @@ fn rehearsed(one: &Rehearsed) -> Option<Value> {
 }
 
 fn mirror(mirror: &Mirror) -> Value {
-    json!({ "cluster": mirror.cluster.as_str(), "percent": mirror.percent.ratio() * 100.0 })
+    some(json!({
+        "cluster": mirror.cluster.as_str(),
+        "percent": mirror.percent.ratio() * 100.0,
+        "subset": (!mirror.subset.is_empty()).then(|| mirror.subset.to_string()),
+    }))
 }
 
 fn fault(fault: &Fault) -> Value {

@@ -1,6 +1,7 @@
 //! What routes have beyond xDS: the policies that hold for requests on their way.
 
 use prost_xds::Name;
+use xds_api::pb::envoy::config::core::v3 as core;
 use xds_api::pb::envoy::config::route::v3 as route;
 use xds_api::pb::google::protobuf::Duration;
 
@@ -41,6 +42,9 @@ pub struct Route {
     /// Which responses are kept.
     #[prost(message, optional, tag = "8")]
     pub cache: Option<Cache>,
+    /// What is asked of the endpoints of each of `request_mirror_policies`, in their order; none: nothing of any.
+    #[prost(message, repeated, tag = "9")]
+    pub mirror_metadata_match: Vec<core::Metadata>,
 }
 
 /// A session that a cookie keeps.
