@@ -168,8 +168,14 @@ spec:
     #[must_use]
     pub fn route_policy(self, name: &str, spec: &str) -> Documents {
         let rule = format!("- backendRefs: [{{ name: {name}, port: 80 }}]");
+        self.route(name, &rule).policy_of_route(name, spec)
+    }
+
+    /// A RoutePolicy on the HTTPRoute that [`Documents::route`] makes for service `name`.
+    #[must_use]
+    pub fn policy_of_route(self, name: &str, spec: &str) -> Documents {
         let target = "{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: NAME }";
-        self.route(name, &rule).policy("RoutePolicy", target, name, spec)
+        self.policy("RoutePolicy", target, name, spec)
     }
 
     /// An HTTPRoute on the service `name`; `rules` is its list of rules, as lines.

@@ -60,15 +60,9 @@ async fn a_backends_changes_hold_on_its_way_alone_and_over_the_rules() {
 #[tokio::test]
 async fn every_attempt_is_changed_alike_and_once() {
     let origin = Origin::start().await;
-    let documents = small("http", &[origin.address()]).route("catalog", REQUEST).with(
-        "
-apiVersion: outrigger.dev/v1alpha1
-kind: RoutePolicy
-metadata: { name: catalog, namespace: shop }
-spec:
-  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
-  retry: { attempts: 2, codes: [503], methods: [\"*\"] }",
-    );
+    let documents = small("http", &[origin.address()])
+        .route("catalog", REQUEST)
+        .policy_of_route(SERVICE, "retry: { attempts: 2, codes: [503], methods: [\"*\"] }");
     let mesh = Mesh::standalone(documents).await;
     origin.fail_next(2, 503);
     let reply = mesh.send(post(SERVICE, "/echo", "body").with("x-add", "mine")).await;

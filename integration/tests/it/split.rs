@@ -46,15 +46,7 @@ async fn a_retry_stays_with_the_version_that_was_chosen() {
         "catalog",
         "- backendRefs: [{ name: catalog, port: 80, weight: 50 }, { name: beta, port: 80, weight: 50 }]",
     );
-    let documents = documents.with(
-        "
-apiVersion: outrigger.dev/v1alpha1
-kind: RoutePolicy
-metadata: { name: catalog, namespace: shop }
-spec:
-  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
-  retry: { attempts: 1, codes: [503] }",
-    );
+    let documents = documents.policy_of_route("catalog", "retry: { attempts: 1, codes: [503] }");
     let mesh = Mesh::standalone(documents).await;
     first.fail_with(503);
     for reply in mesh.many("/", 40).await {
@@ -71,15 +63,8 @@ async fn the_same_user_gets_the_same_version() {
         "catalog",
         "- backendRefs: [{ name: catalog, port: 80, weight: 70 }, { name: beta, port: 80, weight: 30 }]",
     );
-    let documents = documents.with(
-        "
-apiVersion: outrigger.dev/v1alpha1
-kind: RoutePolicy
-metadata: { name: catalog, namespace: shop }
-spec:
-  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
-  stickyOn: [{ type: Header, name: x-user }, { type: Cookie, name: sid }]",
-    );
+    let documents =
+        documents.policy_of_route("catalog", "stickyOn: [{ type: Header, name: x-user }, { type: Cookie, name: sid }]");
     let mesh = Mesh::steered(documents).await;
     let mut client = mesh.http1().await;
     let mut beta = 0;

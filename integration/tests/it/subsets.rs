@@ -193,15 +193,8 @@ async fn a_copy_goes_to_its_own_version_and_to_no_other() {
 #[tokio::test]
 async fn an_ejected_canary_is_not_replaced_by_another_version() {
     let (v1, v2) = (Origin::named("v1").await, Origin::named("v2").await);
-    let documents = documents(&[("v1", &v1), ("v2", &v2)], BY_VERSION, &split(&[("v2", 1)])).with(
-        "
-apiVersion: outrigger.dev/v1alpha1
-kind: RoutePolicy
-metadata: { name: catalog, namespace: shop }
-spec:
-  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
-  retry: { attempts: 1, codes: [503] }",
-    );
+    let documents = documents(&[("v1", &v1), ("v2", &v2)], BY_VERSION, &split(&[("v2", 1)]))
+        .policy_of_route(SERVICE, "retry: { attempts: 1, codes: [503] }");
     let mesh = Mesh::standalone(documents).await;
     v2.fail_with(503);
     let replies = mesh.many("/", 20).await;

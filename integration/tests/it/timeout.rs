@@ -43,15 +43,9 @@ async fn a_fast_request_is_left_alone() {
 #[tokio::test]
 async fn the_time_covers_all_attempts() {
     let origin = Origin::start().await;
-    let documents = small("http", &[origin.address()]).route("catalog", RULE).with(
-        "
-apiVersion: outrigger.dev/v1alpha1
-kind: RoutePolicy
-metadata: { name: catalog, namespace: shop }
-spec:
-  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
-  retry: { attempts: 10, on: [reset], perTryTimeout: 100ms }",
-    );
+    let documents = small("http", &[origin.address()])
+        .route("catalog", RULE)
+        .policy_of_route(SERVICE, "retry: { attempts: 10, on: [reset], perTryTimeout: 100ms }");
     let mesh = Mesh::standalone(documents).await;
     let begun = Instant::now();
     assert_eq!(mesh.get("/slow/60000").await.status, 504);

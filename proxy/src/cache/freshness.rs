@@ -223,4 +223,20 @@ fn age(headers: &HeaderMap) -> u64 {
 }
 
 #[cfg(test)]
+impl Freshness {
+    /// Of a minute for whatever came now, for tests.
+    pub(super) fn plain(received: Instant) -> Self {
+        Freshness {
+            received,
+            initial_age: Duration::ZERO,
+            lifetime: Duration::from_secs(60),
+            while_revalidate: Duration::ZERO,
+            if_error: Duration::ZERO,
+            confirm: false,
+            strict: false,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests;

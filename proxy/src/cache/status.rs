@@ -102,15 +102,7 @@ mod tests {
     #[test]
     fn each_answer_says_what_was_done() {
         let now = Instant::now();
-        let freshness = Freshness {
-            received: now,
-            initial_age: Duration::from_secs(10),
-            lifetime: Duration::from_secs(60),
-            while_revalidate: Duration::ZERO,
-            if_error: Duration::ZERO,
-            confirm: false,
-            strict: false,
-        };
+        let freshness = Freshness { initial_age: Duration::from_secs(10), ..Freshness::plain(now) };
         let forwarded = |detail, stored| Did::Forwarded {
             why: Forward::UriMiss,
             status: Some(200),

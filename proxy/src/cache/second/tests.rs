@@ -154,18 +154,16 @@ impl Fake {
 
 fn stored(size: usize) -> Arc<Stored> {
     let now = clock::now();
-    let freshness = Freshness {
-        received: now,
-        initial_age: Duration::ZERO,
-        lifetime: Duration::from_secs(60),
-        while_revalidate: Duration::ZERO,
-        if_error: Duration::ZERO,
-        confirm: false,
-        strict: false,
-    };
     let head = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"a\""))]);
     let body = Some(vec![0; size].into());
-    Arc::new(Stored::new(Selector::of_nothing(7), freshness, (StatusCode::OK, &head), body, now, "shown".into()))
+    Arc::new(Stored::new(
+        Selector::of_nothing(7),
+        Freshness::plain(now),
+        (StatusCode::OK, &head),
+        body,
+        now,
+        "shown".into(),
+    ))
 }
 
 #[tokio::test(start_paused = true)]

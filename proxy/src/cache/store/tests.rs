@@ -22,24 +22,12 @@ fn fields(values: &[(&str, &str)]) -> HeaderMap {
     values.iter().map(field).collect()
 }
 
-fn freshness(received: Instant) -> Freshness {
-    Freshness {
-        received,
-        initial_age: Duration::ZERO,
-        lifetime: Duration::from_secs(60),
-        while_revalidate: Duration::ZERO,
-        if_error: Duration::ZERO,
-        confirm: false,
-        strict: false,
-    }
-}
-
 /// A response of `scope` to `request` that varies by `vary`.
 fn response(scope: u64, request: &HeaderMap, vary: &str, body: &str, sent: Instant) -> Arc<Stored> {
     let headers = if vary.is_empty() { HeaderMap::new() } else { fields(&[("vary", vary)]) };
     let selector = Selector::new(scope, request, &headers).expect("it is for some requests");
     let body = Some(Bytes::copy_from_slice(body.as_bytes()));
-    Arc::new(Stored::new(selector, freshness(sent), (StatusCode::OK, &headers), body, sent, "k".into()))
+    Arc::new(Stored::new(selector, Freshness::plain(sent), (StatusCode::OK, &headers), body, sent, "k".into()))
 }
 
 fn found(store: &Store, scope: u64, request: &HeaderMap) -> Option<String> {

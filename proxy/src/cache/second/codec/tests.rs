@@ -52,13 +52,11 @@ fn fields(pairs: &[(&str, &str)]) -> HeaderMap {
 
 fn stored(now: Instant, head: &HeaderMap, request: &HeaderMap, body: &[u8]) -> Stored {
     let freshness = Freshness {
-        received: now,
         initial_age: Duration::from_secs(3),
-        lifetime: Duration::from_secs(60),
         while_revalidate: Duration::from_secs(5),
         if_error: Duration::from_secs(9),
-        confirm: false,
         strict: true,
+        ..Freshness::plain(now)
     };
     let selector = Selector::new(SCOPE, request, head).expect("one that can be kept");
     let body = Some(Bytes::copy_from_slice(body));
