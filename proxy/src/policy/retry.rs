@@ -105,12 +105,7 @@ async fn run<S: Next<Targeted>>(mut inner: S, targeted: Targeted) -> Result<Resp
         }
         let mut outcome = inner.call(Targeted { http, aim: aim.clone(), permit: None, edits: None }).await;
         drop(retrying.take());
-        let mut again = rules.judge(&mut outcome, &aim);
-        if again.is_none() && rules.trailers_matter(&outcome, &aim) {
-            // Apart, as few requests need it.
-            again = Box::pin(rules.peek(&mut outcome, &aim)).await;
-        }
-        let Some(again) = again else {
+        let Some(again) = rules.weigh(&mut outcome, &aim).await else {
             if let (Some(pace), Ok(_)) = (route.pace(), &outcome)
                 && let Some((ended, took)) = aim.trail.read(|notes| notes.tries.answered(aim.attempt))
             {
@@ -160,7 +155,18 @@ struct Again {
 }
 
 impl Rules<'_> {
-    /// Why and how an attempt's outcome may be bettered; nothing where it is the request's.
+    /// Why and how an attempt's outcome may be bettered; nothing where it is the request's. Waits for its trailers, where
+    /// they may say more than its head.
+    async fn weigh(&self, outcome: &mut Result<Response, Error>, aim: &Aim) -> Option<Again> {
+        let again = self.judge(outcome, aim);
+        if again.is_none() && self.trailers_matter(outcome, aim) {
+            // Apart, as few requests need it.
+            return Box::pin(self.peek(outcome, aim)).await;
+        }
+        again
+    }
+
+    /// Judges what is there of an outcome at once.
     fn judge(&self, outcome: &mut Result<Response, Error>, aim: &Aim) -> Option<Again> {
         match outcome {
             Ok(response) => self.answered(response, aim),

@@ -122,10 +122,7 @@ pub(super) async fn run<S: Next<Targeted>>(
                 let took = race.finish(number, now);
                 // It was this attempt's; another may be under way.
                 aim.trail.note(|notes| notes.cut = None);
-                let mut again = rules.judge(&mut outcome, &aim);
-                if again.is_none() && rules.trailers_matter(&outcome, &aim) {
-                    again = Box::pin(rules.peek(&mut outcome, &aim)).await;
-                }
+                let again = rules.weigh(&mut outcome, &aim).await;
                 if again.is_none() && outcome.is_ok() {
                     if let (Some(took), Some(pace)) = (took, route.pace()) {
                         pace.observe(now, took);
