@@ -59,7 +59,7 @@ pub(super) async fn forward<S: Next<Routed>>(
     let Forwarded { mut why, demand, mut stale, mut flight } = forwarded;
     if demand.passes || passes(&routed).is_some() {
         note(cache, &routed, CacheResult::Bypass);
-        return pass(inner, routed, cache, Some(why)).await;
+        return pass(|routed| inner.call(routed), routed, cache, Some(why)).await;
     }
     let shared = Arc::clone(&routed.trail.connection.shared);
     let caching = &shared.caching;

@@ -65,29 +65,9 @@ impl<S: Next<Routed>> Service<Routed> for Cache<S> {
             return self.inner.call(routed);
         }
         if routed.route.rehearsed.cache.is_some() {
-            let acting = Acting { inner: self.inner.clone() };
-            return Box::pin(observe::observe(acting, routed));
+            let mut inner = self.inner.clone();
+            return Box::pin(observe::observe(move |routed| act(&mut inner, routed), routed));
         }
-        act(&mut self.inner, routed)
-    }
-}
-
-/// The cache that acts, while another is rehearsed beside it: that sees what it would see in its place.
-#[derive(Clone, Debug)]
-struct Acting<S> {
-    inner: S,
-}
-
-impl<S: Next<Routed>> Service<Routed> for Acting<S> {
-    type Response = Response;
-    type Error = Error;
-    type Future = Waiting;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, routed: Routed) -> Waiting {
         act(&mut self.inner, routed)
     }
 }
@@ -97,7 +77,8 @@ fn act<S: Next<Routed>>(inner: &mut S, routed: Routed) -> Waiting {
     let route = Arc::clone(&routed.route);
     let Some(cache) = &route.cache else { return inner.call(routed) };
     if !cache.policy.mode.enforces() {
-        return Box::pin(observe::observe(inner.clone(), routed));
+        let mut inner = inner.clone();
+        return Box::pin(observe::observe(move |routed| inner.call(routed), routed));
     }
     let now = routed.trail.started;
     match look(cache, &routed, now) {

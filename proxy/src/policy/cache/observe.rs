@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::super::Next;
+use super::super::Waiting;
 use super::fetch::until;
 use super::further;
 use super::pass::pass;
@@ -19,13 +19,13 @@ use crate::error::Error;
 use crate::exchange::{Response, Routed};
 use crate::telemetry::Would;
 
-/// Sends a request on, and notes what would have been a hit: nothing of what passes is changed, and no body kept.
-pub(super) async fn observe<S: Next<Routed>>(mut inner: S, routed: Routed) -> Result<Response, Error> {
+/// Sends a request on with `send`, and notes what would have been a hit: nothing of what passes is changed, and no body
+/// kept. Beside a cache that acts `send` is what that does, so that this one sees what it would see in its place.
+pub(super) async fn observe(send: impl FnOnce(Routed) -> Waiting, routed: Routed) -> Result<Response, Error> {
     let route = Arc::clone(&routed.route);
-    // Beside one that acts `inner` is that one.
-    let Some(cache) = route.rehearsed.cache.as_ref().or(route.cache.as_ref()) else { return inner.call(routed).await };
+    let Some(cache) = route.rehearsed.cache.as_ref().or(route.cache.as_ref()) else { return send(routed).await };
     if passes(&routed).is_some() || Demand::of(routed.http.headers()).passes {
-        return pass(inner, routed, cache, None).await;
+        return pass(send, routed, cache, None).await;
     }
     let hit = matches!(look(cache, &routed, routed.trail.started), Look::Hit { .. });
     let shared = Arc::clone(&routed.trail.connection.shared);
@@ -35,9 +35,9 @@ pub(super) async fn observe<S: Next<Routed>>(mut inner: S, routed: Routed) -> Re
         let demand = Demand::of(&question.headers);
         let who = (&question.label, &question.headers);
         let looks = further::rehearse(cache, caching, who, &demand, until(&routed).into());
-        beside(inner.call(routed), looks).await
+        beside(send(routed), looks).await
     } else {
-        (inner.call(routed).await, None)
+        (send(routed).await, None)
     };
     let hit = hit || looked == Some(true);
     if hit {

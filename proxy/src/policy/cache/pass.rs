@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use super::super::Next;
+use super::super::Waiting;
 use crate::cache::second::View;
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
 use crate::clock;
@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::exchange::{Response, Routed};
 use crate::route::cache::Cache as RouteCache;
 
-/// Sends a request on as it is. One that changed its target makes everything that is kept of it be forgotten, whatever
-/// fields the others ask with (RFC 9111, 4.4).
-pub(super) async fn pass<S: Next<Routed>>(
-    mut inner: S,
+/// Sends a request on as it is, with `send`. One that changed its target makes everything that is kept of it be
+/// forgotten, whatever fields the others ask with (RFC 9111, 4.4).
+pub(super) async fn pass(
+    send: impl FnOnce(Routed) -> Waiting,
     routed: Routed,
     cache: &RouteCache,
     why: Option<Forward>,
@@ -26,7 +26,7 @@ pub(super) async fn pass<S: Next<Routed>>(
         let target = routed.http.uri().path_and_query().cloned();
         (routed.authority.clone(), target)
     });
-    let mut response = inner.call(routed).await?;
+    let mut response = send(routed).await?;
     let status = response.status();
     if let Some((authority, target)) = unsafe_of
         && (status.is_success() || status.is_redirection())
