@@ -1,18 +1,21 @@
 //! A shared cache beside the caller: what it keeps, for whom, how long, and that it says so.
 
+mod flights;
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::Method;
 use http_body_util::BodyExt;
 use outrigger_integration::behaviour::empty;
-use outrigger_integration::client::{Ask, Client, Reply, ask, get, post};
+use outrigger_integration::client::{Ask, Reply, ask, get, post};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::{Mesh, SERVICE, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::wait;
 
 const FRESH: &str = "/with?cache-control=max-age=60";
+
 /// Stale when it comes, and to be confirmed.
 const STALE: &str = "/with?cache-control=max-age=50&age=100&etag=a";
 
@@ -127,54 +130,6 @@ async fn at_once(mesh: &Mesh, path: &str, count: usize) -> (Vec<Reply>, Duration
 }
 
 #[tokio::test]
-async fn many_that_ask_at_once_are_one_request() {
-    let (origin, mesh) = caching("{}").await;
-    let (replies, _) = at_once(&mesh, "/with?cache-control=max-age=60&wait=300", 50).await;
-    assert_eq!(origin.requests(), 1);
-    assert!(replies.iter().all(|reply| reply.status == 200 && reply.body == replies[0].body));
-    assert_eq!(replies.iter().filter(|reply| says(reply).contains("; collapsed")).count(), 49);
-}
-
-#[tokio::test]
-async fn nobody_waits_for_what_cannot_be_shared() {
-    let (origin, mesh) = caching("{}").await;
-    for path in ["/with?cache-control=no-store&wait=300", "/with?cache-control=no-cache&etag=a&wait=300"] {
-        let before = origin.requests();
-        let (replies, took) = at_once(&mesh, path, 20).await;
-        assert!(replies.iter().all(|reply| reply.status == 200), "{path}");
-        assert_eq!(origin.requests() - before, 20, "{path}");
-        assert!(took < Duration::from_secs(4), "{path}: {took:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_next_one_leads_when_the_leader_goes_away() {
-    let (origin, mesh) = caching("{}").await;
-    let path = "/with?cache-control=max-age=60&wait=500";
-    let mut leader = mesh.http1().await;
-    let asked = leader.attempt(get(SERVICE, path));
-    let asked = tokio::spawn(asked);
-    wait::holds("the leader to ask", || origin.requests() == 1).await;
-    let (address, waiters) = (mesh.address(), 5);
-    let waiting = (0..waiters).map(|_| async move { Client::http1(address).await.send(get(SERVICE, path)).await });
-    let waiting = tokio::spawn(join_all(waiting));
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    leader.abort();
-    assert!(asked.await.expect("it ends").is_err());
-    let replies = waiting.await.expect("they are answered");
-    assert!(replies.iter().all(|reply| reply.status == 200 && reply.complete));
-    assert_eq!(origin.requests(), 2);
-}
-
-#[tokio::test]
-async fn a_failing_leader_holds_up_nobody() {
-    let (origin, mesh) = caching("{}").await;
-    origin.fail_next(1000, 503);
-    let (replies, took) = at_once(&mesh, FRESH, 20).await;
-    assert!(replies.iter().all(|reply| reply.status == 503) && took < Duration::from_secs(4));
-}
-
-#[tokio::test]
 async fn a_stale_answer_stands_in_for_a_failure() {
     let (origin, mesh) = caching("{ staleIfError: 1h }").await;
     let first = mesh.get(STALE).await;
@@ -254,21 +209,6 @@ async fn who_reads_after_a_write_is_not_told_what_was_asked_for_before_it() {
     assert_ne!(after.body, before.await.expect("answered").body, "{}", says(&after));
     assert!(took < Duration::from_millis(1000), "{took:?}");
     assert_eq!(mesh.get(FRESH).await.body, after.body);
-}
-
-#[tokio::test]
-async fn whoever_waits_for_anothers_answer_waits_no_longer_than_it_wished() {
-    let (origin, mesh) = caching("{}").await;
-    let path = "/with?cache-control=max-age=60&wait=3000";
-    let mut leader = mesh.http1().await;
-    let leading = tokio::spawn(async move { leader.send(get(SERVICE, path)).await });
-    wait::holds("the leader to ask", || origin.requests() == 1).await;
-    let start = Instant::now();
-    let hurried = mesh.send(get(SERVICE, path).with("x-envoy-upstream-rq-timeout-ms", "200")).await;
-    let took = start.elapsed();
-    assert_eq!((hurried.status, hurried.reason()), (504, Some("http_response_timeout")));
-    assert!(took < Duration::from_millis(1500), "{took:?}");
-    assert_eq!(leading.await.expect("answered").status, 200);
 }
 
 #[tokio::test]

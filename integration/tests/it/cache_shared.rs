@@ -1,6 +1,9 @@
 //! What proxies keep in a Redis that they share (RoutePolicy `cache.shared`), and that they go on without it.
 
-use std::time::{Duration, Instant};
+mod trouble;
+mod told;
+
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
@@ -12,7 +15,6 @@ use outrigger_integration::origin::Origin;
 use outrigger_integration::proxy::{Proxy, Start};
 use outrigger_integration::redis::Redis;
 use outrigger_integration::wait;
-use outrigger_integration::wire::Script;
 
 const FRESH: &str = "/with?cache-control=max-age=60";
 
@@ -138,51 +140,6 @@ async fn many_that_ask_for_the_same_look_once() {
 }
 
 #[tokio::test]
-async fn what_varies_is_never_given_to_another() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;
-    let path = format!("{FRESH}&vary=x-tenant");
-    let of = |tenant: &str| get(SERVICE, &path).with("x-tenant", tenant);
-    let mut bodies = Vec::new();
-    for tenant in ["a", "b", ""] {
-        bodies.push(pair.send("web", of(tenant)).await.body);
-    }
-    bodies.push(pair.get("web", &path).await.body);
-    pair.stored(4).await;
-    for (index, tenant) in ["a", "b", ""].into_iter().enumerate() {
-        let reply = pair.send("batch", of(tenant)).await;
-        assert!(says(&reply).contains("detail=shared") && reply.body == bodies[index], "{tenant}: {}", says(&reply));
-    }
-    assert_eq!(pair.get("batch", &path).await.body, bodies[3]);
-    assert_eq!(pair.origin.requests(), 4);
-    let other = pair.send("batch", of("c")).await;
-    assert!(!bodies.contains(&other.body) && pair.origin.requests() == 5, "{}", says(&other));
-}
-
-#[tokio::test]
-async fn what_hangs_on_a_field_is_shared_among_its_own_and_changed_for_all() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true, key: { headers: [x-tenant] } }", &redis.url(), &[]).await;
-    let as_tenant = |tenant: &str| get(SERVICE, FRESH).with("x-tenant", tenant);
-    for tenant in ["one", "two"] {
-        pair.send("web", as_tenant(tenant)).await;
-    }
-    pair.stored(2).await;
-    for tenant in ["one", "two", "one"] {
-        assert_eq!(pair.send("batch", as_tenant(tenant)).await.status, 200);
-    }
-    assert_eq!(pair.origin.requests(), 2, "each tenant's answer was asked for once");
-    pair.send("batch", as_tenant("three")).await;
-    assert_eq!(pair.origin.requests(), 3);
-    pair.send("batch", post(SERVICE, FRESH, "new")).await;
-    pair.changes("removed", 1).await;
-    for tenant in ["one", "two"] {
-        pair.send("batch", as_tenant(tenant)).await;
-    }
-    assert_eq!(pair.origin.requests(), 6, "the change was seen for every tenant");
-}
-
-#[tokio::test]
 async fn what_is_private_is_not_shared() {
     let Some(redis) = Redis::start().await else { return };
     let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;
@@ -260,85 +217,6 @@ async fn a_stale_answer_is_confirmed_by_whoever_asks_and_shared_anew() {
     let asked = &pair.origin.seen()[1];
     assert!(format!("{asked:?}").contains("if-none-match"), "{asked:?}");
     pair.stored(2).await;
-}
-
-#[tokio::test]
-async fn stale_answers_of_others_stand_in_too() {
-    let Some(redis) = Redis::start().await else { return };
-    let cache = "{ shared: true, staleIfError: 1m }";
-    let pair = Pair::of(cache, &redis.url(), &[]).await;
-    let path = "/with?cache-control=max-age=51&age=50";
-    let first = pair.get("web", path).await;
-    pair.stored(1).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    pair.origin.fail_with(503);
-    let second = pair.get("batch", path).await;
-    assert_eq!((second.status, &second.body), (200, &first.body));
-    assert!(says(&second).contains("hit; detail=shared-stale-if-error"), "{}", says(&second));
-}
-
-#[tokio::test]
-async fn a_stale_answer_of_another_is_served_while_it_is_asked_for_anew() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true, staleWhileRevalidate: 1m }", &redis.url(), &[]).await;
-    let path = "/with?cache-control=max-age=51&age=50";
-    let first = pair.get("web", path).await;
-    pair.stored(1).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    let second = pair.get("batch", path).await;
-    assert_eq!((second.status, &second.body), (200, &first.body));
-    assert!(says(&second).contains("hit; detail=shared-stale-while-revalidate"), "{}", says(&second));
-    wait::until("it to be asked for anew", async || (pair.origin.requests() == 2).then_some(())).await;
-    pair.stored(2).await;
-    // The first proxy finds that one, and asks for nothing.
-    let third = wait::until("the new one", async || {
-        let reply = pair.get("web", path).await;
-        (reply.body != first.body).then_some(reply)
-    })
-    .await;
-    assert!(third.status == 200 && pair.origin.requests() <= 3, "{}", pair.origin.requests());
-}
-
-#[tokio::test]
-async fn ages_add_up() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;
-    let path = "/with?cache-control=max-age=160&age=50";
-    pair.get("web", path).await;
-    pair.stored(1).await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    let age: u64 = pair.get("batch", path).await.header("age").expect("an age").parse().expect("a number");
-    assert!((51..60).contains(&age), "{age}");
-}
-
-#[tokio::test]
-async fn only_if_cached_is_answered_from_what_others_keep() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;
-    let only = || get(SERVICE, FRESH).with("cache-control", "only-if-cached");
-    let none = pair.send("batch", only()).await;
-    assert_eq!((none.status, none.reason()), (504, Some("not_cached")));
-    let first = pair.get("web", FRESH).await;
-    pair.stored(1).await;
-    let found = pair.send("batch", only()).await;
-    assert_eq!((found.status, &found.body, pair.origin.requests()), (200, &first.body, 1));
-}
-
-#[tokio::test]
-async fn another_policy_or_another_secret_is_another_cache() {
-    let Some(redis) = Redis::start().await else { return };
-    let one = Pair::of("{ shared: true }", &redis.url(), &[]).await;
-    let first = one.get("web", FRESH).await;
-    one.stored(1).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let secret = folder.path().join("secret");
-    std::fs::write(&secret, "sixteen-or-more-characters").expect("a file");
-    let flag = ["--cache-redis-secret", secret.to_str().expect("a path")];
-    for (cache, flags) in [("{ shared: true, defaultTtl: 1m }", &[][..]), ("{ shared: true }", &flag)] {
-        let other = Pair::of(cache, &redis.url(), flags).await;
-        let reply = other.get("web", FRESH).await;
-        assert!(reply.body != first.body && says(&reply).contains("fwd=uri-miss"), "{}", says(&reply));
-    }
 }
 
 #[tokio::test]
@@ -430,86 +308,6 @@ async fn a_look_up_is_on_the_record() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_killed_costs_nothing_but_what_it_kept() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;
-    let first = pair.get("web", FRESH).await;
-    pair.stored(1).await;
-    redis.kill();
-    let second = pair.get("batch", FRESH).await;
-    assert!(second.status == 200 && second.body != first.body && pair.origin.requests() == 2);
-    // Both go on with what they have themselves.
-    for (caller, body) in [("web", &first.body), ("batch", &second.body)] {
-        assert_eq!(pair.get(caller, FRESH).await.body, *body);
-    }
-    wait::until("it to be known as gone", async || {
-        (pair.batch.metric("outrigger_cache_shared_up", &[]).await == 0.0).then_some(())
-    })
-    .await;
-    let start = Instant::now();
-    for number in 0..20 {
-        let reply = pair.get("batch", &format!("{FRESH}&number={number}")).await;
-        assert!(reply.status == 200 && says(&reply).contains("detail=shared-away"), "{}", says(&reply));
-    }
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-}
-
-#[tokio::test]
-async fn a_redis_that_hangs_costs_a_few_timeouts_and_then_none() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true }", &redis.url(), &["--cache-redis-timeout", "200ms"]).await;
-    redis.signal("STOP");
-    let start = Instant::now();
-    for number in 0..40 {
-        assert_eq!(pair.get("web", &format!("{FRESH}&number={number}")).await.status, 200);
-    }
-    let (took, timeouts) = (start.elapsed(), pair.lookups(&pair.web, "timeout").await);
-    assert!((1.0..8.0).contains(&timeouts) && took < Duration::from_secs(5), "{timeouts} timeouts, {took:?}");
-    redis.signal("CONT");
-    wait::until("it to be used again", async || {
-        let path = format!("{FRESH}&again={}", fastrand::u32(..));
-        (!says(&pair.get("web", &path).await).contains("shared-")).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_redis_that_says_anything_is_no_answer() {
-    // To whatever is said, the greeting first.
-    let longest = "*4\r\n$-1\r\n:1073741824\r\n$1073741824\r\n";
-    for answer in ["HTTP/1.1 400 Bad Request\r\n\r\n", "+OK\r\n", "-NOAUTH first\r\n", "*1000000000\r\n", longest] {
-        let said = Script::start(move |mut wire, _| async move {
-            loop {
-                let mut seen = wire.read_until(b"\r\n").await;
-                if seen.is_empty() || !wire.offer(answer).await {
-                    return;
-                }
-                if answer == longest {
-                    // The gibibyte that was announced, for as long as somebody reads.
-                    seen.clear();
-                    while wire.offer(vec![b'x'; 1 << 16]).await {}
-                    return;
-                }
-            }
-        })
-        .await;
-        let redis = format!("redis://localhost:{}", said.address().port());
-        let mut pair = Pair::of("{ shared: true }", &redis, &[]).await;
-        let start = Instant::now();
-        for number in 0..10 {
-            let path = format!("{FRESH}&number={number}");
-            let first = pair.get("web", &path).await;
-            assert_eq!(first.status, 200);
-            assert_eq!(pair.get("web", &path).await.body, first.body, "it keeps what it has itself");
-        }
-        assert!(start.elapsed() < Duration::from_secs(5), "{answer:?}: {:?}", start.elapsed());
-        let memory = pair.web.process().resident_mib();
-        assert!(memory < 200.0, "{answer:?}: {memory} MiB");
-        assert_eq!(pair.lookups(&pair.web, "found").await, 0.0);
-    }
-}
-
-#[tokio::test]
 async fn a_control_plane_tells_all_proxies_the_same() {
     let Some(redis) = Redis::start().await else { return };
     let origin = Origin::start().await;
@@ -534,60 +332,4 @@ async fn a_control_plane_tells_all_proxies_the_same() {
     assert_eq!((&second.body, origin.requests()), (&first.body, 1));
     let dump = mesh.proxy("web").admin("/config_dump").await.text();
     assert!(dump.contains("\"shared\": true") || dump.contains("\"shared\":true"), "{dump}");
-}
-
-#[tokio::test]
-async fn a_user_that_may_do_little_is_enough_and_a_wrong_password_does_no_harm() {
-    let Some(redis) = Redis::start().await else { return };
-    let words = "ACL SETUSER proxies on >hidden ~outrigger:cache:* -@all +eval +time +del +hdel +hexists +hget +hlen \
-                 +hmget +hset +hstrlen +pexpire +pttl";
-    let words: Vec<&[u8]> = words.split_whitespace().map(str::as_bytes).collect();
-    let _: String = redis.command(&words).await;
-    let address = redis.url().replace("redis://", "");
-    let pair = Pair::of("{ shared: true }", &format!("redis://proxies:hidden@{address}"), &[]).await;
-    let first = pair.get("web", FRESH).await;
-    pair.stored(1).await;
-    assert_eq!(pair.get("batch", FRESH).await.body, first.body);
-    pair.send("batch", post(SERVICE, FRESH, "new")).await;
-    pair.changes("removed", 1).await;
-    let wrong = format!("redis://proxies:hidden2@{}", address.replace("127.0.0.1", "localhost"));
-    let mut pair = Pair::of("{ shared: true }", &wrong, &[]).await;
-    assert!(says(&pair.get("web", FRESH).await).contains("detail=shared-away"));
-    wait::until("it to be said", async || pair.web.process().said("Redis cannot be reached").then_some(())).await;
-    let dump = pair.web.admin("/config_dump").await.text();
-    assert!(!pair.web.process().lines().join("\n").contains("hidden") && !dump.contains("hidden"));
-}
-
-#[tokio::test]
-async fn what_is_stored_last_is_written_before_a_proxy_stops() {
-    let Some(redis) = Redis::start().await else { return };
-    let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;
-    pair.get("web", FRESH).await;
-    pair.stored(1).await;
-    redis.signal("STOP");
-    pair.send("web", post(SERVICE, FRESH, "new")).await;
-    let Pair { mut web, .. } = pair;
-    web.process().signal("TERM");
-    wait::until("it to stop", async || web.process().said("Draining").then_some(())).await;
-    redis.signal("CONT");
-    assert_eq!(web.ended().await.code, Some(0));
-    let keys = redis.keys().await;
-    let fields: Vec<Vec<u8>> = redis.command(&[b"HKEYS", &keys[0]]).await;
-    assert_eq!(fields, [b"g"], "the change");
-}
-
-#[tokio::test]
-async fn what_cannot_be_is_refused_without_showing_a_password() {
-    let documents = small("http", &["127.0.0.1:1".parse().expect("an address")]);
-    for (flags, says) in [
-        (&["--cache-redis", "rediss://:hidden@127.0.0.1"][..], "tunnel"),
-        (&["--cache-redis", "http://:hidden@127.0.0.1"], "redis://127.0.0.1:6379"),
-        (&["--cache-redis-file", "/nowhere"], "/nowhere"),
-        (&["--cache-redis", "redis://127.0.0.1", "--cache-redis-secret", "/nowhere"], "/nowhere"),
-    ] {
-        let start = Start::standalone(&documents, "web");
-        let ended = flags.iter().fold(start, |start, flag| start.arg(flag)).start().ended().await;
-        let said = ended.lines.join("\n");
-        assert!(ended.code == Some(2) && said.contains(says) && !said.contains("hidden"), "{ended:?}");
-    }
 }

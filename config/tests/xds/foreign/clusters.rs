@@ -1,5 +1,8 @@
 //! Clusters.
 
+mod subsets;
+mod ejection;
+
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3 as cluster;
@@ -10,9 +13,8 @@ use envoy_types::pb::envoy::r#type::v3 as kinds;
 use envoy_types::pb::google::protobuf as pb;
 use outrigger_config::cluster::{Balancing, Cluster, Discovery, Protocol};
 use outrigger_config::error::{Code, Problem};
-use outrigger_config::policy::{Budget, Limits, Mode, Priority, SuccessRate, Thresholds};
+use outrigger_config::policy::{Budget, Limits, Priority, Thresholds};
 use outrigger_config::resource::{Resource, ResourceType};
-use outrigger_config::subset::{Fallback, PlaceWeights, Selector, Subsets};
 use outrigger_config::value::Percent;
 use outrigger_config::xds::decode;
 use prost::Message;
@@ -20,8 +22,8 @@ use prost::Message;
 use super::assignments;
 use super::{ads, any, number, pack, refused, secs};
 
+use cluster::cluster::lb_subset_config::LbSubsetSelector;
 use cluster::cluster::lb_subset_config::lb_subset_selector::LbSubsetSelectorFallbackPolicy;
-use cluster::cluster::lb_subset_config::{LbSubsetFallbackPolicy, LbSubsetSelector};
 use cluster::cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig, LbPolicy, LbSubsetConfig};
 
 fn base() -> cluster::Cluster {
@@ -206,57 +208,6 @@ fn retries_are_a_number_of_each_priority_or_one_budget_for_all() {
 }
 
 #[test]
-fn outlier_detection_by_consecutive_errors_is_taken() {
-    let outlier = cluster::OutlierDetection {
-        consecutive_5xx: number(3),
-        base_ejection_time: secs(400),
-        max_ejection_percent: number(50),
-        enforcing_consecutive_5xx: number(0),
-        ..Default::default()
-    };
-    let cluster = cluster::Cluster { outlier_detection: Some(outlier), ..base() };
-    let outlier = read(&cluster).expect("taken").outlier.expect("detection");
-    assert_eq!((outlier.consecutive_errors, outlier.mode), (Some(3), Mode::Observe));
-    assert_eq!(outlier.success_rate, Some(SuccessRate::with_defaults(Mode::Enforce)), "xDS has it on");
-    assert_eq!((outlier.failure_percentage, outlier.consecutive_local_errors, outlier.probe_requests), (None, None, 0));
-    assert_eq!(outlier.max_ejection, Duration::from_secs(400), "never below the first");
-    assert_eq!(outlier.max_percent, Percent::try_new(50.0).expect("a share"));
-}
-
-#[test]
-fn every_part_of_outlier_detection_is_taken_by_its_own_share() {
-    let outlier = cluster::OutlierDetection {
-        enforcing_consecutive_5xx: number(0),
-        consecutive_gateway_failure: number(2),
-        enforcing_consecutive_gateway_failure: number(100),
-        split_external_local_origin_errors: true,
-        consecutive_local_origin_failure: number(7),
-        enforcing_success_rate: number(0),
-        enforcing_failure_percentage: number(100),
-        failure_percentage_threshold: number(40),
-        max_ejection_time_jitter: secs(3),
-        ..Default::default()
-    };
-    let lb = cluster::cluster::CommonLbConfig {
-        healthy_panic_threshold: Some(envoy_types::pb::envoy::r#type::v3::Percent { value: 30.5 }),
-        ..Default::default()
-    };
-    let cluster = cluster::Cluster { outlier_detection: Some(outlier.clone()), common_lb_config: Some(lb), ..base() };
-    let read_back = read(&cluster).expect("taken");
-    assert_eq!(read_back.panic_threshold, Percent::try_new(30.5).expect("a share"));
-    let taken = read_back.outlier.expect("detection");
-    let rows = (taken.consecutive_errors, taken.consecutive_gateway_errors, taken.consecutive_local_errors);
-    assert_eq!((taken.mode, rows), (Mode::Enforce, (None, Some(2), Some(7))));
-    assert_eq!((taken.success_rate, taken.max_jitter), (None, Duration::from_secs(3)));
-    let part = taken.failure_percentage.expect("a part");
-    assert_eq!((part.mode, part.threshold), (Mode::Enforce, Percent::try_new(40.0).expect("a share")));
-
-    let half = cluster::OutlierDetection { enforcing_success_rate: number(50), ..outlier };
-    let cluster = cluster::Cluster { outlier_detection: Some(half), ..base() };
-    refused("half", read(&cluster), Code::Unsupported, "outlier_detection.enforcing_success_rate");
-}
-
-#[test]
 fn what_cannot_be_carried_out_is_refused_with_its_path() {
     type Change = fn(&mut cluster::Cluster);
     let cases: [(&str, Change, Code, &str); 12] = [
@@ -370,102 +321,6 @@ fn subset_config() -> LbSubsetConfig {
     LbSubsetConfig {
         subset_selectors: vec![selector(&["stage", "version"]), selector(&["version"])],
         ..Default::default()
-    }
-}
-
-#[test]
-fn subsets_are_taken_as_envoy_writes_them() {
-    let mut config = LbSubsetConfig {
-        fallback_policy: LbSubsetFallbackPolicy::DefaultSubset.into(),
-        default_subset: Some(super::labels(&[("stage", "prod")])),
-        locality_weight_aware: true,
-        scale_locality_weight: true,
-        panic_mode_any: true,
-        list_as_any: true,
-        ..subset_config()
-    };
-    config.subset_selectors[0].fallback_policy = LbSubsetSelectorFallbackPolicy::KeysSubset.into();
-    config.subset_selectors[0].fallback_keys_subset = vec!["version".into()];
-    config.subset_selectors[1].single_host_per_subset = true;
-    // The same keys in another order: the first of the two counts.
-    let mut again = config.subset_selectors[0].clone();
-    again.keys.reverse();
-    again.fallback_policy = LbSubsetSelectorFallbackPolicy::AnyEndpoint.into();
-    config.subset_selectors.push(again);
-    let with = |config| cluster::Cluster { lb_subset_config: Some(config), ..base() };
-    let subsets = read(&with(config.clone())).expect("taken").subsets.expect("some");
-    let keys = |keys: &[&str]| keys.iter().map(|key| (*key).into()).collect();
-    assert_eq!(
-        subsets,
-        Subsets {
-            selectors: vec![
-                Selector { keys: keys(&["stage", "version"]), fallback: Some(Fallback::Fewer(keys(&["version"]))) },
-                Selector { keys: keys(&["version"]), fallback: None },
-            ],
-            fallback: Fallback::Default,
-            default: [("stage", "prod")].into_iter().collect(),
-            panic_any: true,
-            lists: true,
-            places: PlaceWeights::Scaled,
-        }
-    );
-    // Without selectors Envoy has none, whatever else is said.
-    let bare = LbSubsetConfig { subset_selectors: Vec::new(), ..config };
-    assert_eq!(read(&with(bare)).expect("taken").subsets, None);
-}
-
-#[test]
-fn subsets_around_another_policy_are_taken() {
-    use balancing::subset::v3::subset::LbSubsetSelector;
-    let entry = |any: pb::Any| {
-        let config = core::TypedExtensionConfig { name: "policy".into(), typed_config: Some(any) };
-        let policy = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
-        cluster::LoadBalancingPolicy { policies: vec![policy] }
-    };
-    let maglev = pack(&balancing::maglev::v3::Maglev::default());
-    let subset = balancing::subset::v3::Subset {
-        fallback_policy: 1,
-        subset_selectors: vec![LbSubsetSelector { keys: vec!["version".into()], ..Default::default() }],
-        subset_lb_policy: Some(entry(maglev.clone())),
-        ..Default::default()
-    };
-    let with = |any| read(&cluster::Cluster { load_balancing_policy: Some(entry(any)), ..base() });
-    let taken = with(pack(&subset)).expect("taken");
-    let subsets = taken.subsets.expect("some");
-    assert_eq!((taken.balancing, subsets.fallback), (Balancing::Maglev { table_size: 65_537 }, Fallback::Any));
-    assert_eq!(with(maglev).expect("taken").subsets, None);
-    // Here Envoy needs no selectors to have a default subset.
-    let bare = balancing::subset::v3::Subset { subset_selectors: Vec::new(), ..subset.clone() };
-    assert!(with(pack(&bare)).expect("taken").subsets.is_some());
-    let place = "load_balancing_policy.policies[0].typed_extension_config.typed_config";
-    for (label, changed, code, field) in [
-        (
-            "keys passed over",
-            balancing::subset::v3::Subset { allow_redundant_keys: true, ..subset.clone() },
-            Code::Unsupported,
-            "allow_redundant_keys",
-        ),
-        (
-            "subsets of subsets",
-            balancing::subset::v3::Subset { subset_lb_policy: Some(entry(pack(&subset))), ..subset.clone() },
-            Code::Unsupported,
-            "subset_lb_policy",
-        ),
-        (
-            "nothing inside",
-            balancing::subset::v3::Subset { subset_lb_policy: None, ..subset.clone() },
-            Code::MissingField,
-            "subset_lb_policy",
-        ),
-        (
-            "nothing known inside",
-            balancing::subset::v3::Subset { subset_lb_policy: Some(entry(any("a.Policy", b""))), ..subset },
-            Code::Unsupported,
-            "subset_lb_policy",
-        ),
-    ] {
-        let path = format!("{place}.{field}");
-        refused(label, with(pack(&changed)), code, path.trim_start_matches("load_balancing_policy."));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Against a Redis of the test's own, over pipes of the same runtime, so that time can be held.
 
+mod model;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,7 +10,6 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
-use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
@@ -156,14 +157,8 @@ fn stored(size: usize) -> Arc<Stored> {
     let now = clock::now();
     let head = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("\"a\""))]);
     let body = Some(vec![0; size].into());
-    Arc::new(Stored::new(
-        Selector::of_nothing(7),
-        Freshness::plain(now),
-        (StatusCode::OK, &head),
-        body,
-        now,
-        "shown".into(),
-    ))
+    let (selector, freshness) = (Selector::of_nothing(7), Freshness::plain(now));
+    Arc::new(Stored::new(selector, freshness, (StatusCode::OK, &head), body, now, "shown".into()))
 }
 
 #[tokio::test(start_paused = true)]
@@ -318,84 +313,4 @@ async fn not_more_than_so_many_ask_at_once() {
     let looked = looks.await;
     let crowded = looked.iter().filter(|how| **how == Lookup::Crowded).count();
     assert_eq!(crowded, 400 - super::meter::MAX_UNDER_WAY);
-}
-
-/// One step of two proxies that share a Redis.
-#[derive(Clone, Debug)]
-enum Step {
-    /// One of them asks for a target, for a tenant.
-    Look(usize, u8, u8),
-    /// What was asked for at one of the steps before has come, and varies by the tenant or not.
-    Keep(usize, bool),
-    /// One of them changes a target.
-    Forget(usize, u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => (0..2usize, 0..2u8, 0..3u8).prop_map(|(who, target, tenant)| Step::Look(who, target, tenant)),
-        3 => (any::<usize>(), any::<bool>()).prop_map(|(which, varies)| Step::Keep(which, varies)),
-        1 => (0..2usize, 0..2u8).prop_map(|(who, target)| Step::Forget(who, target)),
-    ]
-}
-
-fn of_tenant(tenant: u8) -> HeaderMap {
-    // One of them has no such field.
-    let value = HeaderValue::from(u16::from(tenant));
-    if tenant == 0 { HeaderMap::new() } else { HeaderMap::from_iter([(http::header::ACCEPT, value)]) }
-}
-
-/// Plays the steps, each to its end. A body says for whom it is, and after how many changes it was asked for.
-async fn play(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let hashes = Arc::<Hashes>::default();
-    let fakes = [fake(Says::Keeps(Arc::clone(&hashes)), true).await, fake(Says::Keeps(hashes), true).await];
-    let (mut asked, mut changes) = (Vec::new(), [0; 2]);
-    for step in steps {
-        match step {
-            Step::Look(who, target, tenant) => {
-                let (request, shown) = (of_tenant(tenant), Arc::from("shown"));
-                let until = clock::now() + Duration::from_secs(1);
-                let looked = fakes[who].second.look((&[target], &shown), (7, View::Acting), &request, until).await;
-                prop_assert!(matches!(looked.how, Lookup::Found | Lookup::Miss), "{:?}", looked.how);
-                if let Some(stored) = looked.stored {
-                    let body = stored.body.clone().unwrap_or_default();
-                    let all = body[1] == u8::MAX;
-                    prop_assert!(body[0] == target && (all || body[1] == tenant), "{body:?} for {target}, {tenant}");
-                    prop_assert_eq!(usize::from(body[2]), changes[usize::from(target)], "of before a change");
-                    prop_assert!(stored.selector.selects(7, &request));
-                }
-                asked.push((looked.ticket.expect("it answers"), target, tenant, changes[usize::from(target)]));
-            }
-            Step::Keep(which, varies) if !asked.is_empty() => {
-                let (ticket, target, tenant, after) = &asked[which % asked.len()];
-                let mut head = HeaderMap::new();
-                if varies {
-                    head.insert(http::header::VARY, HeaderValue::from_static("accept"));
-                }
-                let body = [*target, if varies { *tenant } else { u8::MAX }, u8::try_from(*after).expect("few")];
-                let selector = Selector::new(7, &of_tenant(*tenant), &head).expect("one to keep");
-                let plain = stored(0);
-                let (freshness, sent) = (plain.freshness, plain.sent);
-                let body = Some(body.to_vec().into());
-                let made = Stored::new(selector, freshness, (StatusCode::OK, &head), body, sent, "shown".into());
-                ticket.keep(&Arc::new(made));
-            }
-            Step::Keep(..) => {}
-            Step::Forget(who, target) => {
-                fakes[who].second.forget(&[target], View::Acting);
-                changes[usize::from(target)] += 1;
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-    #[test]
-    fn nobody_is_given_what_is_for_another_or_of_before_a_change(steps in prop::collection::vec(step(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        runtime.expect("a runtime").block_on(play(steps))?;
-    }
 }

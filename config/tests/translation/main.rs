@@ -1,6 +1,9 @@
 //! From documents to the resources that proxies are sent.
 #![allow(missing_docs)]
 
+mod routes;
+mod subsets;
+
 use std::fmt::Write;
 
 use outrigger_config::cluster::Cluster;
@@ -9,10 +12,10 @@ use outrigger_config::listener::TableSource;
 use outrigger_config::mesh::Mesh;
 use outrigger_config::name::ObjectName;
 use outrigger_config::resource::{ClientKind, Resource};
-use outrigger_config::route::{Backend, PathMatch, Route, RouteTable};
+use outrigger_config::route::{Route, RouteTable};
 use outrigger_config::xds::{decode, encode};
 
-const SHOP: &str = include_str!("fixtures/good/shop.yaml");
+const SHOP: &str = include_str!("../fixtures/good/shop.yaml");
 
 fn mesh(text: &str) -> Mesh {
     let documents = parse(text, "mesh.yaml").unwrap_or_else(|problems| panic!("{problems}"));
@@ -29,12 +32,6 @@ fn table(resources: &[Resource], name: &str) -> RouteTable {
         _ => None,
     };
     resources.iter().find_map(of).unwrap_or_else(|| panic!("no table {name}"))
-}
-
-/// The paths and names of a table's only virtual host, in the order they are tried.
-fn order(mesh: &Mesh, namespace: &str, service: &str) -> Vec<String> {
-    let table = table(&mesh.shared(namespace), service);
-    table.hosts[0].routes.iter().map(|route| route.name.rsplit('/').next().unwrap_or_default().to_owned()).collect()
 }
 
 /// One line for what a reader looks for first, and one for each part.
@@ -119,78 +116,6 @@ fn the_shop_is_translated() {
 }
 
 #[test]
-fn subsets_are_labels_at_endpoints_and_questions_of_routes() {
-    let mesh = mesh(include_str!("fixtures/good/subsets.yaml"));
-    let shared = mesh.shared("default");
-    let service = table(&shared, "service/default/web/http");
-    let asked = |route: &Route| -> Vec<String> {
-        let one = |backend: &Backend| format!("{} {} {}", backend.cluster, backend.weight, backend.subset);
-        route.backends.iter().map(one).collect()
-    };
-    let routes: Vec<Vec<String>> = service.hosts[0].routes.iter().map(asked).collect();
-    let web = "default/web/http";
-    assert_eq!(
-        routes[0],
-        [format!("{web} 90 version=v1"), format!("{web} 10 version=v2"), format!("{web} 0 version=v3"),]
-    );
-    // What the backend says counts before what the policy says.
-    assert_eq!(routes[2], [format!("{web} 1 stage=prod, version=v2")]);
-    let mirrors: Vec<_> = service.hosts[0].routes[5].mirrors.iter().map(|mirror| mirror.subset.to_string()).collect();
-    assert_eq!(mirrors, ["version=v2", "", "version=v3", "version=v3"]);
-    let plain = table(&shared, "service/default/shop/http");
-    assert_eq!(asked(&plain.hosts[0].routes[0]), ["default/shop/http 1 version=v2"]);
-    let known: Vec<Vec<String>> = shared
-        .iter()
-        .filter_map(|resource| match resource {
-            Resource::Assignment(assignment) => {
-                Some(assignment.endpoints.iter().map(|one| format!("{:?}", one.metadata)))
-            }
-            _ => None,
-        })
-        .map(Iterator::collect)
-        .collect();
-    let one = |key: &str, value: &str| format!("\"{key}\": One(Text(\"{value}\"))");
-    // Only what selectors and the default subset name: app and other are nobody's.
-    assert_eq!(
-        known,
-        [
-            vec![format!("{{{}}}", one("version", "v1"))],
-            vec![
-                format!("{{{}, {}}}", one("stage", "prod"), one("version", "v1")),
-                format!("{{{}}}", one("version", "v2")),
-            ],
-        ]
-    );
-}
-
-#[test]
-fn subsets_are_the_same_bytes_every_time() {
-    let selectors = "selectors: [{keys: [a, b, c]}, {keys: [d, e, f]}], fallback: DefaultSubset, \
-                     defaultSubset: {a: x, b: x, c: x, d: x, e: x, f: x}";
-    let labels = "{app: web, a: x, b: x, c: x, d: x, e: x, f: x}";
-    let text = format!(
-        "apiVersion: outrigger.dev/v1alpha1\nkind: Service\nmetadata: {{name: web}}\n\
-         spec: {{ports: [{{name: http, port: 80}}], selector: {{app: web}}}}\n---\n\
-         apiVersion: outrigger.dev/v1alpha1\nkind: Workload\nmetadata: {{name: web-1, labels: {labels}}}\n\
-         spec: {{address: 10.0.0.1, ports: [{{name: http, port: 80}}]}}\n---\n\
-         apiVersion: outrigger.dev/v1alpha1\nkind: BackendPolicy\nmetadata: {{name: web}}\n\
-         spec: {{targetRefs: [{{kind: Service, name: web}}], loadBalancing: {{subsets: {{{selectors}}}}}}}\n---\n\
-         apiVersion: outrigger.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: web}}\n\
-         spec: {{targetRefs: [{{kind: Service, name: web}}], subset: {{a: x, b: x, c: x}}}}\n"
-    );
-    for client in [ClientKind::Outrigger, ClientKind::Envoy] {
-        let bytes = || -> Vec<_> {
-            mesh(&text).shared("default").iter().filter_map(|resource| encode(resource, client)).collect()
-        };
-        let first = bytes();
-        assert!((0..4).all(|_| bytes() == first), "{client:?}");
-    }
-    let nothing =
-        mesh(&text).shared("default").iter().filter_map(|one| encode(one, ClientKind::Grpc)).collect::<Vec<_>>();
-    assert!(!nothing.iter().any(|bytes| bytes.windows(3).any(|part| part == b"a\x12\x03")));
-}
-
-#[test]
 fn whatever_is_made_holds_together() {
     let mesh = mesh(SHOP);
     let own = mesh.workloads().flat_map(|workload| mesh.own(workload));
@@ -262,66 +187,6 @@ fn rule(name: &str, matches: &str) -> String {
 }
 
 #[test]
-fn the_most_specific_match_is_tried_first() {
-    // Each before all that follow; the documents have them the other way round, in two routes.
-    let rules = [
-        ("exact-long", "{path: {type: Exact, value: /cart/items}}"),
-        ("exact-method", "{path: {type: Exact, value: /cart}, method: GET}"),
-        ("exact", "{path: {type: Exact, value: /cart}, headers: [{name: a, value: b}, {name: c, value: d}]}"),
-        ("prefix-long", "{path: {value: /cart/items}}"),
-        ("prefix-method", "{path: {value: /cart}, method: GET}"),
-        ("prefix-two", "{path: {value: /cart}, headers: [{name: a, value: b}, {name: c, value: d}]}"),
-        ("prefix-one", "{path: {value: /cart}, headers: [{name: a, value: b}], queryParams: [{name: q, value: v}]}"),
-        ("prefix-header", "{path: {value: /cart}, headers: [{name: a, value: b}]}"),
-        ("prefix-query", "{path: {value: /cart}, queryParams: [{name: q, value: v}]}"),
-        ("prefix", "{path: {value: /cart/}}"),
-        ("regex-long", "{path: {type: RegularExpression, value: '/c[a-z]+/.*'}}"),
-        ("regex", "{path: {type: RegularExpression, value: '/.*'}}"),
-        ("method", "{method: GET}"),
-        ("header", "{headers: [{name: a, value: b}]}"),
-        ("everything", "{}"),
-    ];
-    let list = |parity: usize| {
-        let chosen = rules.iter().enumerate().rev().filter(|(index, _)| index % 2 == parity);
-        format!("[{}]", chosen.map(|(_, (name, matches))| rule(name, matches)).collect::<Vec<_>>().join(", "))
-    };
-    let text = format!("{SERVICES}{}{}", route("shop", "a", &list(0)), route("shop", "b", &list(1)));
-    let expected: Vec<_> = rules.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(order(&mesh(&text), "shop", "service/shop/web/http"), expected);
-}
-
-#[test]
-fn equals_are_tried_by_name_of_route_and_order_of_rules() {
-    let two =
-        |first: &str, second: &str| format!("[{}, {}]", rule(first, "{method: GET}"), rule(second, "{method: PUT}"));
-    let text = format!("{SERVICES}{}{}", route("shop", "b", &two("b0", "b1")), route("shop", "a", &two("a0", "a1")));
-    assert_eq!(order(&mesh(&text), "shop", "service/shop/web/http"), ["a0", "a1", "b0", "b1"]);
-}
-
-#[test]
-fn a_consumer_route_wins_in_its_namespace_and_only_there() {
-    let producer = route("shop", "producer", &format!("[{}]", rule("producer", "{}")));
-    let consumer = route("else", "consumer", &format!("[{}]", rule("consumer", "{}")));
-    let mesh = mesh(&format!("{SERVICES}{producer}{consumer}"));
-    assert_eq!(order(&mesh, "shop", "service/shop/web/http"), ["producer"]);
-    assert_eq!(order(&mesh, "else", "service/shop/web/http"), ["consumer"]);
-    assert_eq!(order(&mesh, "third", "service/shop/web/http"), ["producer"]);
-}
-
-#[test]
-fn a_port_without_routes_forwards_and_one_with_routes_does_nothing_else() {
-    let text = format!("{SERVICES}{}", route("shop", "web", &format!("[{}]", rule("only", "{path: {value: /a}}"))));
-    let mesh = mesh(&text);
-    let resources = mesh.shared("shop");
-    let routed = table(&resources, "service/shop/web/http");
-    assert_eq!(routed.hosts[0].routes.len(), 1);
-    assert_eq!(routed.hosts[0].routes[0].matches.path, PathMatch::Prefix("/a".into()));
-    let plain = table(&resources, "service/shop/web/admin");
-    assert_eq!(&*plain.hosts[0].routes[0].name, "Service shop/web/admin");
-    assert_eq!(plain.hosts[0].routes[0].backends[0].cluster.as_str(), "shop/web/admin");
-}
-
-#[test]
 fn a_service_is_known_by_its_names() {
     let hosts = |namespace: &str| -> Vec<String> {
         let table = table(&mesh(SERVICES).shared(namespace), &format!("outbound/{namespace}"));
@@ -350,34 +215,6 @@ fn a_service_is_known_by_its_names() {
         format!("api:8081 {}", with("api", 8081)),
     ];
     assert_eq!(hosts("shop"), at_home);
-}
-
-#[test]
-fn the_nearest_policy_counts_alone() {
-    let policy = |name: &str, target: &str, attempts: u32| {
-        format!(
-            "apiVersion: outrigger.dev/v1alpha1\nkind: RoutePolicy\nmetadata: {{name: {name}, namespace: shop}}\n\
-             spec: {{targetRefs: [{target}], retry: {{attempts: {attempts}}}}}\n---\n"
-        )
-    };
-    let policies = [
-        ("a-service", "{kind: Service, name: web}", 1),
-        ("b-port", "{kind: Service, name: web, sectionName: http}", 3),
-        ("c-route", "{kind: HTTPRoute, name: web}", 4),
-        ("d-rule", "{kind: HTTPRoute, name: web, sectionName: only}", 5),
-    ];
-    let routed = route("shop", "web", &format!("[{}]", rule("only", "{}")));
-    let attempts = |count: usize, table_name: &str| {
-        let chosen = policies.iter().take(count);
-        let text: String = chosen.map(|(name, target, attempts)| policy(name, target, *attempts)).collect();
-        let mesh = mesh(&format!("{SERVICES}{routed}{text}"));
-        let retry = table(&mesh.shared("shop"), table_name).hosts[0].routes[0].retry.clone();
-        retry.map(|retry| retry.attempts)
-    };
-    for (count, expected) in [(0, 2), (1, 1), (2, 3), (3, 4), (4, 5)] {
-        assert_eq!(attempts(count, "service/shop/web/http"), Some(expected), "{count}");
-    }
-    assert_eq!(attempts(4, "service/shop/web/admin"), Some(1));
 }
 
 #[test]
