@@ -36,6 +36,10 @@ const DEFAULT_RING: (u64, u64) = (1024, 8_388_608);
 /// The largest ring that gRPC makes by itself.
 const GRPC_RING: u32 = 4096;
 
+/// How many policies may stand inside each other, as with gRPC (gRFC A52). Each is bytes in the one around it, so that
+/// no decoder of messages counts them, and each takes a piece of the stack.
+const MAX_DEPTH: usize = 16;
+
 /// What a client that takes runtime keys is told; Envoy refuses an empty one.
 const AGGRESSION_KEY: &str = "outrigger.slow_start.aggression";
 
@@ -196,7 +200,7 @@ fn size(value: u32) -> Option<pb::UInt64Value> {
 /// Decodes: the list where there is one, else the enum.
 pub(super) fn decode(cluster: &xds::Cluster) -> Result<Choice, Problem> {
     if let Some(list) = &cluster.load_balancing_policy {
-        let mut choice = decode_list(list)?.ok_or_else(|| {
+        let mut choice = decode_list(list, MAX_DEPTH)?.ok_or_else(|| {
             let known = "needs one of round_robin, least_request, random, ring_hash, maglev, \
                          client_side_weighted_round_robin, or subset or wrr_locality around one";
             unsupported("load_balancing_policy", known)
@@ -269,11 +273,14 @@ fn decode_slow_start(message: &SlowStartConfig) -> Result<SlowStart, Problem> {
     Ok(slow)
 }
 
-/// The first entry that is known, inside a locality policy or not.
-fn decode_list(list: &xds::LoadBalancingPolicy) -> Result<Option<Choice>, Problem> {
+/// The first entry that is known, inside a locality policy or not; `depth` more lists may stand in it.
+fn decode_list(list: &xds::LoadBalancingPolicy, depth: usize) -> Result<Option<Choice>, Problem> {
+    let Some(depth) = depth.checked_sub(1) else {
+        return Err(unsupported("policies", "stands too deep: 16 policies may stand inside each other"));
+    };
     for (index, policy) in list.policies.iter().enumerate() {
         let config = policy.typed_extension_config.as_ref().and_then(|config| config.typed_config.as_ref());
-        let found = config.map_or(Ok(None), decode_entry).map_err(|problem| {
+        let found = config.map_or(Ok(None), |any| decode_entry(any, depth)).map_err(|problem| {
             problem.at_field("typed_config").at_field("typed_extension_config").at_index(index).at_field("policies")
         })?;
         if found.is_some() {
@@ -283,7 +290,7 @@ fn decode_list(list: &xds::LoadBalancingPolicy) -> Result<Option<Choice>, Proble
     Ok(None)
 }
 
-fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
+fn decode_entry(any: &pb::Any, depth: usize) -> Result<Option<Choice>, Problem> {
     let slow = |given: Option<wire::balancing::SlowStartConfig>| {
         // The same message under another name.
         given.map(|config| {
@@ -320,15 +327,14 @@ fn decode_entry(any: &pb::Any) -> Result<Option<Choice>, Problem> {
         let table: Maglev = wire::unpack(any)?;
         Some(hash(maglev(table.table_size)?, table.consistent_hashing_lb_config))
     } else if wire::is::<WrrLocality>(any) {
-        // Nested messages are bounded by prost; a locality policy inside another only costs its own bytes.
         let outer: WrrLocality = wire::unpack(any)?;
-        let inner = outer.endpoint_picking_policy.as_ref().map_or(Ok(None), decode_list)?;
+        let inner = outer.endpoint_picking_policy.as_ref().map_or(Ok(None), |list| decode_list(list, depth))?;
         inner.map(|choice| Choice { localities: Localities::Weighted, ..choice })
     } else if wire::is::<Subset>(any) {
         let outer: Subset = wire::unpack(any)?;
         refuse_all([("allow_redundant_keys", outer.allow_redundant_keys)])?;
         let list = outer.subset_lb_policy.as_ref().ok_or_else(|| missing("subset_lb_policy"))?;
-        let inner = decode_list(list).map_err(|problem| problem.at_field("subset_lb_policy"))?;
+        let inner = decode_list(list, depth).map_err(|problem| problem.at_field("subset_lb_policy"))?;
         match inner {
             None => return Err(unsupported("subset_lb_policy", "none of its policies is supported")),
             Some(Choice { subsets: Some(_), .. }) => return Err(refused("subset_lb_policy")),

@@ -134,6 +134,27 @@ fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
 }
 
 #[test]
+fn policies_inside_policies_come_to_an_end() {
+    let inside = |depth: usize| {
+        let mut any = pack(&balancing::random::v3::Random::default());
+        for _ in 0..=depth {
+            let config = core::TypedExtensionConfig { typed_config: Some(any), ..Default::default() };
+            let entry = cluster::load_balancing_policy::Policy { typed_extension_config: Some(config) };
+            let list = cluster::LoadBalancingPolicy { policies: vec![entry] };
+            any = pack(&balancing::wrr_locality::v3::WrrLocality { endpoint_picking_policy: Some(list) });
+        }
+        let outer: balancing::wrr_locality::v3::WrrLocality = Message::decode(&*any.value).expect("just encoded");
+        cluster::Cluster { load_balancing_policy: outer.endpoint_picking_policy, ..base() }
+    };
+    assert_eq!(read(&inside(2)).expect("taken").balancing, Balancing::Random);
+    // The last are some hundred kilobytes, and would not fit on the stack.
+    for depth in [16, 3000] {
+        let problem = read(&inside(depth)).expect_err("too deep");
+        assert!(problem.to_string().contains("inside each other"), "{problem}");
+    }
+}
+
+#[test]
 fn limits_are_those_of_each_priority() {
     use cluster::circuit_breakers::Thresholds;
     let thresholds = vec![
