@@ -1,7 +1,8 @@
 //! A shared cache of responses, as RFC 9111 has it: what is kept, for which requests, for how long, and how it is
 //! served. Nothing here knows of routes, connections or the stack; `policy::cache` is the room that asks.
 //!
-//! [`Store`] holds what is kept, by [`key`], as [`Stored`] variants; [`freshness`] decides what is and for how long;
+//! [`Store`] holds what is kept, by [`key`], as [`Stored`] variants, and [`changes`] when targets were changed;
+//! [`freshness`] decides what is kept and for how long;
 //! [`Demand`] is what a request asks beside its target; [`flight`] makes one request of many; [`recorder`] takes a
 //! response in as it passes. All that decides takes the time as an argument.
 
@@ -12,6 +13,7 @@ pub mod demand;
 pub mod key;
 pub mod status;
 pub mod stored;
+pub mod changes;
 pub mod store;
 pub mod flight;
 pub mod second;

@@ -138,7 +138,7 @@ impl Recorder {
         let body = body.take().map(|body| Bytes::from(Box::<[u8]>::from(&body[..])));
         let head = (head.0, &head.1);
         let stored = Arc::new(Stored::new(selector.clone(), *freshness, head, body, *sent, Arc::clone(shown)));
-        store.keep(key, &stored);
+        store.keep(key, &stored, *sent);
         if let Some(ticket) = ticket {
             ticket.keep(&stored);
         }

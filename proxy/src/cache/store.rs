@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use moka::sync::Cache;
 
+use super::changes::Changes;
 use super::stored::{Selector, Stored};
+use crate::clock;
 
 /// The most variants of one key that are kept; more drive out the oldest.
 pub const MAX_VARIANTS: usize = 32;
@@ -27,10 +29,6 @@ pub struct Resource {
     variants: Vec<Arc<Stored>>,
     /// Until when requests are not made to wait for each other.
     unshared_until: Option<Instant>,
-    /// What was asked for before is not kept any more.
-    forgotten: Option<Instant>,
-    /// How often that was.
-    forgets: u32,
     /// What is in all keys of a target that has several; 0 while nobody asked for it.
     number: u64,
 }
@@ -51,16 +49,6 @@ impl Resource {
         self.unshared_until.is_some_and(|until| now < until)
     }
 
-    /// Whether what was asked for at `sent` may be of before it was forgotten.
-    pub fn is_outdated(&self, sent: Instant) -> bool {
-        self.forgotten.is_some_and(|forgotten| sent <= forgotten)
-    }
-
-    /// How often it was forgotten: what is asked for before and after is not the same.
-    pub fn forgets(&self) -> u32 {
-        self.forgets
-    }
-
     /// How many variants there are.
     pub fn variants(&self) -> usize {
         self.variants.len()
@@ -75,6 +63,7 @@ impl Resource {
 #[derive(Debug)]
 pub struct Store {
     map: Cache<Vec<u8>, Arc<Resource>>,
+    changes: Changes,
     capacity: u64,
     evictions: Arc<AtomicU64>,
     /// Bytes of bodies that are on their way in.
@@ -107,7 +96,8 @@ impl Store {
                 }
             })
             .build();
-        Store { map, capacity, evictions, coming: Arc::default(), numbers: AtomicU64::new(0) }
+        let (changes, coming, numbers) = (Changes::new(clock::now()), Arc::default(), AtomicU64::new(0));
+        Store { map, changes, capacity, evictions, coming, numbers }
     }
 
     /// The number of the target with this key. One that was forgotten, or driven out, has another, which no target had
@@ -137,13 +127,14 @@ impl Store {
         usize::try_from(self.capacity / 8).unwrap_or(usize::MAX).min(max_bytes as usize)
     }
 
-    /// Keeps a response, in the place of the one for the same requests. One that was asked for before its target was
-    /// forgotten may be of before what made it be forgotten, and is not kept; nor is one that was asked for before the
-    /// one that it would replace.
-    pub fn keep(&self, key: &[u8], stored: &Arc<Stored>) {
+    /// Keeps a response, in the place of the one for the same requests. Where it was `asked` for before its target was
+    /// forgotten it may be of before what made it be forgotten, and is not kept; nor is one that was made before the one
+    /// that it would replace.
+    pub fn keep(&self, key: &[u8], stored: &Arc<Stored>, asked: Instant) {
         self.change(key, |resource| {
             let is_late = |old: &Arc<Stored>| old.is_superseded_by(&stored.selector) && old.sent > stored.sent;
-            if resource.is_outdated(stored.sent) || resource.variants.iter().any(is_late) {
+            // Here, where nobody else changes the key: who forgets it comes before, and was noted, or clears it after.
+            if self.changes.since(key, asked) || resource.variants.iter().any(is_late) {
                 return;
             }
             resource.variants.retain(|old| !old.is_superseded_by(&stored.selector));
@@ -165,14 +156,23 @@ impl Store {
 
     /// Forgets everything of a key: at `now` its target was changed.
     pub fn forget(&self, key: &[u8], now: Instant) {
-        // Not removed, but marked: an answer that is under way may be of before the change.
+        // First: an answer that is under way may be of before the change.
+        self.changes.note(key, now);
         self.change(key, |resource| {
             resource.variants.clear();
             // Another one when it is asked for: nothing is found any more under keys with this one.
             resource.number = 0;
-            resource.forgotten = Some(now);
-            resource.forgets = resource.forgets.wrapping_add(1);
         });
+    }
+
+    /// Whether what was asked for then may be of before the key's target was forgotten.
+    pub fn is_outdated(&self, key: &[u8], asked: Instant) -> bool {
+        self.changes.since(key, asked)
+    }
+
+    /// When it was forgotten last: what is asked for before and after is not the same.
+    pub fn forgotten(&self, key: &[u8]) -> u64 {
+        self.changes.last(key)
     }
 
     /// Gives the memory of all that is kept back.

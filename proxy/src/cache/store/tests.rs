@@ -30,6 +30,11 @@ fn response(scope: u64, request: &HeaderMap, vary: &str, body: &str, sent: Insta
     Arc::new(Stored::new(selector, Freshness::plain(sent), (StatusCode::OK, &headers), body, sent, "k".into()))
 }
 
+/// As who has asked the service does.
+fn keep(store: &Store, key: &[u8], stored: &Arc<Stored>) {
+    store.keep(key, stored, stored.sent);
+}
+
 fn found(store: &Store, scope: u64, request: &HeaderMap) -> Option<String> {
     let resource = store.get(b"k")?;
     let stored = resource.select(scope, request)?;
@@ -40,12 +45,12 @@ fn found(store: &Store, scope: u64, request: &HeaderMap) -> Option<String> {
 fn a_response_is_found_by_its_route_alone() {
     let (store, now) = (Store::new(1 << 20), Instant::now());
     let none = HeaderMap::new();
-    store.keep(b"k", &response(1, &none, "", "one", now));
-    store.keep(b"k", &response(2, &none, "", "two", now));
+    keep(&store, b"k", &response(1, &none, "", "one", now));
+    keep(&store, b"k", &response(2, &none, "", "two", now));
     assert_eq!(found(&store, 1, &none).as_deref(), Some("one"));
     assert_eq!(found(&store, 2, &none).as_deref(), Some("two"));
     assert_eq!(found(&store, 3, &none), None);
-    store.keep(b"k", &response(1, &none, "", "newer", now));
+    keep(&store, b"k", &response(1, &none, "", "newer", now));
     assert_eq!(found(&store, 1, &none).as_deref(), Some("newer"));
     assert_eq!(store.get(b"k").expect("kept").variants(), 2);
 }
@@ -54,21 +59,45 @@ fn a_response_is_found_by_its_route_alone() {
 fn what_was_asked_for_before_its_target_was_forgotten_is_not_kept() {
     let (store, now) = (Store::new(1 << 20), Instant::now());
     let none = HeaderMap::new();
-    store.keep(b"k", &response(1, &none, "", "old", now));
+    keep(&store, b"k", &response(1, &none, "", "old", now));
     store.forget(b"k", now + Duration::from_secs(1));
     assert_eq!(found(&store, 1, &none), None);
-    store.keep(b"k", &response(1, &none, "", "still old", now));
+    keep(&store, b"k", &response(1, &none, "", "still old", now));
     assert_eq!(found(&store, 1, &none), None);
-    store.keep(b"k", &response(1, &none, "", "new", now + Duration::from_secs(2)));
+    keep(&store, b"k", &response(1, &none, "", "new", now + Duration::from_secs(2)));
     assert_eq!(found(&store, 1, &none).as_deref(), Some("new"));
+}
+
+#[test]
+fn a_change_is_remembered_though_nothing_of_its_target_is() {
+    let now = Instant::now();
+    let (before, changed) = (now + Duration::from_secs(1), now + Duration::from_secs(2));
+    let none = HeaderMap::new();
+    let drive_out = |store: &Store| {
+        for number in 0..2000_u32 {
+            let key = number.to_le_bytes();
+            (0..5).for_each(|_| drop(store.get(&key)));
+            keep(store, &key, &response(1, &none, "", "b", changed));
+        }
+    };
+    for forget_all in [&drive_out as &dyn Fn(&Store), &Store::empty] {
+        let store = Store::new(100_000);
+        store.forget(b"k", changed);
+        forget_all(&store);
+        (0..10).for_each(|_| drop(store.get(b"k")));
+        keep(&store, b"k", &response(1, &none, "", "of before", before));
+        assert_eq!(found(&store, 1, &none), None);
+        keep(&store, b"k", &response(1, &none, "", "new", changed + Duration::from_secs(1)));
+        assert_eq!(found(&store, 1, &none).as_deref(), Some("new"));
+    }
 }
 
 #[test]
 fn an_answer_that_was_asked_for_earlier_does_not_replace_a_later_one() {
     let (store, now) = (Store::new(1 << 20), Instant::now());
     let none = HeaderMap::new();
-    store.keep(b"k", &response(1, &none, "", "later", now + Duration::from_secs(1)));
-    store.keep(b"k", &response(1, &none, "", "earlier", now));
+    keep(&store, b"k", &response(1, &none, "", "later", now + Duration::from_secs(1)));
+    keep(&store, b"k", &response(1, &none, "", "earlier", now));
     assert_eq!(found(&store, 1, &none).as_deref(), Some("later"));
 }
 
@@ -77,14 +106,14 @@ fn ten_thousand_variants_are_no_more_than_a_few() {
     let (store, now) = (Store::new(1 << 20), Instant::now());
     for number in 0..10_000 {
         let request = fields(&[("x-a", &number.to_string())]);
-        store.keep(b"k", &response(1, &request, "x-a", &"b".repeat(100), now));
+        keep(&store, b"k", &response(1, &request, "x-a", &"b".repeat(100), now));
     }
     assert_eq!(store.get(b"k").expect("kept").variants(), MAX_VARIANTS);
     assert!(store.bytes() < 64 << 10, "{} bytes", store.bytes());
     // Large ones are bounded by what they take together.
     for number in 0..20 {
         let request = fields(&[("x-a", &number.to_string())]);
-        store.keep(b"k", &response(1, &request, "x-a", &"b".repeat(100_000), now));
+        keep(&store, b"k", &response(1, &request, "x-a", &"b".repeat(100_000), now));
     }
     assert!(store.bytes() <= 1 << 18, "{} bytes", store.bytes());
     assert_eq!(found(&store, 1, &fields(&[("x-a", "19")])).map(|body| body.len()), Some(100_000));
@@ -103,13 +132,13 @@ fn no_more_is_kept_than_there_is_room_for() {
     let (store, now) = (Store::new(100_000), Instant::now());
     let none = HeaderMap::new();
     for number in 0..1000_u32 {
-        store.keep(&number.to_le_bytes(), &response(1, &none, "", &"b".repeat(5_000), now));
+        keep(&store, &number.to_le_bytes(), &response(1, &none, "", &"b".repeat(5_000), now));
         assert!(store.bytes() <= 100_000, "{} bytes after {number}", store.bytes());
     }
     assert!(store.entries() < 20 && store.evictions() > 900);
     assert_eq!(store.longest(u32::MAX), 12_500);
     let nothing = Store::new(0);
-    nothing.keep(b"k", &response(1, &none, "", "b", now));
+    keep(&nothing, b"k", &response(1, &none, "", "b", now));
     assert_eq!((found(&nothing, 1, &none), nothing.bytes()), (None, 0));
 }
 
@@ -150,7 +179,7 @@ proptest! {
         let (store, now) = (Store::new(1 << 20), Instant::now());
         let mut origin = HashMap::new();
         for (number, (request, vary, scope)) in kept.into_iter().enumerate() {
-            store.keep(b"k", &response(scope, &request, &vary.join(", "), &number.to_string(), now));
+            keep(&store, b"k", &response(scope, &request, &vary.join(", "), &number.to_string(), now));
             origin.insert(number.to_string(), (request, vary, scope));
         }
         for (request, scope) in asked {

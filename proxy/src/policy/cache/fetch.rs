@@ -289,7 +289,7 @@ fn renew(
                 store.drop_one(&label.key, &stored.selector);
             }
             let renewed = make(selector, freshness);
-            store.keep(&label.key, &renewed);
+            store.keep(&label.key, &renewed, label.sent);
             (renewed, true)
         }
         Err(_) => {

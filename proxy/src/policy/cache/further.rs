@@ -56,16 +56,14 @@ pub(super) async fn look(
     }
     let whose = (cache.scope, View::Acting);
     let looked = Box::pin(second.look((&label.key, &label.shown), whose, headers, until)).await;
-    let known = caching.store.get(&label.key);
-    let counts = |stored: &Arc<Stored>| {
-        let outdated = known.as_ref().is_some_and(|resource| resource.is_outdated(stored.sent));
-        !outdated && held.is_none_or(|held| held.sent < stored.sent)
-    };
+    // What was changed before the look is taken away there, or waits to be, and then nothing is looked for.
+    let outdated = caching.store.is_outdated(&label.key, label.sent);
+    let counts = |stored: &Arc<Stored>| !outdated && held.is_none_or(|held| held.sent < stored.sent);
     let mut further = Further { ticket: looked.ticket, failed: looked.how.detail(), ..Further::default() };
     if let Some(stored) = looked.stored.filter(counts) {
         let body = stored.body.as_ref().map_or(0, bytes::Bytes::len);
         if body <= caching.store.longest(cache.policy.max_bytes) {
-            caching.store.keep(&label.key, &stored);
+            caching.store.keep(&label.key, &stored, label.sent);
         }
         match stored.usable(clock::now(), demand) {
             Use::Confirmed => further.stale = Some(stored),
@@ -95,10 +93,9 @@ pub(super) async fn rehearse(
     let Some(second) = caching.second.as_ref().filter(|_| cache.policy.shared) else { return false };
     let whose = (cache.scope, View::Observing);
     let looked = Box::pin(second.look((&label.key, &label.shown), whose, headers, until)).await;
-    let known = caching.store.get(&label.key);
-    let outdated = |stored: &Stored| known.as_ref().is_some_and(|resource| resource.is_outdated(stored.sent));
-    let Some(noted) = looked.stored.filter(|stored| !outdated(stored)) else { return false };
-    caching.store.keep(&label.key, &noted);
+    let outdated = caching.store.is_outdated(&label.key, label.sent);
+    let Some(noted) = looked.stored.filter(|_| !outdated) else { return false };
+    caching.store.keep(&label.key, &noted, label.sent);
     noted.usable(clock::now(), demand) != Use::Confirmed
 }
 

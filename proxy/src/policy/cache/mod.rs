@@ -19,7 +19,7 @@ use crate::cache::key::shown;
 use crate::cache::status::{self, CACHE_STATUS, Did, Forward};
 use crate::cache::store::Resource;
 use crate::cache::stored::Use;
-use crate::cache::{Demand, Stored};
+use crate::cache::{Demand, Store, Stored};
 use crate::error::{Error, Reason};
 use crate::exchange::{Response, Routed};
 use crate::fields::Fields;
@@ -166,7 +166,7 @@ fn look(cache: &RouteCache, routed: &Routed, now: Instant) -> Look {
                     || (selected.is_none() && demand.conditional)
                     || demand.confirmed
                     || resource.as_ref().is_some_and(|resource| resource.is_unshared(now));
-                let flight = (!alone).then(|| flight(cache, key, resource.as_deref(), headers));
+                let flight = (!alone).then(|| flight(cache, store, key, resource.as_deref(), headers));
                 let stale = selected.map(|(stored, _)| Arc::clone(stored));
                 Look::Forward(Forwarded { why, demand, stale, flight })
             }
@@ -176,11 +176,11 @@ fn look(cache: &RouteCache, routed: &Routed, now: Instant) -> Look {
 
 /// Those whose key, route and, as far as is known, whose variant are the same fly together; not with those that asked
 /// before their target was changed.
-fn flight(cache: &RouteCache, key: &[u8], known: Option<&Resource>, headers: &HeaderMap) -> Vec<u8> {
+fn flight(cache: &RouteCache, store: &Store, key: &[u8], known: Option<&Resource>, headers: &HeaderMap) -> Vec<u8> {
     let mut name = key.to_vec();
     name.push(0);
     name.extend_from_slice(&cache.scope.to_le_bytes());
-    name.extend_from_slice(&known.map_or(0, Resource::forgets).to_le_bytes());
+    name.extend_from_slice(&store.forgotten(key).to_le_bytes());
     let newest = known.and_then(|resource| resource.newest(cache.scope));
     for field in newest.into_iter().flat_map(|stored| stored.selector.names()) {
         name.push(0);
@@ -246,6 +246,7 @@ mod tests {
     use outrigger_config::route::Route as Model;
 
     use super::flight;
+    use crate::cache::Store;
     use crate::route::cache::Cache;
 
     #[test]
@@ -254,7 +255,7 @@ mod tests {
             let route = Model::forward("r", ResourceName::try_new(cluster).expect("a name"));
             Cache::new("t", &route, &Policy::with_defaults(Origin::default()), Arc::default())
         };
-        let name = |cluster: &str| flight(&cache(cluster), b"key", None, &HeaderMap::new());
+        let name = |cluster: &str| flight(&cache(cluster), &Store::default(), b"key", None, &HeaderMap::new());
         assert_eq!(name("a"), name("a"));
         assert_ne!(name("a"), name("b"));
     }

@@ -42,8 +42,9 @@ pub(super) fn begin<S: Next<Routed>>(inner: &S, routed: &Routed, stored: &Arc<St
     if flights.under_way() >= MAX_UNDER_WAY || caching.turns.under_way() >= MAX_TURNS {
         return;
     }
-    let name =
-        with_key(cache, routed, |key| flight(cache, key, caching.store.get(key).as_deref(), routed.http.headers()));
+    let name = with_key(cache, routed, |key| {
+        flight(cache, &caching.store, key, caching.store.get(key).as_deref(), routed.http.headers())
+    });
     // Held until the rest is over; nobody waits for it.
     let Some(turn) = caching.turns.begin(&name) else { return };
     let Some(lead) = flights.begin(&name) else { return };
