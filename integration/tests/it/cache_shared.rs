@@ -203,6 +203,23 @@ async fn a_change_reaches_a_redis_that_was_away() {
 }
 
 #[tokio::test]
+async fn a_change_is_remembered_there_however_much_is_kept_after_it() {
+    let Some(redis) = Redis::start().await else { return };
+    let pair = Pair::of("{ shared: true, key: { headers: [x-tenant] } }", &redis.url(), &[]).await;
+    pair.send("web", post(SERVICE, FRESH, "new")).await;
+    pair.changes("removed", 1).await;
+    // More than are kept of one target at once, none for longer than a minute.
+    for tenant in 0..70 {
+        pair.send("web", get(SERVICE, FRESH).with("x-tenant", &tenant.to_string())).await;
+    }
+    pair.stored(70).await;
+    let keys = redis.keys().await;
+    let fields: u64 = redis.command(&[b"HLEN", &keys[0]]).await;
+    let left: u64 = redis.command(&[b"PTTL", &keys[0]]).await;
+    assert!(fields < 2 * 70 && left > 30 * 60 * 1000, "{fields} fields for {left} ms");
+}
+
+#[tokio::test]
 async fn a_stale_answer_is_confirmed_by_whoever_asks_and_shared_anew() {
     let Some(redis) = Redis::start().await else { return };
     let pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;

@@ -19,7 +19,8 @@ pub const MAX_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the mark of a change stands, at least: longer than anything that was asked for before it is under way.
 const MARKED: Duration = Duration::from_secs(60 * 60);
 
-/// The most fields of a hash, two for each entry; beyond them it begins anew.
+/// The most fields of a hash, two for each entry; beyond them it begins anew, but for the mark, which stands as long as
+/// before.
 const MAX_FIELDS: usize = 130;
 
 /// Returns the mark, how long the entry is and, where it is not too long, the entry and for how many milliseconds it has
@@ -37,6 +38,7 @@ return {of[1], length, redis.call('HGET', KEYS[1], ARGV[1]), math.max(stood, 0)}
 const KEEP: &str = "
 local mark = redis.call('HGET', KEYS[1], 'g') or ''
 if ARGV[1] ~= '*' and mark ~= ARGV[1] then return 0 end
+local left = redis.call('PTTL', KEYS[1])
 if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[3]) and redis.call('HEXISTS', KEYS[1], ARGV[#ARGV - 1]) == 0 then
   redis.call('DEL', KEYS[1])
   if mark ~= '' then redis.call('HSET', KEYS[1], 'g', mark) end
@@ -44,7 +46,7 @@ end
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 for at = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1], ARGV[at] .. 't', now) end
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.max(left, tonumber(ARGV[2]))))
 return 1";
 
 /// Takes everything of a target away, and marks that.
