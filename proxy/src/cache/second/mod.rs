@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
+use super::changes::Changes;
 use super::key;
 use super::stored::{Selector, Stored};
 use crate::circuit::Circuit;
 use crate::clock;
-use crate::telemetry::second::{Lookup, SecondCounters};
+use crate::telemetry::second::{Change, Lookup, SecondCounters};
 
 pub mod seal;
 pub mod codec;
@@ -40,6 +41,8 @@ pub struct Second {
     link: Link,
     sealer: Sealer,
     queue: Queue,
+    /// Changes that were given up: what stood there before them is as it was.
+    lost: Changes,
     circuit: Circuit,
     born: Instant,
     timeout: Duration,
@@ -78,6 +81,9 @@ pub struct Ticket {
 impl Ticket {
     /// Keeps a response, in a while.
     pub fn keep(&self, stored: &Arc<Stored>) {
+        if self.second.is_lost(&self.name, stored) {
+            return self.second.counters.changed(Change::Outdated);
+        }
         self.second.queue.keep(self.name, self.condition, stored);
     }
 
@@ -101,7 +107,8 @@ impl Second {
     fn over(link: Link, secret: &[u8], timeout: Duration) -> Self {
         let (sealer, counters) = (Sealer::new(secret), Arc::default());
         let queue = Queue::new(&link, &sealer, &counters);
-        Second { link, sealer, queue, circuit: Circuit::default(), born: clock::now(), timeout, counters }
+        let born = clock::now();
+        Second { link, sealer, queue, lost: Changes::new(born), circuit: Circuit::default(), born, timeout, counters }
     }
 
     /// What lets a response be noted in Observe, whatever became of its target meanwhile.
@@ -129,7 +136,15 @@ impl Second {
 
     /// Forgets everything of the target of a key, as soon as that can be.
     pub fn forget(&self, key: &[u8], view: View) {
-        self.queue.forget(self.name(key, view).of_target());
+        let name = self.name(key, view);
+        if !self.queue.forget(name.of_target()) {
+            self.lost.note(name.target(), clock::now());
+        }
+    }
+
+    /// Whether a response may be of before a change that was given up.
+    fn is_lost(&self, name: &Name, stored: &Stored) -> bool {
+        self.lost.since(name.target(), stored.sent)
     }
 
     fn name(&self, key: &[u8], view: View) -> Name {
@@ -153,7 +168,8 @@ impl Second {
         let name = self.name(key, view);
         let (stored, mark, how) = match self.try_look(&name, shown, scope, request, until).await {
             Ok((mark, stored)) => {
-                let stored = stored.filter(|stored| stored.body.is_some() == (view == View::Acting));
+                let is_ours = |stored: &Stored| stored.body.is_some() == (view == View::Acting);
+                let stored = stored.filter(|stored| is_ours(stored) && !self.is_lost(&name, stored));
                 let how = if stored.is_some() { Lookup::Found } else { Lookup::Miss };
                 (stored, Some(mark), how)
             }

@@ -150,11 +150,13 @@ impl Queue {
         }
     }
 
-    /// Takes everything of a target away, as soon as that can be.
-    pub fn forget(&self, name: Name) {
-        if !self.forgotten.add(name) {
+    /// Takes everything of a target away, as soon as that can be; false where too many wait, so that it never is.
+    pub fn forget(&self, name: Name) -> bool {
+        let remembered = self.forgotten.add(name);
+        if !remembered {
             self.counters.changed(Change::Lost);
         }
+        remembered
     }
 }
 
@@ -171,7 +173,7 @@ impl Writer {
     async fn write(self, mut waiting: mpsc::Receiver<Task>) {
         while let Some(task) = waiting.recv().await {
             let (answer, done) = match task {
-                Task::Keep(name, ..) if self.forgotten.has(&name) => {
+                Task::Keep(name, ..) if self.forgotten.has(&name.of_target()) => {
                     self.counters.changed(Change::Outdated);
                     continue;
                 }

@@ -31,6 +31,11 @@ impl Name {
         Name { part: [0; 24], ..self }
     }
 
+    /// What tells the target from others.
+    pub fn target(&self) -> &[u8] {
+        &self.target
+    }
+
     /// As Redis knows it.
     pub fn key(&self) -> String {
         let mut key = format!("outrigger:cache:{VERSION}:");

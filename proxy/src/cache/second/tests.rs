@@ -304,6 +304,31 @@ async fn nothing_is_believed_of_a_target_whose_change_is_not_known_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stood_there_before_a_change_that_was_given_up_is_not_believed() {
+    let fake = fake(Says::Keeps(Arc::default()), true).await;
+    let pause = || tokio::time::sleep(Duration::from_millis(10));
+    let ticket = fake.look(b"k").await.0.ticket.expect("it answers");
+    let old = stored(1);
+    ticket.keep(&old);
+    pause().await;
+    assert_eq!(fake.look(b"k").await.0.how, Lookup::Found);
+    (0..9000u32).for_each(|number| fake.second.forget(&number.to_le_bytes(), View::Acting));
+    fake.second.forget(b"k", View::Acting);
+    assert!(fake.second.counters.changes(Change::Lost) >= 800);
+    fake.second.settled().await;
+    let again = fake.look(b"k").await.0;
+    assert!(again.stored.is_none() && again.how == Lookup::Miss, "{:?}", again.how);
+    // Nor is it put there once more, but what was asked for later is.
+    let ticket = again.ticket.expect("it answers");
+    ticket.keep(&old);
+    pause().await;
+    assert_eq!(fake.look(b"k").await.0.how, Lookup::Miss);
+    ticket.keep(&stored(1));
+    pause().await;
+    assert_eq!(fake.look(b"k").await.0.how, Lookup::Found);
+}
+
+#[tokio::test(start_paused = true)]
 async fn not_more_than_so_many_ask_at_once() {
     let fake = fake(Says::Nothing, true).await;
     let looks = futures_util::future::join_all((0..400u32).map(|number| {
