@@ -278,6 +278,20 @@ async fn what_is_broken_in_redis_is_not_served() {
 }
 
 #[tokio::test]
+async fn why_redis_refuses_is_in_the_log() {
+    let Some(redis) = Redis::start().await else { return };
+    let mut pair = Pair::of("{ shared: true }", &redis.url(), &[]).await;
+    let _: String = redis.command(&[b"ACL", b"SETUSER", b"default", b"-eval"]).await;
+    for _ in 0..3 {
+        let reply = pair.send("web", get(SERVICE, FRESH).with("cache-control", "no-cache")).await;
+        assert!(reply.status == 200 && says(&reply).contains("detail=shared-refused"), "{}", says(&reply));
+    }
+    let web = pair.web.process();
+    wait::until("it to be said", async || web.said("permissions to run the 'eval' command").then_some(())).await;
+    assert_eq!(web.lines().iter().filter(|line| line.contains("Redis refuses")).count(), 1, "once");
+}
+
+#[tokio::test]
 async fn observed_proxies_see_what_they_would_share_and_share_nothing() {
     let Some(redis) = Redis::start().await else { return };
     let observed = Pair::with("mode: Observe\ncache: { shared: true }", &redis.url(), &[]).await;

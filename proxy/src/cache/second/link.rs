@@ -116,6 +116,8 @@ struct Line {
     meter: Arc<Meter>,
     is_lost: AtomicBool,
     lost: Notify,
+    /// Why it refuses was said already.
+    refuses: AtomicBool,
     driver: AbortHandle,
 }
 
@@ -173,7 +175,12 @@ impl Link {
                     line.lose();
                 }
                 match error.kind() {
-                    ErrorKind::Server(_) | ErrorKind::Extension => Failure::Refused,
+                    ErrorKind::Server(_) | ErrorKind::Extension => {
+                        if !line.refuses.swap(true, Relaxed) {
+                            tracing::warn!(why = said(&error), "Redis refuses what it is asked: nothing is shared so");
+                        }
+                        Failure::Refused
+                    }
                     _ if error.is_connection_dropped() && !line.meter.is_exceeded() => Failure::Lost,
                     _ => Failure::Garbage,
                 }
@@ -226,7 +233,14 @@ async fn connect(dial: &Dial, greeting: &RedisConnectionInfo) -> Result<Line, St
     let (connection, driver) = connected.map_err(|error| said(&error))?;
     drop(question);
     let driver = tokio::spawn(driver).abort_handle();
-    Ok(Line { connection, meter, is_lost: AtomicBool::new(false), lost: Notify::new(), driver })
+    Ok(Line {
+        connection,
+        meter,
+        is_lost: AtomicBool::new(false),
+        lost: Notify::new(),
+        refuses: AtomicBool::new(false),
+        driver,
+    })
 }
 
 /// In a few words; never what was said to Redis, which may be a password.
