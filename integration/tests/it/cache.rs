@@ -148,6 +148,22 @@ async fn a_stale_answer_stands_in_for_a_failure() {
 }
 
 #[tokio::test]
+async fn a_head_does_not_take_away_what_it_does_not_speak_against() {
+    let (origin, mesh) = caching("{ staleIfError: 1h }").await;
+    let first = mesh.get(STALE).await;
+    let head = |path: &str| ask(Method::HEAD, SERVICE, path, empty());
+    assert!(says(&mesh.send(head(STALE)).await).contains("fwd=stale; fwd-status=200"));
+    assert!(says(&mesh.send(head(STALE).with("cache-control", "no-cache")).await).contains("fwd="));
+    origin.fail_with(503);
+    let second = mesh.get(STALE).await;
+    assert_eq!((second.status, &second.body), (200, &first.body));
+    origin.fail_with(410);
+    assert_eq!(mesh.send(head(STALE)).await.status, 410);
+    origin.fail_with(503);
+    assert_eq!(mesh.get(STALE).await.status, 503, "the service has said that it is gone");
+}
+
+#[tokio::test]
 async fn a_stale_answer_is_served_while_it_is_asked_for_anew() {
     let (origin, mesh) = caching("{ staleWhileRevalidate: 1h }").await;
     let path = "/with?cache-control=max-age=50&age=100";

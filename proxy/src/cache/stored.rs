@@ -305,6 +305,13 @@ impl Stored {
         }
     }
 
+    /// Whether the answer to a HEAD with this head leaves it as good as it was (RFC 9111, 4.3.5).
+    pub fn agrees_with(&self, status: StatusCode, head: &HeaderMap) -> bool {
+        let length = head.get(header::CONTENT_LENGTH);
+        let same = length.is_none_or(|said| self.headers.get(header::CONTENT_LENGTH) == Some(said));
+        self.status == status && same && self.is_confirmed_by(head)
+    }
+
     /// The fields of this response as a 304 makes them (RFC 9111, 3.2).
     pub fn updated(&self, not_modified: &HeaderMap) -> HeaderMap {
         let mut fields = self.headers.clone();

@@ -315,7 +315,7 @@ fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response
     let Sent { why, stale, lead, ticket, detail: looked } = sent;
     let key = question.label.key.clone();
     let shown = Arc::clone(&question.label.shown);
-    let status = response.status();
+    let (status, is_head) = (response.status(), question.method == Method::HEAD);
     let longest = store.longest(cache.policy.max_bytes);
     let taken = take_in(cache, store, question, &response, (longest, true), now);
     let (recorder, detail) = match taken {
@@ -335,8 +335,9 @@ fn keep(cache: &RouteCache, store: &Arc<Store>, question: Question, mut response
             }
         }
         None => {
-            // The service has something else to say now than what was kept.
-            if let Some(stale) = stale.filter(|_| !status.is_server_error()) {
+            // The service has something else to say now than what was kept; a HEAD need not.
+            let speaks_against = |kept: &Stored| !(is_head && kept.agrees_with(status, response.headers()));
+            if let Some(stale) = stale.filter(|kept| !status.is_server_error() && speaks_against(kept)) {
                 store.drop_one(&key, &stale.selector);
                 ticket.inspect(|ticket| ticket.drop_one(&stale.selector));
             }
