@@ -83,6 +83,7 @@ impl Cluster {
             && free(home)
             && let Some(seat) = seat(home)
         {
+            self.note_fallback(&all, ask);
             return (Some(seat), Held::Kept);
         }
         // Highest random weight: each session has a stand-in of its own, and keeps it while that one is in.
@@ -90,6 +91,7 @@ impl Cluster {
         let others = picker.endpoints().iter().filter(|one| !Arc::ptr_eq(one, home));
         let stand_in = others.filter(|one| one.is_available(now) && free(one)).max_by_key(weight);
         let seat = stand_in.and_then(|one| self.seat(one, false, now));
+        seat.as_ref().inspect(|_| self.note_fallback(&all, ask));
         (seat.or_else(|| self.pick_for(ask, hash, avoid, now, rng)), Held::Diverted)
     }
 }

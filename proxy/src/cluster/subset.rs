@@ -117,22 +117,26 @@ impl Cluster {
         let Some(subsets) = picker.subsets() else {
             return self.pick_among(self.all(&picker), hash, avoid, now, rng);
         };
-        let index = ask.0 as usize;
-        let led = subsets.led(index);
-        let (miss, fewer) = subsets.misses(index);
+        self.note_fallback(&picker, ask);
+        let seat = self.among(&picker, ask).and_then(|among| self.pick_among(among, hash, avoid, now, rng));
+        if seat.is_none() && subsets.rescues(ask.0 as usize) {
+            return self.pick_among(self.all(&picker), hash, avoid, now, rng);
+        }
+        seat
+    }
+
+    /// Counts a request that does not get the subset that it asks for.
+    pub(super) fn note_fallback(&self, picker: &Picker, ask: Ask) {
+        let Some(subsets) = picker.subsets() else { return };
+        let (miss, fewer) = subsets.misses(ask.0 as usize);
         if fewer || matches!(miss, Some(Miss::Unknown | Miss::Empty)) {
-            self.fallbacks.note(match led {
+            self.fallbacks.note(match subsets.led(ask.0 as usize) {
                 _ if fewer && miss.is_none() => Instead::Fewer,
                 Led::To(_) => Instead::Default,
                 Led::All => Instead::Any,
                 Led::Nobody => Instead::Nobody,
             });
         }
-        let seat = self.among(&picker, ask).and_then(|among| self.pick_among(among, hash, avoid, now, rng));
-        if seat.is_none() && subsets.rescues(index) {
-            return self.pick_among(self.all(&picker), hash, avoid, now, rng);
-        }
-        seat
     }
 
     /// All of them.
@@ -426,6 +430,25 @@ mod tests {
         assert!(other < 3 && held == Held::Renewed);
         home.outlier.eject(now, Duration::from_secs(30), 0);
         assert_eq!(pick(v2), (4, Held::Diverted), "its stand-in is of its own subset");
+    }
+
+    #[test]
+    fn a_session_that_does_not_get_its_subset_is_counted_too() {
+        let now = Instant::now();
+        let v3 = asks(&[("version", "v3")]);
+        let cluster = cluster(by_version(Fallback::Default, None), std::slice::from_ref(&v3), &four(), now);
+        let home = cluster.picker().endpoints()[0].clone();
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut pick = |token| {
+            let (seat, held) = cluster.pick_for_session(cluster.ask(&v3), (token, 1), None, &[], now, &mut rng);
+            (last(seat.expect("a seat").endpoint().address), held, cluster.fallbacks.count(Instead::Default))
+        };
+        assert_eq!(pick(home.token), (1, Held::Kept, 1));
+        home.outlier.eject(now, Duration::from_secs(30), 0);
+        assert_eq!(pick(home.token), (2, Held::Diverted, 2));
+        let foreign = cluster.picker().endpoints()[2].token;
+        let (_, held, counted) = pick(foreign);
+        assert_eq!((held, counted), (Held::Renewed, 3), "once");
     }
 
     #[test]
