@@ -56,6 +56,15 @@ pub(super) fn read_subsets(field: &Field<'_>) -> Option<Subsets> {
         field.note(Problem::new(Code::InvalidValue, reason).at_field("selectors"));
         return None;
     }
+    for (index, selector) in subsets.selectors.iter().enumerate() {
+        let Some(Fallback::Fewer(fewer)) = &selector.fallback else { continue };
+        // Envoy takes it, and sends such requests where those go that ask for what is not divided.
+        if fewer.is_subset(&selector.keys) && subsets.selector(fewer).is_none() {
+            let reason = "no selector has exactly these keys, so that there are no subsets to fall back to; add one";
+            let problem = Problem::new(Code::DanglingReference, reason).at_field("fallbackKeys");
+            field.note(problem.at_index(index).at_field("selectors"));
+        }
+    }
     // What is missing is noted already.
     match subsets.check() {
         Ok(()) => Some(subsets),
