@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::Value;
 use tokio::sync::{Notify, mpsc};
@@ -27,6 +28,8 @@ const MAX_WAITING: usize = 1024;
 const MAX_BYTES: usize = 16 << 20;
 /// The most targets whose invalidations wait.
 const MAX_FORGOTTEN: usize = 8192;
+/// How many invalidations are carried out at once: one after the other they would be no faster than Redis is near.
+const AT_ONCE: usize = 32;
 /// From an invalidation that failed to the next.
 const AGAIN: Duration = Duration::from_millis(200);
 /// For how long what can be confirmed is kept after it is of no other use: confirming it spares its body.
@@ -68,7 +71,7 @@ impl Drop for Room {
 struct Forgotten {
     names: Mutex<(HashMap<Name, u64>, u64)>,
     count: AtomicUsize,
-    some: Notify,
+    more: Notify,
 }
 
 impl Forgotten {
@@ -81,12 +84,12 @@ impl Forgotten {
         *begun += 1;
         waiting.insert(name, *begun);
         self.count.store(waiting.len(), Relaxed);
-        self.some.notify_one();
+        self.more.notify_one();
         true
     }
 
-    fn any(&self) -> Option<(Name, u64)> {
-        self.names.lock().0.iter().next().map(|(name, which)| (*name, *which))
+    fn some(&self) -> Vec<(Name, u64)> {
+        self.names.lock().0.iter().take(AT_ONCE).map(|(name, which)| (*name, *which)).collect()
     }
 
     fn done(&self, name: &Name, which: u64) {
@@ -200,6 +203,18 @@ impl Writer {
         }
     }
 
+    /// Takes everything of a target away. Where Redis does not, it goes on waiting, and is counted so.
+    async fn forget(&self, name: &Name, which: u64) -> bool {
+        // One of its own for each time: who kept the last one knows no better.
+        let mark = fastrand::u64(..).to_le_bytes();
+        let done = matches!(self.link.ask(words::forget(name, mark)).await, Ok(Value::Int(_)));
+        if done {
+            self.forgotten.done(name, which);
+            self.counters.changed(Change::Removed);
+        }
+        done
+    }
+
     /// What is said to keep a response; none where that is of no use to anybody any more, or it is too long.
     fn keeping(&self, name: &Name, condition: Condition, stored: &Stored) -> Option<redis::Cmd> {
         let (now, wall) = (clock::now(), clock::wall());
@@ -228,20 +243,15 @@ impl Writer {
 async fn forget_all(writer: Writer, queue: mpsc::Sender<Task>) {
     let queue = queue.downgrade();
     while queue.strong_count() > 0 {
-        let Some((name, which)) = writer.forgotten.any() else {
+        let names = writer.forgotten.some();
+        if names.is_empty() {
             // Not for ever, so that it ends with the queue.
-            let _ = tokio::time::timeout(Duration::from_secs(10), writer.forgotten.some.notified()).await;
+            let _ = tokio::time::timeout(Duration::from_secs(10), writer.forgotten.more.notified()).await;
             continue;
-        };
-        // One of its own for each time: who kept the last one knows no better.
-        let mark = fastrand::u64(..).to_le_bytes();
-        match writer.link.ask(words::forget(&name, mark)).await {
-            Ok(Value::Int(_)) => {
-                writer.forgotten.done(&name, which);
-                writer.counters.changed(Change::Removed);
-            }
-            // It goes on waiting, and is counted so.
-            _ => tokio::time::sleep(AGAIN).await,
+        }
+        let done = join_all(names.iter().map(|(name, which)| writer.forget(name, *which))).await;
+        if !done.contains(&true) {
+            tokio::time::sleep(AGAIN).await;
         }
     }
 }

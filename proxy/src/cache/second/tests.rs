@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 use super::super::freshness::Freshness;
@@ -31,6 +31,8 @@ enum Says {
     This(&'static str),
     /// This, and then more than anybody can hold.
     Endless(&'static str),
+    /// That it did what it was told, this much later: it is far away.
+    Later(Duration),
     /// It hangs up.
     Bye,
     /// What Redis would.
@@ -77,8 +79,8 @@ struct Fake {
 }
 
 /// The words of a command, as they stand on the wire.
-async fn command(stream: &mut DuplexStream) -> Option<Vec<Vec<u8>>> {
-    async fn line(stream: &mut DuplexStream) -> Option<usize> {
+async fn command(stream: &mut (impl AsyncRead + Unpin)) -> Option<Vec<Vec<u8>>> {
+    async fn line(stream: &mut (impl AsyncRead + Unpin)) -> Option<usize> {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
             line.push(stream.read_u8().await.ok()?);
@@ -96,12 +98,30 @@ async fn command(stream: &mut DuplexStream) -> Option<Vec<Vec<u8>>> {
     Some(words)
 }
 
+/// Answers each command so much later, however many come meanwhile.
+async fn serve_later(stream: DuplexStream, away: Duration) {
+    let (mut commands, mut answers) = tokio::io::split(stream);
+    let (tell, mut told) = tokio::sync::mpsc::channel::<Instant>(1024);
+    tokio::spawn(async move {
+        while let Some(at) = told.recv().await {
+            tokio::time::sleep_until(at).await;
+            let _ = answers.write_all(b":1\r\n").await;
+        }
+    });
+    while command(&mut commands).await.is_some() {
+        let _ = tell.send(Instant::now() + away).await;
+    }
+}
+
 async fn serve(mut stream: DuplexStream, says: Says, sent: Arc<AtomicUsize>) {
+    if let Says::Later(away) = says {
+        return serve_later(stream, away).await;
+    }
     while let Some(words) = command(&mut stream).await {
         let asks = matches!(words[0].as_slice(), b"EVAL" | b"HDEL");
         let answer = match &says {
             _ if !asks => b"+OK\r\n".to_vec(),
-            Says::Nothing => continue,
+            Says::Nothing | Says::Later(_) => continue,
             Says::Bye => return,
             Says::This(answer) | Says::Endless(answer) => answer.as_bytes().to_vec(),
             Says::Keeps(hashes) => run(hashes, &words),
@@ -301,6 +321,16 @@ async fn nothing_is_believed_of_a_target_whose_change_is_not_known_there() {
         fake.second.forget(&number.to_le_bytes(), View::Acting);
     }
     assert!(fake.second.waiting() <= 8192 && fake.second.counters.changes(Change::Lost) >= 800);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_changes_do_not_wait_for_each_other_where_redis_is_far() {
+    let fake = fake(Says::Later(Duration::from_millis(2)), true).await;
+    let begun = Instant::now();
+    (0..5000u32).for_each(|number| fake.second.forget(&number.to_le_bytes(), View::Acting));
+    fake.second.settled().await;
+    assert_eq!(fake.second.counters.changes(Change::Removed), 5000);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
