@@ -118,3 +118,25 @@ async fn idle_http2_callers_give_their_places_to_who_has_something_to_ask() {
     let left = idle.iter().filter(|client| !client.is_closed()).count();
     assert!((10..17).contains(&left), "{left} of 17 stay: no more go than must");
 }
+
+#[tokio::test]
+async fn http2_callers_with_a_request_under_way_do_not_go_for_those_who_rest() {
+    let (origin, address, proxy, busy) = nearly_full().await;
+    // They came first, and so would be the first to go.
+    let mut working = Vec::new();
+    for _ in 0..10 {
+        let mut client = Client::http2(address).await;
+        working
+            .push(tokio::spawn(async move { (client.send(get("catalog", "/with?wait=4000")).await.status, client) }));
+    }
+    wait::until("them to be at work", async || (origin.under_way() == 10 + 3).then_some(())).await;
+    let idle = futures_util::future::join_all((0..7).map(|_| Client::http2(address))).await;
+    one_more_gets_in(address, &proxy, busy).await;
+    let told = proxy.metric("outrigger_downstream_connections_dismissed_total", &[]).await;
+    let left = idle.iter().filter(|client| !client.is_closed()).count();
+    assert!(told < 7.0 && left < 7, "{told} were told to go, {left} of 7 that rest stay");
+    for task in working {
+        let (status, client) = task.await.unwrap();
+        assert!(status == 200 && !client.is_closed(), "{status}");
+    }
+}

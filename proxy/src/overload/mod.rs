@@ -163,6 +163,11 @@ impl Overload {
         }
     }
 
+    /// Tells the next that rests, in the place of one that was told and does not.
+    pub fn pass_on(&self) {
+        self.resting.notify_one();
+    }
+
     /// Counts a connection that went since it was dismissed.
     pub fn note_dismissed(&self) {
         self.dismissed.fetch_add(1, Ordering::Relaxed);

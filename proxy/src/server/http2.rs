@@ -56,12 +56,19 @@ pub(super) async fn serve(tcp: TcpStream, ahead: Bytes, handler: Handler) {
     let overload = &handler.connection.shared.overload;
     let mut dismissed = pin!(Some(overload.dismissed()));
     let mut farewell = pin!(None);
-    let (mut listening, mut told, mut stopping) = (false, false, false);
+    let (mut waiting, mut listening, mut told, mut stopping) = (false, false, false, false);
     poll_fn(|cx| {
-        // It runs short: what was begun is finished, and the caller comes again elsewhere or later.
-        if !stopping && (!listening || !overload.is_calm()) {
+        // It runs short: who rests is told to go, and comes again elsewhere or later.
+        if !stopping && (!waiting || !overload.is_calm()) {
+            waiting = true;
             let goes = dismissed.as_mut().as_pin_mut().is_some_and(|dismissed| dismissed.poll(cx).is_ready());
-            if goes {
+            if goes && http.has_streams() {
+                // Its place would not be free, and its caller would take another one for the next request.
+                overload.pass_on();
+                dismissed.set(Some(overload.dismissed()));
+                // In line again when it is polled next, at the latest for the end of its last stream.
+                waiting = false;
+            } else if goes {
                 overload.note_dismissed();
                 stopping = true;
                 http.graceful_shutdown();
