@@ -214,6 +214,7 @@ impl Subsets {
 
     /// The parts hold together.
     pub fn check(&self) -> Result<(), Problem> {
+        let mut seen = BTreeSet::new();
         for (index, selector) in self.selectors.iter().enumerate() {
             let at = |problem: Problem| problem.at_index(index).at_field("selectors");
             if selector.keys.is_empty() || selector.keys.iter().any(|key| key.is_empty()) {
@@ -221,7 +222,7 @@ impl Subsets {
                     Problem::new(Code::MissingField, "needs at least one key, and none empty").at_field("keys")
                 ));
             }
-            if self.selectors[..index].iter().any(|other| other.keys == selector.keys) {
+            if !seen.insert(&selector.keys) {
                 return Err(at(Problem::new(Code::Conflict, "another one has the same keys").at_field("keys")));
             }
             if let Some(Fallback::Fewer(keys)) = &selector.fallback

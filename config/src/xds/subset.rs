@@ -3,7 +3,7 @@
 //!
 //! gRPC has no subsets and gets none of this: its requests go to any endpoint.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::RandomState;
 use std::sync::Arc;
 
@@ -183,13 +183,10 @@ fn read_config(message: &LbSubsetConfig) -> Result<Subsets, Problem> {
         Err(_) => return Err(unsupported("fallback_policy", "is not known").with_value(message.fallback_policy)),
     };
     let default = message.default_subset.as_ref().map_or(Ok(Criteria::default()), read);
-    let mut selectors: Vec<Selector> = Vec::new();
-    for selector in each("subset_selectors", &message.subset_selectors, decode_selector)? {
-        // Two with the same keys are one; Envoy takes what the first says.
-        if !selectors.iter().any(|one| one.keys == selector.keys) {
-            selectors.push(selector);
-        }
-    }
+    let mut selectors = each("subset_selectors", &message.subset_selectors, decode_selector)?;
+    // Two with the same keys are one; Envoy takes what the first says.
+    let mut seen = BTreeSet::new();
+    selectors.retain(|selector| seen.insert(selector.keys.clone()));
     Ok(Subsets {
         selectors,
         fallback,

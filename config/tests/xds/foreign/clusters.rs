@@ -134,6 +134,18 @@ fn balancing_is_the_first_known_entry_of_the_list_or_the_enum() {
 }
 
 #[test]
+fn many_selectors_are_read_as_fast_as_they_come() {
+    let selector = |number: u32| LbSubsetSelector { keys: vec![number.to_string()], ..Default::default() };
+    let config = LbSubsetConfig { subset_selectors: (0..30_000).map(selector).collect(), ..Default::default() };
+    let many = cluster::Cluster { lb_subset_config: Some(config), ..base() };
+    let begun = std::time::Instant::now();
+    let subsets = read(&many).expect("taken").subsets.expect("divided");
+    assert_eq!(subsets.selectors.len(), 30_000);
+    // Each held against each took more than a minute.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn policies_inside_policies_come_to_an_end() {
     let inside = |depth: usize| {
         let mut any = pack(&balancing::random::v3::Random::default());
