@@ -1,6 +1,6 @@
 //! The global limits: one count for all proxies, asked for each request (`envoy.service.ratelimit.v3`).
 //!
-//! [`rules`] are what the documents say; [`count`] takes their tokens, in memory, or in Redis ([`shared`], over [`link`]) where several
+//! [`rules`] are what the documents say; [`count`] takes their tokens, in memory, or in Redis ([`shared`], over [`link`], [`bounded`]) where several
 //! control planes share them; [`server`] is the gRPC service that proxies and stock Envoys ask. Where no count can be had, the
 //! question fails, and whoever asked does what its policy declares.
 //!
@@ -8,6 +8,7 @@
 //! which that is said, and [`quota`] is their gRPC service (`envoy.service.rate_limit_quota.v3`).
 
 pub mod rules;
+pub mod bounded;
 pub mod link;
 pub mod shared;
 pub mod count;
