@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::follow::follow;
 use crate::limits::quota::QuotaService;
 use crate::limits::server::RateLimitService;
-use crate::limits::{Counters, Leases, Shared};
+use crate::limits::{Counters, Leases, Link, Replicas, Shared};
 use crate::otlp::forward::{Forwarder, Target};
 use crate::otlp::grpc::{LogsService, MetricsService, TraceService};
 use crate::otlp::{self, Receiver};
@@ -117,16 +117,22 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     let (xds_address, api_address) = (xds.local_addr()?, api.local_addr()?);
     let ads = Ads::new(steering.snapshots(), steering.registry().clone(), stop.clone());
     // Before anybody can ask.
-    let counters = Counters::new(steering.snapshots().borrow().mesh(), redis(settings)?);
+    let redis = redis(settings)?;
+    let counters = Counters::new(steering.snapshots().borrow().mesh(), redis.clone().map(Shared::new));
     tasks.spawn(counters.clone().follow(steering.snapshots(), stop.clone()));
-    let leases = Leases::new(Instant::now());
+    let now = Instant::now();
+    let leases = if redis.is_some() { Leases::common(fastrand::u64(1..), now) } else { Leases::new(now) };
     tasks.spawn(leases.clone().run(steering.snapshots(), stop.clone()));
+    let replicas = redis.map(|redis| Replicas::new(leases.clone(), redis, now));
+    if let Some(replicas) = &replicas {
+        tasks.spawn(replicas.clone().run(stop.clone()));
+    }
     let routes = Routes::new(ads)
         .add_service(RateLimitService::new(counters.clone()))
         .add_service(QuotaService::new(leases.clone(), stop.clone()));
     tasks.spawn(serve_grpc(xds, otlp_routes(routes, &receiver), stop.clone()));
     let hosts = Hosts::new(api_address, settings.api_host.iter().cloned());
-    let state = Api { steering: steering.clone(), signals, receiver: receiver.clone(), counters, leases };
+    let state = Api { steering: steering.clone(), signals, receiver: receiver.clone(), counters, leases, replicas };
     tasks.spawn(serve(api, api::router(state, hosts), stop.clone()));
     if let Some(address) = settings.otlp_grpc {
         let listener = listen(address, "--otlp-grpc").await?;
@@ -142,11 +148,11 @@ pub async fn start(settings: &Settings) -> Result<Running, Error> {
     Ok(Running { xds: xds_address, api: api_address, steering, stop, tasks })
 }
 
-fn redis(settings: &Settings) -> Result<Option<Shared>, Error> {
+fn redis(settings: &Settings) -> Result<Option<Link>, Error> {
     let Some(url) = &settings.redis else { return Ok(None) };
     // Not the URL itself: it may hold a password.
     let wrong = |reason| Error::Usage(format!("--redis {reason}; try redis://127.0.0.1:6379"));
-    Shared::new(url, settings.redis_timeout).map(Some).map_err(wrong)
+    Link::new(url, settings.redis_timeout).map(Some).map_err(wrong)
 }
 
 fn steer(settings: &Settings) -> Result<(), Error> {

@@ -40,7 +40,8 @@ pub struct Settings {
     /// Most memory that received traces may take, bytes
     #[arg(long, value_name = "BYTES", default_value_t = 32 * 1024 * 1024)]
     pub trace_memory: usize,
-    /// Redis that counts global rate limits for several control planes; without it each counts in its own memory
+    /// Redis in which several control planes count global rate limits, and divide those that are leased, together;
+    /// without it each does so alone
     #[arg(long, value_name = "URL", env = "OUTRIGGER_REDIS", hide_env_values = true)]
     pub redis: Option<String>,
     /// How long Redis may take to count one request, 1ms to 1s

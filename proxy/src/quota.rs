@@ -158,10 +158,11 @@ impl Quotas {
                 continue;
             };
             for (_, _, bucket, leased) in snapshot.leased().filter(|(of, name, ..)| *of == policy && *name == rule) {
-                leased.renew(share, bucket.nanos(now));
+                leased.renew(share, word.grantor, bucket.nanos(now));
             }
             said.serial = word.serial;
-            let held = Held { serial: word.serial, rate: share.rate, fallback: share.fallback };
+            let Word { serial, grantor, .. } = word;
+            let held = Held { serial, rate: share.rate, fallback: share.fallback, grantor };
             let bucket_id = Some(BucketId::of(policy, rule));
             usages.push(Usage { bucket_id, held: Some(held), ..Usage::default() });
         }
@@ -175,7 +176,7 @@ impl Quotas {
         let serves = |(policy, rule): &Rule| snapshot.leased().any(|(of, name, ..)| of == policy && name == rule);
         usages.extend(said.keys().filter(|rule| !serves(rule)).map(ended));
         said.retain(|rule, _| serves(rule));
-        for (policy, rule, _, leased) in snapshot.leased() {
+        for (policy, rule, bucket, leased) in snapshot.leased() {
             let known =
                 said.entry((policy.to_owned(), rule.to_owned())).or_insert(Said { serial: 0, at: None, idle: true });
             let quiet = known.at.is_some_and(|at| now.saturating_duration_since(at) < QUIET);
@@ -186,7 +187,8 @@ impl Quotas {
             // What came before the stream was of an unknown time.
             let elapsed = known.at.map(|at| now.saturating_duration_since(at).max(Duration::from_millis(1)));
             (known.at, known.idle) = (Some(now), allowed == 0 && denied == 0);
-            let share = leased.share().unwrap_or_default();
+            // Not what it was told: without word that becomes another by itself.
+            let (rate, fallback, grantor) = leased.held(bucket.nanos(now));
             usages.push(Usage {
                 bucket_id: Some(BucketId::of(policy, rule)),
                 time_elapsed: elapsed.map(|elapsed| transport::Duration {
@@ -195,7 +197,7 @@ impl Quotas {
                 }),
                 allowed,
                 denied,
-                held: Some(Held { serial: known.serial, rate: share.rate, fallback: share.fallback }),
+                held: Some(Held { serial: known.serial, rate, fallback, grantor }),
                 ends: false,
             });
         }
@@ -253,7 +255,7 @@ mod tests {
 
     #[test]
     fn however_large_a_share_is_it_is_taken_and_what_is_no_number_is_not() {
-        let word = Word { serial: 1, rate: 4e12, fallback: 0.0, burst: f64::INFINITY, credit: 1.0 };
+        let word = Word { serial: 1, rate: 4e12, fallback: 0.0, burst: f64::INFINITY, credit: 1.0, grantor: 0 };
         let taken = share(&word).expect("a share");
         assert_eq!((taken.rate, taken.burst, taken.credit), (4e12, MOST, 1.0));
         for wrong in [f64::NAN, -1.0, f64::NEG_INFINITY] {

@@ -75,6 +75,9 @@ pub struct Held {
     /// The same where the control plane is away for long.
     #[prost(double, tag = "3")]
     pub fallback: f64,
+    /// Which control plane told it so ([`Word::grantor`]).
+    #[prost(uint64, tag = "4")]
+    pub grantor: u64,
 }
 
 /// What a proxy is told.
@@ -158,6 +161,9 @@ pub struct Word {
     /// Tokens handed over at once.
     #[prost(double, tag = "5")]
     pub credit: f64,
+    /// Which control plane says so, of several that divide the limit together; 0 where there is one.
+    #[prost(uint64, tag = "6")]
+    pub grantor: u64,
 }
 
 impl BucketId {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::header;
@@ -12,6 +13,7 @@ use outrigger_config::document::Kind;
 
 use super::Api;
 use crate::ads::status::ProxyStatus;
+use crate::limits::replicas::Standing;
 use crate::state::Filter;
 
 /// The answer, with the content type of the format.
@@ -87,6 +89,15 @@ fn limits(api: &Api, page: &mut Page) {
     let (limits, members) = api.leases.numbers();
     page.gauge("outrigger_rate_limit_leases", "Rules of scope Global that are divided here.", limits as u64);
     page.gauge("outrigger_rate_limit_lease_holders", "Proxies that such rules are divided among.", members as u64);
+    if let Some(replicas) = &api.replicas {
+        let Standing { alive, is_fresh, failed } = replicas.standing(Instant::now());
+        let help = "Control planes that divide such rules through Redis, as far as was known last.";
+        page.gauge("outrigger_rate_limit_lease_replicas", help, alive as u64);
+        let help = "Whether Redis has said lately what this one may divide; else it goes on with what it had.";
+        page.gauge("outrigger_rate_limit_lease_redis_up", help, u64::from(is_fresh));
+        let help = "How often Redis did not say what this control plane may divide.";
+        page.counter("outrigger_rate_limit_lease_failures_total", help, failed);
+    }
     if let Some(failed) = failed {
         page.counter("outrigger_redis_failures_total", "Requests that Redis did not count, or not in time.", failed);
     }

@@ -27,7 +27,7 @@ pub use shape::{
     AppliedView, ChangeView, DeletedView, DocumentList, LocationView, ObjectView, ProblemView, Refusal, StatusView,
 };
 
-use crate::limits::{Counters, Leases};
+use crate::limits::{Counters, Leases, Replicas};
 use crate::otlp::{self, Receiver};
 use crate::signals::Signals;
 use crate::state::Steering;
@@ -48,6 +48,8 @@ pub struct Api {
     pub counters: Counters,
     /// What is divided among them.
     pub leases: Leases,
+    /// With whom this control plane divides it, where there may be others.
+    pub replicas: Option<Replicas>,
 }
 
 /// Every path of the API and of OTLP over HTTP, open to requests for `hosts` only.

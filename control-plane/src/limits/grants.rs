@@ -7,25 +7,30 @@
 //! than there is, each gets what it wants and the same part of the rest; where they want more, nobody who wants little
 //! gets less for it, and the others get the same (max-min fairness). Times are nanoseconds since whatever the owner
 //! counts from.
+//!
+//! Where several control planes divide a limit together, each divides a part of it, which it finds out from the others
+//! ([`super::book`]): it says what it holds, and is answered what it may. While it is not answered that part stays as it
+//! is. A proxy that comes from another of them is that one's to count until it has answered a word of this one, and takes
+//! what it has along; one that does not answer for [`VISIT`] has to do with what there is here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_config::policy::lease::{DECAY, HOLD, PATIENCE, Share};
+use outrigger_config::policy::lease::Share;
 
-/// How long a proxy that is out of reach counts with something, at last with its fallback; then it is held to be no more.
-pub const FORGET: Duration = Duration::from_secs(120);
-/// How much later than its stream ended a proxy may have heard the last word of it: as long as it takes a silent stream
-/// for alive, and a little for those who are slow.
-const MARGIN: Duration = PATIENCE.saturating_add(Duration::from_secs(2));
+use super::book::{Answer, Ask};
+use super::common::Common;
+use super::fair::fair;
+use super::member::{FORGET, Guest, Member, UNANSWERED, nanos, span};
+pub use super::member::{Hold, Report, Word};
+
 /// Proxies that one limit is divided among at most, those that are out of reach included.
 pub const MAX_MEMBERS: usize = 20_000;
 /// More than is wanted, so that who wants more shows it.
 const HEADROOM: f64 = 1.25;
-/// Words that a proxy may have left unanswered; then it is told nothing new.
-const UNANSWERED: usize = 32;
-
+/// How long who comes from another control plane may take to answer: well within what that counts with.
+const VISIT: Duration = Duration::from_secs(5);
 /// A limit and who counts it.
 #[derive(Debug)]
 pub struct Grants {
@@ -33,6 +38,11 @@ pub struct Grants {
     rate: f64,
     /// How many may come at once.
     burst: f64,
+    /// What is divided here of the rate; all of it, but where others divide the same limit.
+    part: f64,
+    /// The same when it was last divided.
+    told_part: f64,
+    common: Option<Common>,
     /// Which part of the rate the fallbacks add up to.
     fallback: f64,
     /// What nobody has.
@@ -52,56 +62,6 @@ pub struct Grants {
     members: BTreeMap<Arc<str>, Member>,
 }
 
-#[derive(Debug, Default)]
-struct Member {
-    /// Requests a second that it would let in, and by how many the limit was divided last.
-    demand: f64,
-    divided: f64,
-    /// Requests it refused since it was last told something.
-    short: f64,
-    told: Share,
-    serial: u64,
-    /// What it is known to have.
-    known: Hold,
-    /// What it was told and has not answered, by serial.
-    unanswered: VecDeque<(u64, Hold)>,
-    /// Since when it is out of reach.
-    gone: Option<u64>,
-    /// Whether it is owed a word.
-    owed: bool,
-}
-
-/// A rate and a fallback.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Hold {
-    /// Requests a second.
-    pub rate: f64,
-    /// Requests a second where the control plane is away for long.
-    pub fallback: f64,
-}
-
-/// What a proxy says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Report {
-    /// Requests a second that it would let in; nothing where it only says what it knows.
-    pub demand: Option<f64>,
-    /// Requests that it refused since it last said so.
-    pub refused: f64,
-    /// The serial of the last word that it knows; 0 is none.
-    pub serial: u64,
-}
-
-/// What a proxy is told.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Word {
-    /// Who.
-    pub member: Arc<str>,
-    /// What it has to answer.
-    pub serial: u64,
-    /// Its share from now on.
-    pub share: Share,
-}
-
 impl Grants {
     /// A limit of `rate` requests a second and `burst` at once, of which the part `fallback` holds where the control plane
     /// is away. Nobody gets more than it has before `silent_until`.
@@ -110,12 +70,36 @@ impl Grants {
         let (pot, members) = (if now < silent_until { 0.0 } else { burst }, BTreeMap::new());
         let fallback = fallback.clamp(0.0, 1.0);
         let (idle, moved, stirred, due, owed) = (None, true, true, 0, Vec::new());
-        Grants { rate, burst, fallback, pot, counted: now, idle, moved, stirred, due, owed, silent_until, members }
+        let (part, told_part, common, counted) = (rate, rate, None, now);
+        Grants {
+            rate,
+            burst,
+            part,
+            told_part,
+            common,
+            fallback,
+            pot,
+            counted,
+            idle,
+            moved,
+            stirred,
+            due,
+            owed,
+            silent_until,
+            members,
+        }
     }
 
-    /// A proxy is there, or there again, with what it holds. Says no where there are too many.
+    /// The same where others divide it as well: nothing is to be had here before they have answered.
+    pub fn common(limit: (f64, f64), fallback: f64, now: u64) -> Self {
+        let common = Some(Common::new(now));
+        Grants { part: 0.0, pot: 0.0, common, ..Grants::new(limit, fallback, now, now) }
+    }
+
+    /// A proxy is there, or there again, with what it holds, which another control plane may have told it (`from`). Says no
+    /// where there are too many.
     #[must_use]
-    pub fn join(&mut self, member: &Arc<str>, holds: Hold, now: u64) -> bool {
+    pub fn join(&mut self, member: &Arc<str>, holds: Hold, from: Option<u64>, now: u64) -> bool {
         self.count(now);
         if self.members.len() >= MAX_MEMBERS && !self.members.contains_key(member) {
             return false;
@@ -125,7 +109,15 @@ impl Grants {
         let told = Share { rate: known.rate, fallback: known.fallback, ..Share::default() };
         // Above every serial of a limit before this one, which the proxy may still answer.
         let serial = self.members.get(member).map_or(0, |member| member.serial).max(now);
-        let joined = Member { told, serial, known, owed: true, ..Member::default() };
+        let from = from.filter(|_| self.common.is_some());
+        if let (Some(_), Some(before)) = (from, self.members.get(member)) {
+            // What it had here when it went it took along, and brings now what has become of that.
+            let took = before.reserved(self.as_of(now)).unwrap_or(before.outstanding().rate);
+            self.part = (self.part - took).max(0.0);
+        }
+        let from = from.filter(|_| known != Hold::default());
+        let guest = from.map(|from| Guest { from, until: now.saturating_add(nanos(VISIT)) });
+        let joined = Member { told, serial, known, owed: true, guest, ..Member::default() };
         self.members.insert(Arc::clone(member), joined);
         self.stir();
         true
@@ -148,14 +140,14 @@ impl Grants {
         }
         member.short += sound(report.refused);
         self.stirred |= member.short > 0.0;
-        let before = member.outstanding();
-        while let Some((serial, hold)) = member.unanswered.front()
-            && *serial <= report.serial
-        {
-            member.known = *hold;
-            member.unanswered.pop_front();
+        let was_told = !member.unanswered.is_empty();
+        let (changed, hold) = (member.answered(report.serial), member.known);
+        let arrived = member.guest.take_if(|_| was_told && member.unanswered.is_empty());
+        if let (Some(Guest { from, .. }), Some(common)) = (arrived, &mut self.common) {
+            self.part = (self.part + hold.rate).min(self.rate);
+            common.took(from, hold);
         }
-        if member.outstanding() != before {
+        if changed || arrived.is_some() {
             self.stir();
         }
     }
@@ -165,6 +157,8 @@ impl Grants {
         self.count(now);
         if let Some(member) = self.members.get_mut(member) {
             member.gone.get_or_insert(now);
+            // It may have heard what it did not answer, and have it from here now.
+            member.guest = None;
             self.stir();
         }
     }
@@ -176,6 +170,43 @@ impl Grants {
         self.stir();
     }
 
+    /// What the others are to be told, if there may be any. What proxies took along is told once; where nobody has heard it,
+    /// it is to be handed to [`Grants::untold`].
+    pub fn ask(&mut self, now: u64) -> Option<Ask> {
+        let at = self.as_of(now);
+        let common = self.common.as_mut()?;
+        let (mut rate, mut fallback, mut demand, mut weight) = (0.0, 0.0, 0.0, 0);
+        for member in self.members.values() {
+            let held = member.outstanding();
+            rate += member.reserved(at).unwrap_or(held.rate);
+            fallback += if member.guest.is_none() { held.fallback } else { 0.0 };
+            demand += if member.is_present() { member.demand * HEADROOM } else { 0.0 };
+            weight += u32::from(member.is_present());
+        }
+        let (hold, moved) = (self.part.max(rate), common.moved());
+        Some(Ask { limit: self.rate, hold, fallback, base: self.part, demand, weight, moved })
+    }
+
+    /// Nobody heard what was to be told.
+    pub fn untold(&mut self, ask: Ask) {
+        if let Some(common) = &mut self.common {
+            ask.moved.into_iter().for_each(|(from, hold)| common.took(from, hold));
+        }
+    }
+
+    /// What the others answered to what they were told.
+    pub fn answer(&mut self, ask: &Ask, answer: Answer, now: u64) {
+        self.count(now);
+        let Some(common) = &mut self.common else { return };
+        let was_away = common.answered(answer.is_settled, now);
+        // What proxies took along since it asked is on top.
+        let part = (answer.part + self.part - ask.base).clamp(0.0, self.rate);
+        self.stirred |= was_away || differs(part, self.told_part, 0.01, self.rate);
+        self.part = part;
+        self.pot = self.pot.min(self.burst * part / self.rate);
+        self.moved = true;
+    }
+
     /// Divides the limit anew, where anything has changed: what has to be said, and to whom.
     pub fn divide(&mut self, now: u64) -> Vec<Word> {
         self.count(now);
@@ -183,32 +214,39 @@ impl Grants {
             return self.repeat(now);
         }
         self.owed.clear();
-        (self.stirred, self.moved) = (false, true);
-        let forgotten = |gone: u64| now.saturating_sub(gone) > nanos(FORGET);
+        (self.stirred, self.moved, self.told_part) = (false, true, self.part);
+        let at = self.as_of(now);
+        let forgotten = |gone: u64| at.saturating_sub(gone) > nanos(FORGET);
         self.members.retain(|_, member| !member.gone.is_some_and(forgotten));
-        let reserved: f64 = self.members.values().filter_map(|member| member.reserved(now)).sum();
-        let capacity = (self.rate - reserved).max(0.0);
-        let demands: Vec<f64> = self.present().map(|member| member.demand * HEADROOM).collect();
-        let wanted = fair(&demands, capacity);
-        let fallback = self.fallback * self.rate / self.members.len().max(1) as f64;
+        for member in self.members.values_mut() {
+            member.guest.take_if(|guest| guest.until <= now);
+        }
+        let reserved: f64 = self.members.values().filter_map(|member| member.reserved(at)).sum();
+        let capacity = (self.part - reserved).max(0.0);
+        let demands: Vec<_> = self.present().map(|member| (member.demand * HEADROOM, 1.0)).collect();
+        let mut wanted = fair(&demands, capacity).into_iter();
+        let fallback = self.fallback * self.part / self.members.len().max(1) as f64;
         // Those who get less are told first; what that sets free is free once they have answered.
         let mut free = capacity - self.present().map(|member| member.outstanding().rate).sum::<f64>();
-        let held: f64 = self.members.values().map(|member| member.outstanding().fallback).sum();
-        let mut free_fallback = self.fallback * self.rate - held;
-        let may_grow = now >= self.silent_until;
+        let own = self.members.values().filter(|member| member.guest.is_none());
+        let mut free_fallback =
+            self.fallback * self.part - own.map(|member| member.outstanding().fallback).sum::<f64>();
+        let (may_grow, may_tell) = (now >= self.silent_until, self.is_known(now));
         let (burst, rate, mut pot) = (self.burst, self.rate, self.pot);
         let mut words = Vec::new();
-        let present = self.members.iter_mut().filter(|(_, member)| member.gone.is_none());
-        for ((name, member), wanted) in present.zip(wanted) {
+        for (name, member) in self.members.iter_mut().filter(|(_, member)| member.gone.is_none()) {
             member.divided = member.demand;
+            let before = member.outstanding();
+            // A guest goes on with what it has.
+            let wanted = if member.guest.is_some() { before.rate } else { wanted.next().unwrap_or(0.0) };
+            let fallback = if member.guest.is_some() { before.fallback } else { fallback };
             if member.unanswered.len() >= UNANSWERED {
                 // Until it answers and asks again.
                 member.owed = false;
                 continue;
             }
-            let before = member.outstanding();
             // Of a share of nothing, since nobody knows yet what there is to share, it is not told.
-            if !may_grow && before == Hold::default() {
+            if !may_tell && before == Hold::default() {
                 continue;
             }
             let grown = |before: f64, wanted: f64, free: &mut f64| {
@@ -249,7 +287,7 @@ impl Grants {
 
     /// Tells those who wait for a word what they were told before: the control plane is there.
     fn repeat(&mut self, now: u64) -> Vec<Word> {
-        let may_grow = now >= self.silent_until;
+        let may_tell = self.is_known(now);
         let mut words = Vec::new();
         for name in std::mem::take(&mut self.owed) {
             let Some(member) = self.members.get_mut(&name).filter(|member| member.owed && member.gone.is_none()) else {
@@ -257,7 +295,7 @@ impl Grants {
             };
             let share = Share { credit: 0.0, ..member.told };
             let hold = Hold { rate: share.rate, fallback: share.fallback };
-            if !may_grow && hold == Hold::default() {
+            if !may_tell && hold == Hold::default() {
                 continue;
             }
             member.owed = false;
@@ -276,7 +314,8 @@ impl Grants {
         let gone = self.members.values().filter_map(|member| member.gone);
         let edges =
             gone.flat_map(|gone| [span(), nanos(FORGET)].map(|time| gone.saturating_add(time).saturating_add(1)));
-        edges.chain([self.silent_until]).filter(|edge| *edge > now).min().unwrap_or(u64::MAX)
+        let guests = self.members.values().filter_map(|member| member.guest).map(|guest| guest.until);
+        edges.chain(guests).chain([self.silent_until]).filter(|edge| *edge > now).min().unwrap_or(u64::MAX)
     }
 
     fn stir(&mut self) {
@@ -284,7 +323,18 @@ impl Grants {
     }
 
     fn present(&self) -> impl Iterator<Item = &Member> {
-        self.members.values().filter(|member| member.gone.is_none())
+        self.members.values().filter(|member| member.is_present())
+    }
+
+    /// Whether it is known what there is to divide.
+    fn is_known(&self, now: u64) -> bool {
+        let common = self.common.as_ref().is_none_or(|common| common.is_settled() || self.part > 0.0);
+        common && now >= self.silent_until
+    }
+
+    /// Of when what those hold is known who are out of reach: they may have taken it along to others.
+    fn as_of(&self, now: u64) -> u64 {
+        self.common.as_ref().map_or(now, |common| common.as_of(now))
     }
 
     /// What nobody had since last time goes into the pot.
@@ -297,67 +347,25 @@ impl Grants {
         }
         // What those have who have not come back yet is not idle, though nobody here knows of it.
         let seconds = now.saturating_sub(self.counted.max(self.silent_until)) as f64 / 1e9;
-        self.pot = (self.pot + self.idle.unwrap_or(0.0) * seconds).min(self.burst);
+        self.pot = (self.pot + self.idle.unwrap_or(0.0) * seconds).min(self.burst * self.part / self.rate);
         self.counted = now;
     }
 
     /// What nobody has, as of when it was last counted.
     fn find_idle(&self) -> Option<f64> {
-        let at = self.counted;
+        let at = self.as_of(self.counted);
         // Of those who are out of reach less is in force later than there was before: the pot gets what is certain.
         if self.members.values().any(|member| member.gone.is_some_and(|gone| at <= gone.saturating_add(span()))) {
             return None;
         }
         let held = |member: &Member| member.reserved(at).unwrap_or_else(|| member.outstanding().rate);
-        Some((self.rate - self.members.values().map(held).sum::<f64>()).max(0.0))
+        Some((self.part - self.members.values().map(held).sum::<f64>()).max(0.0))
     }
-}
-
-impl Member {
-    /// The most of what may be in force with it.
-    fn outstanding(&self) -> Hold {
-        let told = self.unanswered.iter().map(|(_, hold)| hold);
-        told.fold(self.known, |most, hold| Hold {
-            rate: most.rate.max(hold.rate),
-            fallback: most.fallback.max(hold.fallback),
-        })
-    }
-
-    /// What one that is out of reach counts with.
-    fn reserved(&self, now: u64) -> Option<f64> {
-        let gone = self.gone?;
-        let Hold { rate, fallback } = self.outstanding();
-        Some(if now <= gone.saturating_add(span()) { rate.max(fallback) } else { fallback })
-    }
-}
-
-/// After how long only the fallback of a proxy is left.
-fn span() -> u64 {
-    nanos(HOLD) + nanos(DECAY) + nanos(MARGIN)
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether two rates are not the same but for this part, of a limit of `rate`.
 fn differs(a: f64, b: f64, part: f64, rate: f64) -> bool {
     (a - b).abs() > part * a.max(b) + 1e-9 * rate
-}
-
-/// Divides `capacity`: nobody gets more than it wants before all have what they want, and the rest is divided evenly.
-fn fair(wanted: &[f64], capacity: f64) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..wanted.len()).collect();
-    order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
-    let (mut shares, mut left) = (vec![0.0; wanted.len()], capacity);
-    for (done, index) in order.iter().enumerate() {
-        let equal = left / (wanted.len() - done) as f64;
-        shares[*index] = wanted[*index].min(equal);
-        left -= shares[*index];
-    }
-    let rest = left.max(0.0) / wanted.len().max(1) as f64;
-    shares.iter_mut().for_each(|share| *share += rest);
-    shares
 }
 
 #[cfg(test)]

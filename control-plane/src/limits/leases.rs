@@ -1,7 +1,7 @@
 //! All limits that are divided, and the streams of the proxies that count them: what comes in goes to the limit's
 //! [`Grants`], and what those say goes out, at every tick.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::book::{Answer, Ask};
 use super::grants::{Grants, Hold, MAX_MEMBERS, Report};
 use crate::view::snapshot::Snapshot;
 
@@ -50,6 +51,8 @@ pub struct Leases(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     born: Instant,
+    /// Who this is among those who divide the same limits, where others do.
+    nonce: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -65,6 +68,8 @@ struct State {
 struct Limit {
     rule: RateLimitRule,
     fallback: Percent,
+    /// What others who divide it call it: one of other numbers is another limit.
+    name: String,
     grants: Grants,
 }
 
@@ -106,14 +111,26 @@ pub struct Said {
     pub report: Report,
     /// What it holds; one that does not say is taken to have read what it was told.
     pub holds: Option<Hold>,
+    /// Which control plane told it that; 0 where there is one.
+    pub grantor: u64,
     /// That it holds nothing of it any more.
     pub ends: bool,
 }
 
 impl Leases {
-    /// None yet.
+    /// None yet, which this control plane divides alone.
     pub fn new(now: Instant) -> Self {
-        Leases(Arc::new(Shared { born: now, state: Mutex::default() }))
+        Leases(Arc::new(Shared { born: now, nonce: None, state: Mutex::default() }))
+    }
+
+    /// None yet, which others divide as well ([`super::replicas`]), to whom this one is `nonce`, which is not 0.
+    pub fn common(nonce: u64, now: Instant) -> Self {
+        Leases(Arc::new(Shared { born: now, nonce: Some(nonce), state: Mutex::default() }))
+    }
+
+    /// Who this is among those who divide the same limits, where others do.
+    pub fn nonce(&self) -> Option<u64> {
+        self.0.nonce
     }
 
     /// Divides what the documents of `snapshots` say, until `stop`.
@@ -156,8 +173,14 @@ impl Leases {
                 let new = || {
                     let rate = f64::from(rule.requests) / rule.interval.as_secs_f64().max(1e-3);
                     let part = f64::from(fallback.millionths()) / 1e6;
-                    let grants = Grants::new((rate, f64::from(rule.burst)), part, at, silent_until);
-                    Limit { rule: rule.clone(), fallback, grants }
+                    let limit = (rate, f64::from(rule.burst));
+                    let grants = match self.0.nonce {
+                        Some(_) => Grants::common(limit, part, at),
+                        None => Grants::new(limit, part, at, silent_until),
+                    };
+                    let (requests, interval) = (rule.requests, rule.interval.as_millis());
+                    let full = format!("{name}:{}:{requests}/{interval}/{}", rule.name, rule.burst);
+                    Limit { rule: rule.clone(), fallback, name: full, grants }
                 };
                 state.limits.insert(key, same.unwrap_or_else(new));
             }
@@ -210,6 +233,26 @@ impl Leases {
         }
     }
 
+    /// What the others who divide the same limits are to be told.
+    pub fn asks(&self, now: Instant) -> BTreeMap<String, Ask> {
+        let now = self.nanos(now);
+        let mut state = self.0.state.lock();
+        let asks = state.limits.values_mut().map(|limit| Some((limit.name.clone(), limit.grants.ask(now)?)));
+        asks.flatten().collect()
+    }
+
+    /// What they answered to that; nothing where they have not been told.
+    pub fn answered(&self, mut asks: BTreeMap<String, Ask>, answers: &BTreeMap<String, Answer>, now: Instant) {
+        let now = self.nanos(now);
+        for limit in self.0.state.lock().limits.values_mut() {
+            let Some(ask) = asks.remove(&limit.name) else { continue };
+            match answers.get(&limit.name) {
+                Some(answer) => limit.grants.answer(&ask, *answer, now),
+                None => limit.grants.untold(ask),
+            }
+        }
+    }
+
     /// How many limits are divided, among how many proxies.
     pub fn numbers(&self) -> (usize, usize) {
         let state = self.0.state.lock();
@@ -236,7 +279,8 @@ impl Seat {
             return Ok(());
         }
         if !stream.joined.contains(&said.rule) {
-            if !limit.grants.join(&self.member, said.holds.unwrap_or_default(), now) {
+            let from = Some(said.grantor).filter(|from| *from != 0 && self.leases.nonce() != Some(*from));
+            if !limit.grants.join(&self.member, said.holds.unwrap_or_default(), from, now) {
                 return Err(Crowded::Members);
             }
             stream.joined.insert(said.rule.clone());
@@ -282,6 +326,7 @@ mod tests {
             rule: ("shop/calm".into(), format!("rule-{rule}").into()),
             report: Report { demand: Some(100.0), ..Report::default() },
             holds: Some(Hold { rate, fallback: 0.0 }),
+            grantor: 0,
             ends: false,
         }
     }

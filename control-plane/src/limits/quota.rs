@@ -128,10 +128,11 @@ async fn serve(
             }
             told = words.recv() => {
                 let Some(told) = told else { return Err(Status::aborted("another stream of the same member, or none that reads")) };
-                let mut actions = vec![action(&told)];
+                let grantor = service.leases.nonce().unwrap_or(0);
+                let mut actions = vec![action(&told, grantor)];
                 // No more than the proxy can answer with one report.
                 while actions.len() < MAX_USAGES && let Ok(told) = words.try_recv() {
-                    actions.push(action(&told));
+                    actions.push(action(&told, grantor));
                 }
                 let sent = answers.send(Ok(Quotas { actions }));
                 if tokio::time::timeout(SILENCE, sent).await.map_err(|_| silent())?.is_err() {
@@ -175,11 +176,12 @@ fn said(usage: &Usage) -> Option<Said> {
         rule: (policy.into(), rule.into()),
         report: Report { demand, refused: usage.denied as f64, serial },
         holds: usage.held.map(|held| Hold { rate: held.rate, fallback: held.fallback }),
+        grantor: usage.held.map_or(0, |held| held.grantor),
         ends: usage.ends,
     })
 }
 
-fn action(told: &Told) -> Action {
+fn action(told: &Told, grantor: u64) -> Action {
     let Share { rate, fallback, burst, credit } = told.share;
     let (policy, rule) = &told.rule;
     Action {
@@ -187,7 +189,7 @@ fn action(told: &Told) -> Action {
         assignment: Some(Assignment {
             time_to_live: Some(duration(HOLD)),
             strategy: Some(Strategy { token_bucket: Some(bucket(rate, burst)) }),
-            word: Some(Word { serial: told.serial, rate, fallback, burst, credit }),
+            word: Some(Word { serial: told.serial, rate, fallback, burst, credit, grantor }),
         }),
     }
 }

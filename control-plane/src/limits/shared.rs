@@ -39,9 +39,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Counts in the Redis at `url`, no longer than `timeout` for one request. Needs the runtime that it is called on.
-    pub fn new(url: &str, timeout: Duration) -> Result<Self, &'static str> {
-        Ok(Shared { redis: Link::new(url, timeout)?, failed: Arc::default() })
+    /// Counts in `redis`.
+    pub fn new(redis: Link) -> Self {
+        Shared { redis, failed: Arc::default() }
     }
 
     /// Takes of a bucket.

@@ -4,10 +4,12 @@
 use std::time::{Duration, Instant};
 
 use outrigger_integration::client::{Client, get};
+use outrigger_integration::control_plane::ControlPlane;
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::Mesh;
 use outrigger_integration::origin::Origin;
-use outrigger_integration::proxy::Start;
+use outrigger_integration::proxy::{Proxy, Start};
+use outrigger_integration::redis::Redis;
 use outrigger_integration::wait;
 
 /// Requests a second, and at once.
@@ -162,4 +164,101 @@ async fn a_divided_limit_that_is_rehearsed_refuses_nobody() {
         would += mesh.proxy(caller).metric("outrigger_rate_limited_total", &["mode=\"observe\""]).await;
     }
     assert!(would > 0.0);
+}
+
+/// Two control planes that share a Redis; one has two callers, and the other the third.
+async fn two(documents: &Documents, redis: &Redis) -> (Vec<ControlPlane>, Vec<Proxy>) {
+    let (mut planes, mut proxies) = (Vec::new(), Vec::new());
+    for callers in [&CALLERS[..2], &CALLERS[2..]] {
+        let mut plane = ControlPlane::down();
+        plane.arguments(&["--redis", &redis.url()]);
+        plane.up().await;
+        plane.apply(documents.text()).await;
+        for caller in callers {
+            proxies.push(Start::steered(plane.xds(), caller).ready().await);
+        }
+        planes.push(plane);
+    }
+    wait::until("both to know of each other, and every proxy to have a share", async || {
+        let known = number(&planes[0], "outrigger_rate_limit_lease_replicas").await;
+        let shares = shares(&proxies).await;
+        (known == 2.0 && shares.iter().all(|share| *share >= 1.0)).then_some(())
+    })
+    .await;
+    (planes, proxies)
+}
+
+async fn shares(proxies: &[Proxy]) -> Vec<f64> {
+    let mut shares = Vec::new();
+    for proxy in proxies {
+        shares.push(proxy.metric("outrigger_rate_limit_share", &["rule=\"all\""]).await);
+    }
+    shares
+}
+
+/// A number of a control plane's.
+async fn number(plane: &ControlPlane, metric: &str) -> f64 {
+    let page = plane.get("/metrics").await.text();
+    let line = page.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' ')?.parse().ok());
+    line.unwrap_or_else(|| panic!("no {metric}"))
+}
+
+#[tokio::test]
+async fn two_control_planes_with_one_redis_divide_one_limit() {
+    let Some(redis) = Redis::start().await else { return };
+    let origin = Origin::start().await;
+    let documents = documents(&origin, "global: { onError: Deny }");
+    let (_planes, proxies) = two(&documents, &redis).await;
+    let begun = Instant::now();
+    let good = storm(&documents, &CALLERS, Duration::from_secs(6)).await as f64;
+    let most = RATE * begun.elapsed().as_secs_f64() + BURST + 3.0;
+    assert!(good <= most && good > RATE * 6.0 * 0.6, "{good} of {most}");
+    // What both divide follows demand from one to the other.
+    for busy in ["web", "mobile"] {
+        let good = storm(&documents, &[busy], Duration::from_secs(5)).await as f64;
+        assert!(good > RATE * 5.0 * 0.5, "{good} of {}", RATE * 5.0);
+    }
+    let all: f64 = shares(&proxies).await.iter().sum();
+    assert!(all <= RATE * 1.01, "{all}");
+}
+
+#[tokio::test]
+async fn without_redis_control_planes_go_on_with_what_they_had() {
+    let Some(redis) = Redis::start().await else { return };
+    let origin = Origin::start().await;
+    let documents = documents(&origin, "global: { onError: Deny }");
+    let (planes, proxies) = two(&documents, &redis).await;
+    redis.kill();
+    let begun = Instant::now();
+    let good = storm(&documents, &CALLERS, Duration::from_secs(8)).await as f64;
+    let most = RATE * begun.elapsed().as_secs_f64() + BURST + 3.0;
+    assert!(good <= most && good > RATE * 8.0 * 0.5, "{good} of {most}");
+    let all: f64 = shares(&proxies).await.iter().sum();
+    assert!(all <= RATE * 1.01, "{all}");
+    for plane in &planes {
+        wait::until("it to say so", async || {
+            let up = number(plane, "outrigger_rate_limit_lease_redis_up").await;
+            let said = plane.lines().iter().any(|line| line.contains("it goes on with what it had"));
+            (up == 0.0 && said && number(plane, "outrigger_rate_limit_lease_failures_total").await > 0.0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_control_plane_that_starts_anew_has_what_its_proxies_bring() {
+    let Some(redis) = Redis::start().await else { return };
+    let origin = Origin::start().await;
+    let documents = documents(&origin, "global: { onError: Deny }");
+    let (mut planes, proxies) = two(&documents, &redis).await;
+    let begun = Instant::now();
+    let mut good = storm(&documents, &CALLERS, Duration::from_secs(2)).await;
+    planes[0].kill();
+    planes[0].up().await;
+    let again = storm(&documents, &CALLERS, Duration::from_secs(5)).await;
+    good += again;
+    let most = RATE * begun.elapsed().as_secs_f64() + BURST + 3.0;
+    assert!(good as f64 <= most && again as f64 > RATE * 5.0 * 0.5, "{good} of {most}, {again} of them last");
+    let all: f64 = shares(&proxies).await.iter().sum();
+    assert!(all <= RATE * 1.01, "{all}");
 }

@@ -15,7 +15,8 @@ const SOME_TIME: Duration = Duration::from_secs(1);
 /// A share, and the requests that asked for it.
 #[derive(Debug)]
 pub struct Leased {
-    lease: Mutex<Option<Lease>>,
+    /// The share, and which control plane told it.
+    lease: Mutex<Option<(Lease, u64)>>,
     /// What holds before the first share comes.
     on_error: OnError,
     /// What is told then.
@@ -33,7 +34,7 @@ impl Leased {
     /// Takes a token: what is left then. Without one, says when to come again.
     pub fn take(&self, now: u64) -> Result<Level, Duration> {
         let taken = match &mut *self.lease.lock() {
-            Some(lease) => {
+            Some((lease, _)) => {
                 let taken = lease.take(now);
                 let next = if lease.rate(now) > 0.0 { 1.0 / lease.rate(now) } else { SOME_TIME.as_secs_f64() };
                 let level = |left: f64| Level { left: left as u32, next: Duration::from_secs_f64(next.min(86_400.0)) };
@@ -47,22 +48,32 @@ impl Leased {
         taken
     }
 
-    /// Takes a share.
-    pub fn renew(&self, share: Share, now: u64) {
+    /// Takes a share that the control plane `grantor` tells.
+    pub fn renew(&self, share: Share, grantor: u64, now: u64) {
         match &mut *self.lease.lock() {
-            Some(lease) => lease.renew(share, now),
-            none => *none = Some(Lease::new(share, now)),
+            Some((lease, from)) => {
+                lease.renew(share, now);
+                *from = grantor;
+            }
+            none => *none = Some((Lease::new(share, now), grantor)),
         }
+    }
+
+    /// What it holds now, requests a second, what where no control plane is heard for long, and which told it so; nothing
+    /// before there is a share.
+    pub fn held(&self, now: u64) -> (f64, f64, u64) {
+        let held = |(lease, from): &(Lease, u64)| (lease.rate(now), lease.share().fallback, *from);
+        self.lease.lock().as_ref().map(held).unwrap_or_default()
     }
 
     /// The last share that was told.
     pub fn share(&self) -> Option<Share> {
-        self.lease.lock().as_ref().map(Lease::share)
+        self.lease.lock().as_ref().map(|(lease, _)| lease.share())
     }
 
     /// How many requests a second it may let in; none before there is a share.
     pub fn rate(&self, now: u64) -> Option<f64> {
-        self.lease.lock().as_ref().map(|lease| lease.rate(now))
+        self.lease.lock().as_ref().map(|(lease, _)| lease.rate(now))
     }
 
     /// Whether any request came since what came was last drained.
@@ -96,9 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn what_it_holds_is_what_has_become_of_its_share() {
+        let leased = Leased::new(OnError::Deny, 5);
+        assert_eq!(leased.held(0), (0.0, 0.0, 0));
+        leased.renew(Share { rate: 100.0, fallback: 20.0, burst: 50.0, credit: 0.0 }, 7, 0);
+        assert_eq!((leased.held(SECOND), leased.held(18 * SECOND)), ((100.0, 20.0, 7), (60.0, 20.0, 7)));
+        leased.renew(Share { rate: 0.0, fallback: 20.0, burst: 50.0, credit: 0.0 }, 8, 20 * SECOND);
+        assert_eq!((leased.held(20 * SECOND), leased.held(32 * SECOND)), ((0.0, 20.0, 8), (5.0, 20.0, 8)));
+    }
+
+    #[test]
     fn eight_threads_take_no_more_than_the_share() {
         let leased = Leased::new(OnError::Deny, 5);
-        leased.renew(Share { rate: 100.0, fallback: 0.0, burst: 50.0, credit: 20.0 }, 0);
+        leased.renew(Share { rate: 100.0, fallback: 0.0, burst: 50.0, credit: 20.0 }, 0, 0);
         let taken = std::thread::scope(|scope| {
             let take = || (0..1000).filter(|turn| leased.take(turn % 2 * SECOND / 10).is_ok()).count();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(take)).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use outrigger_config::policy::lease::Lease;
 
-use super::{Grants, Hold, Report, Word, fair};
+use super::{Grants, Hold, Report, Word};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
@@ -118,7 +118,7 @@ impl World {
                         }
                     }
                     _ if !self.up => {}
-                    Letter::Join(name, hold) => assert!(self.grants.join(&name, hold, self.now)),
+                    Letter::Join(name, hold) => assert!(self.grants.join(&name, hold, None, self.now)),
                     Letter::Report(name, report) => self.grants.report(&name, &report, self.now),
                     Letter::Leave(name) => self.grants.leave(&name, self.now),
                 }
@@ -291,19 +291,10 @@ fn proxies_that_come_and_go_never_pass_the_limit_together() {
 }
 
 #[test]
-fn nobody_who_wants_little_gets_less_for_those_who_want_much() {
-    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9);
-    assert!(near(&fair(&[1.0, 100.0, 100.0], 11.0), &[1.0, 5.0, 5.0]));
-    assert!(near(&fair(&[1.0, 2.0], 9.0), &[4.0, 5.0]));
-    assert!(near(&fair(&[5.0, 0.0], 0.0), &[0.0, 0.0]));
-    assert!(fair(&[], 5.0).is_empty());
-}
-
-#[test]
 fn what_is_held_before_it_is_known_is_not_handed_out() {
     let (mut grants, name): (_, Arc<str>) = (Grants::new((10.0, 5.0), 0.0, 0, 2 * SECOND), "a".into());
     // It has let in ten a second all the time.
-    assert!(grants.join(&name, Hold { rate: 10.0, fallback: 0.0 }, SECOND));
+    assert!(grants.join(&name, Hold { rate: 10.0, fallback: 0.0 }, None, SECOND));
     grants.report(&name, &Report { demand: Some(100.0), refused: 90.0, serial: 0 }, SECOND);
     let words = grants.divide(3 * SECOND);
     assert!(words.len() == 1 && words[0].share.credit < 1.0, "{words:?}");
@@ -312,7 +303,7 @@ fn what_is_held_before_it_is_known_is_not_handed_out() {
 #[test]
 fn nonsense_takes_nothing_from_others() {
     let (mut grants, name): (_, Arc<str>) = (Grants::new((10.0, 5.0), 1.0, 0, 0), "a".into());
-    assert!(grants.join(&name, Hold { rate: f64::NAN, fallback: f64::INFINITY }, 0));
+    assert!(grants.join(&name, Hold { rate: f64::NAN, fallback: f64::INFINITY }, None, 0));
     let report = Report { demand: Some(f64::INFINITY), refused: f64::NAN, serial: u64::MAX };
     grants.report(&name, &report, 1);
     let words = grants.divide(2);
@@ -330,14 +321,14 @@ fn nonsense_takes_nothing_from_others() {
 fn a_word_that_comes_as_late_as_it_may_is_counted_with() {
     let (mut grants, rate): (_, f64) = (Grants::new((100.0, 10.0), 0.2, 0, 0), 100.0);
     let (slow, other): (Arc<str>, Arc<str>) = ("slow".into(), "other".into());
-    assert!(grants.join(&slow, Hold::default(), 0));
+    assert!(grants.join(&slow, Hold::default(), None, 0));
     grants.report(&slow, &Report { demand: Some(1000.0), ..Report::default() }, 0);
     let word = grants.divide(0).pop().expect("a word");
     // Its stream ends before the word is there; the proxy finds out as late as it may, and takes the word.
     grants.leave(&slow, SECOND);
-    let mut lease = Lease::new(word.share, SECOND + super::nanos(super::PATIENCE));
+    let mut lease = Lease::new(word.share, SECOND + super::nanos(outrigger_config::policy::lease::PATIENCE));
     let mut mine = Lease::new(Default::default(), SECOND);
-    assert!(grants.join(&other, Hold::default(), SECOND));
+    assert!(grants.join(&other, Hold::default(), None, SECOND));
     for step in 10..1300 {
         let now = step * SECOND / 10;
         // From when it comes until the proxy is forgotten.
@@ -355,8 +346,8 @@ fn a_word_that_comes_as_late_as_it_may_is_counted_with() {
 fn nobody_is_told_to_let_nothing_in_before_there_is_anything_to_divide() {
     let mut grants = Grants::new((10.0, 5.0), 1.0, 0, 2 * SECOND);
     let (new, old): (Arc<str>, Arc<str>) = ("new".into(), "old".into());
-    assert!(grants.join(&new, Hold::default(), SECOND));
-    assert!(grants.join(&old, Hold { rate: 4.0, fallback: 2.0 }, SECOND));
+    assert!(grants.join(&new, Hold::default(), None, SECOND));
+    assert!(grants.join(&old, Hold { rate: 4.0, fallback: 2.0 }, None, SECOND));
     let report = Report { demand: Some(100.0), ..Report::default() };
     for step in 10..20 {
         let now = step * SECOND / 10;
@@ -374,7 +365,7 @@ fn where_nothing_changes_only_who_asks_is_answered_and_everybody_with_what_it_ha
     let names: Vec<Arc<str>> = (0..10).map(|number| format!("{number}").into()).collect();
     let report = Report { demand: Some(4.0), serial: u64::MAX, ..Report::default() };
     for name in &names {
-        assert!(grants.join(name, Hold::default(), 0));
+        assert!(grants.join(name, Hold::default(), None, 0));
         grants.report(name, &report, 0);
     }
     let mut shares = BTreeMap::new();
@@ -400,11 +391,13 @@ fn a_limit_is_divided_among_a_bounded_number() {
     let mut grants = Grants::new((100.0, 10.0), 1.0, 0, 0);
     for number in 0..super::MAX_MEMBERS {
         let name = format!("{number}").into();
-        assert!(grants.join(&name, Hold::default(), 0));
+        assert!(grants.join(&name, Hold::default(), None, 0));
         grants.leave(&name, 0);
     }
     let last: Arc<str> = "last".into();
-    assert!(!grants.join(&last, Hold::default(), SECOND) && grants.join(&"7".into(), Hold::default(), SECOND));
+    assert!(
+        !grants.join(&last, Hold::default(), None, SECOND) && grants.join(&"7".into(), Hold::default(), None, SECOND)
+    );
     grants.divide(200 * SECOND);
-    assert!(grants.join(&last, Hold::default(), 201 * SECOND), "those who went are forgotten");
+    assert!(grants.join(&last, Hold::default(), None, 201 * SECOND), "those who went are forgotten");
 }
