@@ -10,9 +10,6 @@ use std::path::{Path, PathBuf};
 
 const MAX_LINES: usize = 400;
 
-/// Files that may be longer, each with its reason.
-const LONGER: [(&str, &str); 1] = [("src/limits/grants/tests.rs", "one simulation and its model, ten lines over")];
-
 #[test]
 fn modules_use_only_modules_declared_above_them() {
     let order = declared();
@@ -39,7 +36,7 @@ fn files_are_short() {
     for file in [source(), root.join("tests")].iter().flat_map(|folder| rust_files(folder)) {
         let name = file.strip_prefix(root).expect("under the crate").display().to_string();
         let lines = if is_tests(&file) { text_of(&file).lines().count() } else { production(&file).len() };
-        if lines > MAX_LINES && !LONGER.iter().any(|(longer, _)| *longer == name) {
+        if lines > MAX_LINES {
             wrong.push(format!("{name} has {lines} lines; split it by concept"));
         }
     }

@@ -1,5 +1,5 @@
-//! Where it is played: several control planes that divide one limit through one Redis, and proxies that go from one to another, while anything
-//! goes away, comes back, forgets, or has its clock set.
+//! Where it is played: several control planes that divide one limit through one Redis, and proxies that go from one to
+//! another, while anything goes away, comes back, forgets, or has its clock set.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
