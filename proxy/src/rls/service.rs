@@ -58,7 +58,7 @@ pub struct Asking {
     /// The service, if it is known.
     pub cluster: Option<Arc<Cluster>>,
     /// Whether there is anybody to ask.
-    pub circuit: Circuit,
+    pub circuit: Arc<Circuit>,
 }
 
 /// How a question ended, for metrics.
