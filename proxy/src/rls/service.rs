@@ -188,8 +188,11 @@ impl LimitService {
             Ok(Ok(_)) => Err(Failure::Garbage),
         };
         match &answer {
-            Ok(_) => circuit.succeeded(),
-            Err(_) => circuit.failed(self.now()),
+            Ok(_) if circuit.succeeded() => tracing::info!(domain, "The rate limit service answers again"),
+            Err(why) if circuit.failed(self.now()) => {
+                tracing::warn!(domain, %why, "The rate limit service is away, and is asked once a second from now on");
+            }
+            Ok(_) | Err(_) => {}
         }
         answer
     }
