@@ -30,20 +30,20 @@ impl Circuit {
         now >= probe && self.probe.compare_exchange(probe, now.saturating_add(pause()), Relaxed, Relaxed).is_ok()
     }
 
-    /// The service has answered.
-    pub fn succeeded(&self) {
+    /// The service has answered. True if it is back with that.
+    pub fn succeeded(&self) -> bool {
         // Read first: a write would take the line from every other worker.
-        if self.failures.load(Relaxed) > 0 {
-            self.failures.store(0, Relaxed);
-        }
+        self.failures.load(Relaxed) > 0 && self.failures.swap(0, Relaxed) >= FAILURES
     }
 
-    /// It has not, at `now`.
-    pub fn failed(&self, now: u64) {
+    /// It has not, at `now`. True if it is held to be away from now on.
+    pub fn failed(&self, now: u64) -> bool {
         let before = self.failures.fetch_update(Relaxed, Relaxed, |count| Some(count.saturating_add(1)));
-        if before == Ok(FAILURES - 1) {
+        let opens = before == Ok(FAILURES - 1);
+        if opens {
             self.probe.store(now.saturating_add(pause()), Relaxed);
         }
+        opens
     }
 
     /// Whether the service is held to be away.
@@ -65,15 +65,15 @@ mod tests {
     #[test]
     fn a_service_that_is_away_is_asked_once_a_second() {
         let circuit = Circuit::default();
-        for _ in 0..FAILURES {
+        for failure in 1..=FAILURES {
             assert!(circuit.may_ask(0) && !circuit.is_open());
-            circuit.failed(0);
+            assert_eq!(circuit.failed(0), failure == FAILURES, "said once");
         }
         assert!(circuit.is_open());
         let asked = (0..100).filter(|tenth| circuit.may_ask(tenth * SECOND / 10)).count();
         assert_eq!(asked, 9, "none in the first second");
         // The first answer is enough, and one failure then is not.
-        circuit.succeeded();
+        assert!(!circuit.failed(0) && circuit.succeeded() && !circuit.succeeded(), "said once");
         circuit.failed(SECOND);
         assert!((0..10).all(|_| circuit.may_ask(SECOND)));
     }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn of_many_that_would_probe_one_may() {
         let circuit = Circuit::default();
-        (0..FAILURES).for_each(|_| circuit.failed(0));
+        assert!((0..FAILURES).any(|_| circuit.failed(0)));
         let asked = std::sync::atomic::AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {

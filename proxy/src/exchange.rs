@@ -71,8 +71,6 @@ pub struct Entrance {
     pub sampler: Sampler,
     /// Whether each request is logged.
     pub access_log: bool,
-    /// Who is asked whether requests are within their limits, where another control plane says so.
-    pub limits: Box<[Asking]>,
 }
 
 /// A caller's connection.
@@ -143,6 +141,8 @@ pub struct Routed {
     pub route: Arc<Route>,
     /// How many requests at once its listener lets in; taken by the room that asks it.
     pub gradients: Option<Arc<Gradients>>,
+    /// Who is asked whether it is within its limits, where another control plane says so.
+    pub asking: Option<Arc<[Asking]>>,
 }
 
 /// A request whose destination is chosen.

@@ -164,10 +164,18 @@ impl Limits {
             tokio::pin!(freed);
             // Listening before asking, or a connection given back in between would wake nobody.
             freed.as_mut().enable();
-            if let Acquired::Granted(permit) | Acquired::WouldRefuse(permit) = self.take(Limit::Connections) {
+            if let Some(permit) = self.spare_connection() {
                 return permit;
             }
             freed.await;
+        }
+    }
+
+    /// A connection, where one may be made now, without counting as refused.
+    pub fn spare_connection(self: &Arc<Self>) -> Option<Permit> {
+        match self.take(Limit::Connections) {
+            Acquired::Granted(permit) | Acquired::WouldRefuse(permit) => Some(permit),
+            Acquired::Refused => None,
         }
     }
 

@@ -17,16 +17,13 @@ use http::HeaderValue;
 use outrigger_config::error::{Code, Problem};
 use outrigger_config::listener::{Direction, Identity, Listener};
 use outrigger_config::name::ListenerName;
-use outrigger_config::policy::asked::LimitFilter;
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
-use crate::circuit::Circuit;
 use crate::drain::Drain;
 use crate::exchange::{Connection, Entrance, Shared};
 use crate::overload::{Overload, PAUSE};
-use crate::rls::Asking;
 use crate::server;
 use crate::snapshot::Snapshot;
 use crate::stack::{self, HttpService};
@@ -128,7 +125,7 @@ impl DataPlane {
         });
         let mut problems = Vec::new();
         for (name, listener) in wanted {
-            let entrance = Arc::new(entrance(listener, self.shared.telemetry.sampler, snapshot));
+            let entrance = Arc::new(entrance(listener, self.shared.telemetry.sampler));
             if let Some(one) = open.get(name) {
                 one.door.entrance.store(entrance);
                 continue;
@@ -194,13 +191,8 @@ impl Drop for DataPlane {
 }
 
 /// What rooms may know of a listener.
-pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>, snapshot: &Snapshot) -> Entrance {
+pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>) -> Entrance {
     let caller = |identity: &Identity| HeaderValue::from_str(&identity.workload.to_string()).ok();
-    let asking = |filter: &LimitFilter| Asking {
-        filter: filter.clone(),
-        cluster: snapshot.cluster(&filter.cluster).map(Arc::clone),
-        circuit: Circuit::default(),
-    };
     Entrance {
         caller: listener.identity.as_ref().and_then(caller),
         name: listener.name.clone(),
@@ -208,7 +200,6 @@ pub(crate) fn entrance(listener: &Listener, sampler: Option<Sampler>, snapshot: 
         identity: listener.identity.clone().map(Arc::new),
         sampler: sampler.unwrap_or(Sampler::following(listener.telemetry.sample)),
         access_log: listener.telemetry.access_log,
-        limits: listener.limits.iter().map(asking).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use outrigger_integration::call::Call;
 use outrigger_integration::client::{Client, Reply, get};
 use outrigger_integration::documents::Documents;
 use outrigger_integration::mesh::Mesh;
@@ -11,9 +12,13 @@ use outrigger_integration::wait;
 
 /// The sidecar before one workload of catalog.
 async fn limited(policy: &str) -> (Origin, Mesh) {
+    speaking("http", policy).await
+}
+
+async fn speaking(protocol: &str, policy: &str) -> (Origin, Mesh) {
     let origin = Origin::start().await;
     let documents = Documents::new()
-        .selecting("catalog", "http", "app: catalog")
+        .selecting("catalog", protocol, "app: catalog")
         .sidecar("catalog-1", "catalog", origin.address())
         .rate_limit_policy("catalog", policy);
     (origin, Mesh::standalone_of(documents, "catalog-1").await)
@@ -65,4 +70,20 @@ async fn observed_only_all_pass_and_are_counted() {
     let proxy = mesh.proxy("catalog-1");
     assert_eq!(proxy.metric("outrigger_adaptive_refused_total", &["mode=\"observe\""]).await, 4.0);
     assert_eq!(proxy.metric("outrigger_observed_total", &["would=\"adaptive_concurrency\""]).await, 4.0);
+}
+
+#[tokio::test]
+async fn what_a_service_takes_to_fail_says_nothing_of_what_it_bears() {
+    let policy = "adaptiveConcurrency: { updateInterval: 20ms, minRtt: { requests: 5 } }";
+    let (origin, mut mesh) = speaking("grpc", policy).await;
+    let mut client = Client::http2(mesh.documents().inbound("catalog-1")).await;
+    let mut least = async |method: &str| {
+        for _ in 0..20 {
+            Call::whole(&mut client, "catalog", method, "once").await.end().await;
+        }
+        mesh.proxy("catalog-1").metric("outrigger_adaptive_min_rtt_seconds", &[]).await
+    };
+    assert!(least("Refuse").await.abs() < f64::EPSILON, "calls that failed at once");
+    origin.delay(Duration::from_millis(20));
+    assert!(least("Unary").await >= 0.02);
 }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use outrigger_config::cluster::Discovery;
 use outrigger_config::endpoint::{Assignment, Endpoint};
 use outrigger_config::name::ResourceName;
@@ -122,6 +123,19 @@ async fn a_stock_envoy_keeps_to_the_same_limit() {
     assert_eq!(ask(&documents, "batch").await.status, 429);
 }
 
+/// Another cluster, `control-plane`, whose one endpoint is `service`.
+fn leading_to(service: SocketAddr, cluster: &[u8]) -> Bytes {
+    let Resource::Cluster(mut cluster) = xds::decode(ResourceType::Cluster, cluster).unwrap() else { panic!() };
+    cluster.name = ResourceName::try_new("control-plane").unwrap();
+    cluster.discovery = Discovery::Static(Assignment {
+        name: cluster.name.clone(),
+        endpoints: vec![Endpoint::at(service)],
+        overprovisioning: Assignment::DEFAULT_OVERPROVISIONING,
+        weights: Vec::new(),
+    });
+    xds::encode(&Resource::Cluster(cluster), ClientKind::Envoy).unwrap()
+}
+
 /// What a control plane of another make would say of these documents: the words that our own has for Envoy, and `service`
 /// where they look for whom to ask.
 fn in_standard_words(documents: &Documents, service: SocketAddr) -> Sets {
@@ -143,16 +157,7 @@ fn in_standard_words(documents: &Documents, service: SocketAddr) -> Sets {
         }
     }
     let clusters = sets.get_mut(&ResourceType::Cluster).unwrap();
-    let Resource::Cluster(mut cluster) = xds::decode(ResourceType::Cluster, &clusters[0].1).unwrap() else { panic!() };
-    cluster.name = ResourceName::try_new("control-plane").unwrap();
-    let endpoint = Endpoint::at(service);
-    cluster.discovery = Discovery::Static(Assignment {
-        name: cluster.name.clone(),
-        endpoints: vec![endpoint],
-        overprovisioning: Assignment::DEFAULT_OVERPROVISIONING,
-        weights: Vec::new(),
-    });
-    let bytes = xds::encode(&Resource::Cluster(cluster), ClientKind::Envoy).unwrap();
+    let bytes = leading_to(service, &clusters[0].1);
     clusters.push(("control-plane".into(), bytes));
     sets
 }
@@ -178,6 +183,28 @@ async fn our_proxy_asks_whom_another_control_plane_names() {
     control_plane.kill();
     let reply = ask(&documents, "web").await;
     assert_eq!((reply.status, reply.reason()), (500, Some("rate_limit_unavailable")), "as the filter says");
+}
+
+#[tokio::test]
+async fn a_connection_that_lasts_asks_whoever_is_named_now() {
+    let origin = Origin::start().await;
+    let documents = documents(&origin, &all(40));
+    let (mut one, other) = (ControlPlane::start().await, ControlPlane::start().await);
+    one.apply(documents.text()).await;
+    other.apply(documents.text()).await;
+    let ads = Ads::start(in_standard_words(&documents, one.xds())).await;
+    let _proxy = Start::steered(ads.address(), "web").ready().await;
+    let mut client = Client::http1(documents.outbound("web")).await;
+    assert_eq!(client.send(get("catalog", "/")).await.status, 200);
+    let version = ads.change(|sets| {
+        let clusters = sets.get_mut(&ResourceType::Cluster).unwrap();
+        let named = clusters.iter_mut().find(|(name, _)| name == "control-plane").unwrap();
+        named.1 = leading_to(other.xds(), &named.1);
+    });
+    assert_eq!(ads.verdict(ResourceType::Cluster, version).await.error, None);
+    one.kill();
+    wait::until("the other to be asked", async || (client.send(get("catalog", "/")).await.status == 200).then_some(()))
+        .await;
 }
 
 /// Two control planes with one Redis, and a caller at each.

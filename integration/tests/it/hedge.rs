@@ -7,6 +7,7 @@ use outrigger_integration::client::post;
 use outrigger_integration::mesh::{Mesh, small};
 use outrigger_integration::origin::Origin;
 use outrigger_integration::wait;
+use outrigger_integration::wire::Script;
 
 /// `catalog` with two workloads, the first of them slow, and these words of a RoutePolicy.
 async fn with_a_slow_one(protocol: &str, policy: &str) -> (Origin, Origin, Mesh) {
@@ -60,9 +61,43 @@ async fn an_empty_budget_allows_no_hedge() {
             "catalog",
             "retryConstraint: { budget: { percent: 1 }, minRetryRate: { count: 0 }, minConcurrent: 0 }",
         );
-    let mesh = Mesh::standalone(documents).await;
+    let mut mesh = Mesh::standalone(documents).await;
     assert_eq!(mesh.get("/").await.status, 200);
     assert_eq!(origin.requests(), 1);
+    assert_eq!(mesh.caller().metric("outrigger_retry_budget_exhausted_total", &[]).await, 1.0, "one request, once");
+}
+
+#[tokio::test]
+async fn an_answer_that_asks_for_no_other_attempt_stops_hedges_too() {
+    let bytes = "HTTP/1.1 503 No\r\ngrpc-retry-pushback-ms: -1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let (slow, wary) = (Origin::start().await, Script::saying(bytes).await);
+    slow.delay(Duration::from_secs(1));
+    let documents = small("http", &[slow.address(), wary.address()])
+        .route_policy("catalog", "retry: { attempts: 5, codes: [503], hedge: { delay: 50ms } }")
+        .backend_policy("catalog", "loadBalancing: { algorithm: RoundRobin }\noutlierDetection: { mode: Observe }");
+    let mesh = Mesh::standalone(documents).await;
+    // Whichever of the two is asked first.
+    for _ in 0..2 {
+        let before = (slow.requests(), wary.connections());
+        let status = mesh.get("/").await.status;
+        let sent = (slow.requests() - before.0, wary.connections() - before.1);
+        assert!(matches!((status, sent), (200, (1, 1)) | (503, (0, 1))), "{status} {sent:?}");
+    }
+    assert!(slow.requests() >= 1);
+}
+
+#[tokio::test]
+async fn what_fails_gives_its_place_to_the_next_attempt() {
+    let origin = Origin::start().await;
+    let documents = small("http", &[origin.address()])
+        .route_policy("catalog", "retry: { attempts: 1, codes: [503], hedge: { delay: 5s }, backoff: { base: 50ms } }")
+        .backend_policy("catalog", "limits: { maxRequests: 1 }");
+    let mesh = Mesh::standalone(documents).await;
+    for _ in 0..5 {
+        origin.fail_next(1, 503);
+        let reply = mesh.get("/").await;
+        assert_eq!((reply.status, reply.reason()), (200, None));
+    }
 }
 
 #[tokio::test]

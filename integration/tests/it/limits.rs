@@ -189,3 +189,50 @@ spec:
         }
     }
 }
+
+#[tokio::test]
+async fn who_waited_in_line_and_then_is_not_answered_counts_against_its_workload() {
+    let documents = |protocol: &str, origin: &Origin| {
+        small(protocol, &[origin.address()])
+            .route("catalog", "- { timeouts: { backendRequest: 1s }, backendRefs: [{ name: catalog, port: 80 }] }")
+            .with(
+                "
+apiVersion: outrigger.dev/v1alpha1
+kind: RoutePolicy
+metadata: { name: catalog, namespace: shop }
+spec:
+  targetRefs: [{ group: gateway.networking.k8s.io, kind: HTTPRoute, name: catalog }]
+  retry: { attempts: 0 }
+",
+            )
+            .backend_policy("catalog", "limits: { maxConnections: 1 }")
+    };
+    let attempts = async |mesh: &mut Mesh, outcome: &str| {
+        let outcome = format!("outcome=\"{outcome}\"");
+        mesh.caller().metric("outrigger_attempts_total", &[&outcome]).await
+    };
+
+    // The second waits for the first one's connection, and when that is gone finds nobody to connect to.
+    let origin = Origin::start().await;
+    let mut mesh = Mesh::standalone(documents("http", &origin)).await;
+    let (mut first, mut second) = (mesh.http1().await, mesh.http1().await);
+    let first = tokio::spawn(async move { first.send(get("catalog", "/slow/5000")).await });
+    wait::holds("the first to arrive", || origin.under_way() == 1).await;
+    let second = tokio::spawn(async move { second.send(get("catalog", "/")).await });
+    let both = async || (mesh.caller().metric("outrigger_inflight_requests", &[]).await == 2.0).then_some(());
+    wait::until("the second to wait", both).await;
+    drop(origin);
+    assert_eq!(first.await.unwrap().status, 503);
+    assert_eq!(second.await.unwrap().reason(), Some("connection_refused"));
+    assert_eq!((attempts(&mut mesh, "failure").await, attempts(&mut mesh, "aborted").await), (2.0, 0.0));
+
+    // The second waits for the first to connect, and goes on the same connection.
+    let origin = Origin::start().await;
+    let mut mesh = Mesh::standalone(documents("h2c", &origin)).await;
+    let mut client = mesh.http2().await;
+    let (first, second) = (client.attempt(get("catalog", "/slow/5000")), client.attempt(get("catalog", "/slow/5000")));
+    let (first, second) = tokio::join!(first, second);
+    let (first, second) = (read(first.unwrap()).await, read(second.unwrap()).await);
+    assert_eq!(outcomes(&[first, second]), of([("504 http_response_timeout", 2)]));
+    assert_eq!((attempts(&mut mesh, "failure").await, attempts(&mut mesh, "aborted").await), (2.0, 0.0));
+}

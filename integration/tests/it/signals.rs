@@ -94,15 +94,18 @@ async fn a_trace_that_begins_here_is_one_trace() {
 
 #[tokio::test]
 async fn several_attempts_of_a_trace_that_begins_here_have_one_root() {
-    let origin = Origin::start().await;
-    let documents = small("http", &[origin.address()]).route_policy("catalog", "retry: { attempts: 2, codes: [503] }");
-    let (receiver, mesh) = traced(documents).await;
-    origin.fail_next(1, 503);
-    assert_eq!(mesh.get("/").await.status, 200);
-    let spans = wait::until("three spans", async || Some(receiver.spans()).filter(|spans| spans.len() >= 3)).await;
-    assert!(spans.iter().all(|span| span.trace == spans[0].trace), "{spans:#?}");
-    let roots: Vec<_> = spans.iter().filter(|span| span.parent.is_empty()).collect();
-    assert_eq!((roots.len(), roots[0].kind.as_str()), (1, "INTERNAL"));
+    for hedge in ["", ", hedge: { delay: 5s }"] {
+        let origin = Origin::start().await;
+        let policy = format!("retry: {{ attempts: 2, codes: [503], backoff: {{ base: 100ms }}{hedge} }}");
+        let documents = small("http", &[origin.address()]).route_policy("catalog", &policy);
+        let (receiver, mesh) = traced(documents).await;
+        origin.fail_next(1, 503);
+        assert_eq!(mesh.get("/").await.status, 200);
+        let spans = wait::until("three spans", async || Some(receiver.spans()).filter(|spans| spans.len() >= 3)).await;
+        assert!(spans.iter().all(|span| span.trace == spans[0].trace), "{spans:#?}");
+        let roots: Vec<_> = spans.iter().filter(|span| span.parent.is_empty()).collect();
+        assert_eq!((roots.len(), roots[0].kind.as_str()), (1, "INTERNAL"), "{policy}");
+    }
 }
 
 #[tokio::test]

@@ -70,10 +70,21 @@ impl Cluster {
         Some((ConnectionPermit { _own: own, _shared: shared }, beyond || beyond_all))
     }
 
-    /// Waits for that right. Dropping the future is safe at any time.
+    /// Waits for that right. Dropping the future is safe at any time. While it waits for one half it holds nothing of the
+    /// other, which requests of another priority, or to another endpoint, may have a use for.
     pub async fn connection(&self, priority: Priority, endpoint: &Endpoint) -> ConnectionPermit {
-        let own = endpoint.limits.connection().await;
-        ConnectionPermit { _own: own, _shared: self.limits(priority).connection().await }
+        let (own, shared) = (&endpoint.limits, self.limits(priority));
+        loop {
+            let one = own.connection().await;
+            if let Some(other) = shared.spare_connection() {
+                return ConnectionPermit { _own: one, _shared: other };
+            }
+            drop(one);
+            let other = shared.connection().await;
+            if let Some(one) = own.spare_connection() {
+                return ConnectionPermit { _own: one, _shared: other };
+            }
+        }
     }
 
     /// Whether no connection may be made to `endpoint` now.

@@ -14,8 +14,9 @@ use super::shed::asks_for_health;
 use super::{Next, Waiting, refuse};
 use crate::clock;
 use crate::error::{Error, Reason};
-use crate::exchange::{Response, Routed};
+use crate::exchange::{Response, Routed, grpc_status};
 use crate::gradient::{Entered, Gradient, Place};
+use crate::grpc::to_http;
 use crate::telemetry::Would;
 
 /// Puts [`Adaptive`] around a room.
@@ -58,9 +59,9 @@ impl<S: Next<Routed>> Service<Routed> for Adaptive<S> {
             routed.trail.note(|notes| notes.would |= Would::ADAPTIVE_CONCURRENCY);
         }
         let Some(own) = place(own) else { return refuse(refusal(&routed, &gradients.own)) };
-        let places = (own, beside.and_then(place));
+        let (places, grpc) = ((own, beside.and_then(place)), routed.trail.grpc);
         let inner = self.inner.call(routed);
-        Box::pin(inner.map(|answer| answer.map(|response| held(response, places))))
+        Box::pin(inner.map(move |answer| answer.map(|response| held(response, grpc, places))))
     }
 }
 
@@ -72,8 +73,9 @@ fn place(entered: Entered) -> Option<Place> {
 }
 
 /// The places are taken until the answer is over; its head says how long the service takes, unless it failed.
-fn held(mut response: Response, places: (Place, Option<Place>)) -> Response {
-    if !response.status().is_server_error() {
+fn held(mut response: Response, grpc: bool, places: (Place, Option<Place>)) -> Response {
+    let code = if grpc { grpc_status(response.headers()) } else { None };
+    if !response.status().is_server_error() && code.is_none_or(|code| to_http(code) < 500) {
         let now = clock::now();
         let places = std::iter::once(&places.0).chain(&places.1);
         places.for_each(|place| place.answered(now, &mut fastrand::Rng::new()));

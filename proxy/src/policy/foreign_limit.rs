@@ -17,14 +17,9 @@ use crate::route::asked::Sides;
 use crate::route::global::level;
 use crate::route::told;
 
-/// Whether anybody may be asked.
-pub(super) fn is_asked(routed: &Routed) -> bool {
-    !routed.route.asked.is_empty() && !routed.trail.connection.entrance.limits.is_empty()
-}
-
 /// Asks one filter's service after the other, until one refuses.
-pub(super) async fn ask(routed: &Routed) -> Result<(), Error> {
-    for asking in &routed.trail.connection.entrance.limits {
+pub(super) async fn ask(routed: &Routed, asking: &[Asking]) -> Result<(), Error> {
+    for asking in asking {
         ask_one(routed, asking).await?;
     }
     Ok(())

@@ -48,10 +48,10 @@ impl<S: Next<Routed>> Service<Routed> for GlobalLimit<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, routed: Routed) -> Waiting {
+    fn call(&mut self, mut routed: Routed) -> Waiting {
+        let foreign = routed.asking.take();
         let route = &routed.route;
-        let foreign = foreign_limit::is_asked(&routed);
-        if route.globals.is_none() && route.rehearsed.globals.is_none() && !foreign {
+        if route.globals.is_none() && route.rehearsed.globals.is_none() && foreign.is_none() {
             return self.inner.call(routed);
         }
         // What is rehearsed beside a limit sees what comes, not what that lets through.
@@ -59,13 +59,13 @@ impl<S: Next<Routed>> Service<Routed> for GlobalLimit<S> {
             rehearse(&routed, globals);
         }
         let question = of_mode(route, Mode::Enforce).and_then(|(globals, _)| question(&routed, globals));
-        if question.is_none() && !foreign {
+        if question.is_none() && foreign.is_none() {
             return self.inner.call(routed);
         }
         let mut inner = self.inner.clone();
         Box::pin(async move {
-            if foreign {
-                foreign_limit::ask(&routed).await?;
+            if let Some(asking) = foreign {
+                foreign_limit::ask(&routed, &asking).await?;
             }
             let fields = match question {
                 Some(question) => ask(&routed, question).await?,

@@ -135,7 +135,7 @@ fn address(mut http: http::Request<Body>, trail: &Trail, authority: &HeaderValue
     // Nothing that the copy's endpoint says may reach the caller: not even an interim response.
     let trail = Arc::new(Trail::new(&http, Arc::new(trail.connection.aside())));
     let (authority, route) = (authority.clone(), Arc::clone(&mirror.route));
-    let routed = Routed { http: Box::new(http), trail, authority, route, gradients: None };
+    let routed = Routed { http: Box::new(http), trail, authority, route, gradients: None, asking: None };
     Some(Targeted::new(routed, cluster, mirror.target()?, None))
 }
 

@@ -15,7 +15,8 @@ use crate::exchange::{Request, Routed};
 use crate::explain;
 use crate::fields::Fields;
 use crate::gradient::Gradients;
-use crate::route::{Facts, Found};
+use crate::rls::Asking;
+use crate::route::{Facts, Found, Route};
 
 /// Puts [`RouteMatch`] around a room.
 #[derive(Clone, Copy, Debug)]
@@ -46,16 +47,21 @@ impl<S: Next<Routed>> Service<Request> for RouteMatch<S> {
 
     fn call(&mut self, request: Request) -> Waiting {
         match find(&request) {
-            Ok((route, gradients)) => {
+            Ok(Taken { route, gradients, asking }) => {
                 let Request { http, trail, authority, .. } = request;
-                self.inner.call(Routed { http, trail, authority, route, gradients })
+                self.inner.call(Routed { http, trail, authority, route, gradients, asking })
             }
             Err(error) => refuse(error),
         }
     }
 }
 
-type Taken = (Arc<crate::route::Route>, Option<Arc<Gradients>>);
+/// What of the snapshot serves a request.
+struct Taken {
+    route: Arc<Route>,
+    gradients: Option<Arc<Gradients>>,
+    asking: Option<Arc<[Asking]>>,
+}
 
 fn find(request: &Request) -> Result<Taken, Error> {
     let snapshot = request.trail.connection.shared.snapshots.load();
@@ -73,7 +79,13 @@ fn find(request: &Request) -> Result<Taken, Error> {
             if request.trail.fields.any(Fields::EXPLAIN) {
                 explain::note_missed(&request.trail, table, Some(route), &facts);
             }
-            Ok((Arc::clone(route), snapshot.gradients_for(&request.trail.connection.entrance.name).map(Arc::clone)))
+            let listener = &request.trail.connection.entrance.name;
+            let asking = if route.asked.is_empty() { None } else { snapshot.asking_for(listener) };
+            Ok(Taken {
+                route: Arc::clone(route),
+                gradients: snapshot.gradients_for(listener).map(Arc::clone),
+                asking: asking.map(Arc::clone),
+            })
         }
         missed => {
             request.trail.note(|notes| notes.snapshot = snapshot.number);

@@ -58,7 +58,7 @@ pub struct Asking {
     /// The service, if it is known.
     pub cluster: Option<Arc<Cluster>>,
     /// Whether there is anybody to ask.
-    pub circuit: Circuit,
+    pub circuit: Arc<Circuit>,
 }
 
 /// How a question ended, for metrics.
@@ -188,8 +188,11 @@ impl LimitService {
             Ok(Ok(_)) => Err(Failure::Garbage),
         };
         match &answer {
-            Ok(_) => circuit.succeeded(),
-            Err(_) => circuit.failed(self.now()),
+            Ok(_) if circuit.succeeded() => tracing::info!(domain, "The rate limit service answers again"),
+            Err(why) if circuit.failed(self.now()) => {
+                tracing::warn!(domain, %why, "The rate limit service is away, and is asked once a second from now on");
+            }
+            Ok(_) | Err(_) => {}
         }
         answer
     }
@@ -236,10 +239,11 @@ async fn call(channel: Channel, request: RateLimitRequest) -> Result<RateLimitRe
     Ok(grpc.unary(Request::new(request), path, ProstCodec::default()).await?.into_inner())
 }
 
-/// Whether an answer says something, of each descriptor.
+/// Whether an answer says something, of each descriptor or of all together: there are services whose statuses are none,
+/// which Envoy takes as well.
 fn is_sound(answer: &RateLimitResponse, asked: usize) -> bool {
     let known = matches!(Code::try_from(answer.overall_code), Ok(Code::Ok | Code::OverLimit));
-    known && answer.statuses.len() == asked
+    known && (answer.statuses.len() == asked || answer.statuses.is_empty())
 }
 
 /// In a few words: it goes into `Proxy-Status`.
@@ -285,12 +289,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_says_something_of_each_descriptor() {
+    fn an_answer_says_something_of_each_descriptor_or_of_none() {
         let answer = |code: i32, count| RateLimitResponse {
             overall_code: code,
             statuses: vec![DescriptorStatus::default(); count],
         };
         assert!(is_sound(&answer(Code::Ok.into(), 2), 2) && is_sound(&answer(Code::OverLimit.into(), 1), 1));
+        assert!(is_sound(&answer(Code::OverLimit.into(), 0), 2), "as Limitador has it");
         for (code, count) in [(Code::Unknown.into(), 2), (77, 2), (Code::Ok.into(), 1), (Code::Ok.into(), 3)] {
             assert!(!is_sound(&answer(code, count), 2));
         }

@@ -70,7 +70,7 @@ async fn run(stage: Stage<'_>, scenario: &Scenario) -> Result<Played, String> {
     let (metrics, now) = (Arc::clone(&telemetry.metrics), clock::now());
     let snapshot = compile(stage.resources, None, &Context { workers: 1, metrics, seed: stage.seed, now });
     let listener = snapshot.listeners.iter().find(|listener| listener.direction == stage.direction);
-    let Some(entrance) = listener.map(|listener| Arc::new(entrance(listener, None, &snapshot))) else {
+    let Some(entrance) = listener.map(|listener| Arc::new(entrance(listener, None))) else {
         let way = crate::telemetry::direction_word(stage.direction);
         return Err(format!("the workload has no {way} listener, so no request can come to its proxy that way"));
     };

@@ -15,6 +15,7 @@ use outrigger_config::header::Headers;
 use outrigger_config::listener::{Direction, Listener, TableSource};
 use outrigger_config::name::{ClusterName, ListenerName, ObjectName, TableName};
 use outrigger_config::policy::adaptive::AdaptiveConcurrency;
+use outrigger_config::policy::asked::LimitFilter;
 use outrigger_config::policy::rate_limit::{OnError, Scope};
 use outrigger_config::policy::{Per, RateLimit, RateLimitRule, Retry};
 use outrigger_config::rewrite::Answer as AnswerModel;
@@ -27,6 +28,7 @@ use super::{ResourceSet, Snapshot};
 use crate::circuit::Circuit;
 use crate::cluster::{Cluster, Setting};
 use crate::gradient::{Gradient, Gradients};
+use crate::rls::Asking;
 use crate::route::asked::Descriptors;
 use crate::route::cache::Cache;
 use crate::route::fault::Fault;
@@ -101,7 +103,18 @@ pub fn compile(set: &ResourceSet, previous: Option<&Snapshot>, context: &Context
         let beside = beside.map(|model| gradient(model, old.and_then(|old| old.beside.as_ref())));
         Some((name.clone(), Arc::new(Gradients { own: gradient(model, old.map(|old| &old.own)), beside })))
     };
+    let asking = |(name, listener): (&ListenerName, &Listener)| {
+        let old = previous.and_then(|previous| previous.asking_for(name));
+        let asking = |filter: &LimitFilter| {
+            // Who is away stays away here, too.
+            let same = old.and_then(|old| old.iter().find(|old| old.filter == *filter));
+            let circuit = same.map(|same| Arc::clone(&same.circuit)).unwrap_or_default();
+            Asking { filter: filter.clone(), cluster: clusters.get(&filter.cluster).map(Arc::clone), circuit }
+        };
+        (!listener.limits.is_empty()).then(|| (name.clone(), listener.limits.iter().map(asking).collect()))
+    };
     Snapshot {
+        asking: set.listeners.iter().filter_map(asking).collect(),
         gradients: set.listeners.iter().filter_map(gradients).collect(),
         number: previous.map_or(1, |previous| previous.number + 1),
         listeners: set.listeners.values().map(|listener| keep_listener(listener, previous)).collect(),

@@ -15,6 +15,7 @@ use outrigger_config::name::{ClusterName, ListenerName, TableName};
 use crate::circuit::Circuit;
 use crate::cluster::Cluster;
 use crate::gradient::{Gradient, Gradients};
+use crate::rls::Asking;
 use crate::route::hash::FastMap;
 use crate::route::leased::Leased;
 use crate::route::pace::Pace;
@@ -35,6 +36,7 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     serving: FastMap<ListenerName, Arc<Table>>,
     gradients: FastMap<ListenerName, Arc<Gradients>>,
+    asking: FastMap<ListenerName, Arc<[Asking]>>,
     tables: BTreeMap<TableName, Arc<Table>>,
     clusters: BTreeMap<ClusterName, Arc<Cluster>>,
     buckets: HashMap<compile::BucketKey, Arc<Bucket>>,
@@ -54,7 +56,12 @@ impl Snapshot {
         if self.gradients.is_empty() { None } else { self.gradients.get(listener) }
     }
 
-    /// All of these, in no order.
+    /// Who is asked whether a listener's requests are within their limits, where another control plane says so.
+    pub fn asking_for(&self, listener: &ListenerName) -> Option<&Arc<[Asking]>> {
+        self.asking.get(listener)
+    }
+
+    /// All limits that follow what is behind a listener, in no order.
     pub fn gradients(&self) -> impl Iterator<Item = (&ListenerName, &Arc<Gradient>)> {
         self.gradients.iter().flat_map(|(name, both)| {
             [Some(&both.own), both.beside.as_ref()].into_iter().flatten().map(move |one| (name, one))

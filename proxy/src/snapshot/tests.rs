@@ -210,7 +210,7 @@ fn who_is_away_stays_away_over_a_change_of_routes() {
     set.insert(table("t", &["a"], Some(asking.clone())));
     let first = build(&set, None);
     let circuit = |snapshot: &Snapshot| Arc::clone(&route(snapshot).globals.as_ref().expect("a global rule").circuit);
-    (0..5).for_each(|_| circuit(&first).failed(0));
+    assert!((0..5).any(|_| circuit(&first).failed(0)));
     set.insert(table("t", &["b"], Some(asking)));
     let second = build(&set, Some(&first));
     assert!(circuit(&second).is_open());

@@ -201,11 +201,11 @@ impl Second {
         let looked = tokio::time::timeout_at(by.into(), looks).await.unwrap_or(Err((Lookup::Timeout, None)));
         match &looked {
             // It answered, whatever stands there.
-            Ok(_) | Err((_, Some(_))) => self.circuit.succeeded(),
+            Ok(_) | Err((_, Some(_))) => _ = self.circuit.succeeded(),
             Err((Lookup::Away | Lookup::Crowded, _)) => {}
             // What its caller did not wait for says nothing of it.
             Err((Lookup::Timeout, _)) if by == until => {}
-            Err(_) => self.circuit.failed(self.now()),
+            Err(_) => _ = self.circuit.failed(self.now()),
         }
         looked
     }

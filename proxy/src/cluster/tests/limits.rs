@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use outrigger_config::cluster::Cluster as Model;
 use outrigger_config::policy::{Limits as LimitsModel, Mode, PerEndpoint, Priority, Thresholds};
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
@@ -104,6 +105,25 @@ fn connections_rest_among_those_of_their_priority() {
     assert!(!cluster.wants_room(Priority::Default, &one));
     let _waits = cluster.limits(Priority::High).try_acquire(Limit::Pending);
     assert!(cluster.wants_room(Priority::Default, &one) && cluster.wants_room(Priority::High, &one));
+}
+
+#[test]
+fn who_waits_for_a_connection_of_its_priority_holds_none_of_the_endpoint_meanwhile() {
+    let now = Instant::now();
+    let mut model = per_endpoint(Mode::Enforce, 1);
+    let high = Thresholds { max_connections: Some(1), ..Thresholds::default() };
+    model.limits = model.limits.map(|limits| limits.with(Priority::High, high));
+    let cluster = cluster(model, &healthy(2), now);
+    let (busy, free) = (endpoint(&cluster, 0), endpoint(&cluster, 1));
+    let held = cluster.try_connect(Priority::High, &busy).expect("the first");
+    let mut waits = Box::pin(cluster.connection(Priority::High, &free));
+    assert!((&mut waits).now_or_never().is_none());
+    let other = cluster.try_connect(Priority::Default, &free).expect("nobody has it");
+    drop(held);
+    assert!((&mut waits).now_or_never().is_none(), "the endpoint is full now");
+    assert!(cluster.try_connect(Priority::High, &busy).is_some(), "nor the other way round");
+    drop(other);
+    assert!((&mut waits).now_or_never().is_some());
 }
 
 proptest! {

@@ -172,6 +172,7 @@ pub(super) async fn fetch<S: Next<Routed>>(
         authority: routed.authority.clone(),
         route: Arc::clone(&routed.route),
         gradients: routed.gradients.clone(),
+        asking: None,
     });
     if let Some(stored) = confirms {
         stored.ask_to_confirm(routed.http.headers_mut());

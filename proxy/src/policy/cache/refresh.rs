@@ -60,7 +60,7 @@ pub(super) fn begin<S: Next<Routed>>(inner: &S, routed: &Routed, stored: &Arc<St
     }
     let trail = Arc::new(Trail::new(&http, Arc::new(of.connection.aside())));
     let (authority, route) = (routed.authority.clone(), Arc::clone(&routed.route));
-    let aside = Routed { http: Box::new(http), trail, authority, route, gradients: None };
+    let aside = Routed { http: Box::new(http), trail, authority, route, gradients: None, asking: None };
     let fetch = Fetch {
         why: Forward::Stale,
         demand: Demand::default(),

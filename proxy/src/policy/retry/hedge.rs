@@ -21,7 +21,7 @@ use crate::body::Body;
 use crate::carried;
 use crate::clock;
 use crate::cluster::budget::RetryPermit;
-use crate::error::{Error, Reason};
+use crate::error::Error;
 use crate::exchange::{Aim, Cause, Response, Targeted};
 use crate::fields::Fields;
 use crate::policy::Next;
@@ -109,8 +109,8 @@ pub(super) async fn run<S: Next<Targeted>>(
     let delay = delay.filter(|_| (copy.is_whole() || rehearses) && !expects);
     let mut hedge = delay.map(|delay| tokio::time::Instant::now() + delay);
     let mut due: Option<Due> = None;
-    // What came back last and was not good enough.
-    let mut last: Option<Result<Response, Error>> = None;
+    // An answer asks to be left alone for good: nothing more is sent, be it beside what is under way (gRFC A6).
+    let mut told_off = false;
     let mut race = Race { inner, racing: FuturesUnordered::new(), begun: Vec::new(), marks: copy.is_whole() };
     let mut latest = aim.clone();
     race.start(http, aim, None);
@@ -122,16 +122,20 @@ pub(super) async fn run<S: Next<Targeted>>(
                 let took = race.finish(number, now);
                 // It was this attempt's; another may be under way.
                 aim.trail.note(|notes| notes.cut = None);
-                let again = rules.weigh(&mut outcome, &aim).await;
+                let mut again = rules.weigh(&mut outcome, &aim).await;
                 if again.is_none() && outcome.is_ok() {
                     if let (Some(took), Some(pace)) = (took, route.pace()) {
                         pace.observe(now, took);
                     }
                     aim.trail.note(|notes| notes.reason = None);
                     race.cancel(&aim, now);
-                    replace(&mut last, None);
                     rules.rehearse(&mut outcome, &aim);
                     return outcome;
+                }
+                if let Some(Again { asked, .. }) = &mut again
+                    && (told_off || *asked == Asked::Never)
+                {
+                    (told_off, *asked, hedge, due) = (true, Asked::Never, None, None);
                 }
                 if due.is_none()
                     && let Some(Again { cause, asked, next }) = again
@@ -139,15 +143,18 @@ pub(super) async fn run<S: Next<Targeted>>(
                 {
                     due = Some(Due { at: tokio::time::Instant::now() + wait, permit, cause, http: next });
                 }
-                replace(&mut last, Some(outcome));
                 if race.racing.is_empty() && due.is_none() {
-                    // There is always a last one: it has just come.
-                    return last.unwrap_or_else(|| Err(Error::new(Reason::ProxyInternalError)));
+                    return outcome;
+                }
+                // Another outcome comes. At once, since the next attempt may need the place that this one holds.
+                // Said before, or its span would be taken for the request's only one.
+                aim.trail.note(|notes| notes.retried = true);
+                if let Ok(response) = outcome {
+                    discard(response);
                 }
             }
             () = until(due.as_ref().map(|due| due.at)) => {
                 if let Some(Due { permit, cause, http, .. }) = due.take() {
-                    latest.trail.note(|notes| notes.retried = true);
                     latest = latest.again(cause);
                     race.start(http, latest.clone(), Some(permit));
                     if acts {
@@ -160,25 +167,19 @@ pub(super) async fn run<S: Next<Targeted>>(
                 if !acts {
                     latest.trail.note(|notes| notes.would |= Would::HEDGE);
                 } else if due.is_none() && latest.attempt < policy.attempts && let Some(http) = copy.beside() {
+                    // Once refused, for want of time or budget, none is asked for again: each refusal is counted.
                     if let Some((permit, _)) = admit(policy, &latest, Cause::Hedge, AT_ONCE) {
                         latest.trail.note(|notes| notes.retried = true);
                         latest = latest.again(Cause::Hedge);
                         race.start(http, latest.clone(), Some(permit));
+                        hedge = delay.map(|delay| tokio::time::Instant::now() + delay);
                     }
-                    hedge = delay.map(|delay| tokio::time::Instant::now() + delay);
                 } else if !copy.is_settled() {
                     // The body is still coming.
                     hedge = delay.map(|delay| tokio::time::Instant::now() + delay);
                 }
             }
         }
-    }
-}
-
-/// Keeps the newer outcome; what is left of the older one's body is let go.
-fn replace(last: &mut Option<Result<Response, Error>>, newer: Option<Result<Response, Error>>) {
-    if let Some(Ok(response)) = std::mem::replace(last, newer) {
-        discard(response);
     }
 }
 

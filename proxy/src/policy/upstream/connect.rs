@@ -42,11 +42,11 @@ pub(super) async fn h1(attempt: &Attempt) -> Result<H1, Error> {
             }
         }
     };
-    let connection = pool::connect::h1(endpoint.address, timeout, permit).await?;
-    // From here on it waits for its endpoint. Not sooner: whoever is cut as he begins to connect had no time left to hold
-    // against anybody.
+    let connection = pool::connect::h1(endpoint.address, timeout, permit).await;
+    // What comes of it is its endpoint's, be it a refusal. Not sooner: whoever is cut as he begins to connect had no time
+    // left to hold against anybody.
     attempt.waits_in_line(false);
-    Ok(connection)
+    connection
 }
 
 /// The right to a connection, which waits in line where a limit allows none; for whoever has no connection to wait for.
@@ -75,6 +75,7 @@ pub(super) async fn h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
         return Err(Error::new(Reason::ConnectionTimeout).because(detail));
     };
     if let Some(stream) = attempt.pool().take_h2(worker) {
+        attempt.waits_in_line(false);
         return Ok((stream, true));
     }
     let permit = match aim.cluster.try_connect(aim.priority(), endpoint) {
@@ -96,10 +97,10 @@ pub(super) async fn h2(attempt: &Attempt) -> Result<(H2Stream, bool), Error> {
             }
         }
     };
-    let connection = pool::connect::h2(endpoint.address, timeout, permit).await?;
+    let connection = pool::connect::h2(endpoint.address, timeout, permit).await;
     attempt.waits_in_line(false);
     drop(pending);
-    Ok((attempt.pool().share_h2(worker, connection), false))
+    Ok((attempt.pool().share_h2(worker, connection?), false))
 }
 
 /// How often whoever waits looks for a stream that came free.
