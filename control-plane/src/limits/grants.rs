@@ -31,6 +31,7 @@ pub const MAX_MEMBERS: usize = 20_000;
 const HEADROOM: f64 = 1.25;
 /// How long who comes from another control plane may take to answer: well within what that counts with.
 const VISIT: Duration = Duration::from_secs(5);
+
 /// A limit and who counts it.
 #[derive(Debug)]
 pub struct Grants {
